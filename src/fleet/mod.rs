@@ -1,0 +1,25 @@
+//! The domain: which gateways there are, how they fare, and which one a newcomer is sent to.
+//!
+//! Nothing here does I/O or reads a clock: `now` and random draws are arguments. The [`Roster`] is the
+//! one mutable truth and belongs to the keeper; everyone else reads the immutable [`Snapshot`]s that it
+//! publishes, and every door asks the same [`select`] function.
+
+mod gateway;
+mod health;
+mod load;
+mod moment;
+mod observation;
+mod pending;
+mod roster;
+mod select;
+mod snapshot;
+
+pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
+pub use health::{Condition, Health, Thresholds};
+pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
+pub use moment::Moment;
+pub use observation::{CheckOutcome, CheckResult, Observation, Service, ServiceReport, Verdict};
+pub use pending::{Assigned, Ledger};
+pub use roster::{Drain, FleetSettings, Roster, Transition, UnknownGateway};
+pub use select::{Ask, Choice, Exclusion, NoGateway, WhenNone, exclusion, select};
+pub use snapshot::{Balance, GatewayView, LoadReading, Publisher, Snapshot, State, View};

@@ -1,0 +1,151 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::load::Load;
+
+/// What one round of asking a gateway has found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Each check of the round, the heartbeat among them.
+    pub checks: Vec<CheckResult>,
+    /// What its agent says, where one was asked and answered properly.
+    pub report: Option<ServiceReport>,
+}
+
+/// One check of a round.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckResult {
+    /// The name it has in messages and metrics.
+    pub check: Arc<str>,
+    /// What came of it.
+    pub outcome: CheckOutcome,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How one check ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckOutcome {
+    /// As it should, with what was seen.
+    Pass(String),
+    /// Not as it should, and why.
+    Fail(String),
+    /// No answer in time.
+    Timeout(Duration),
+    /// It could not be tried for a reason that lies on this host (no file descriptors, say), so it
+    /// speaks neither for nor against the gateway.
+    Inconclusive(String),
+}
+
+/// An agent's word on its gateway.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceReport {
+    /// The state it has come to by its own checks.
+    pub service: Service,
+    /// Its load.
+    pub load: Load,
+}
+
+/// An agent's verdict; it has done its own counting of good and bad checks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Service {
+    /// Works.
+    Up,
+    /// Does not, and why.
+    Down(String),
+    /// Works, and wants no newcomers.
+    Draining,
+}
+
+/// What a round says of the gateway's health.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Every check passed.
+    Good,
+    /// Some check failed, and why; counts towards `fall`.
+    Bad(String),
+    /// Its own agent has found it down: no further counting.
+    DeclaredDown(String),
+    /// Neither for nor against.
+    Inconclusive,
+}
+
+impl Observation {
+    /// The verdict of this round. What the agent has declared goes before what was seen from here.
+    pub fn verdict(&self) -> Verdict {
+        if let Some(ServiceReport { service: Service::Down(reason), .. }) = &self.report {
+            return Verdict::DeclaredDown(reason.clone());
+        }
+        let mut failures = self.checks.iter().filter_map(CheckResult::failure).peekable();
+        if failures.peek().is_some() {
+            return Verdict::Bad(failures.collect::<Vec<_>>().join("; "));
+        }
+        if self.checks.iter().any(|c| matches!(c.outcome, CheckOutcome::Inconclusive(_))) {
+            return Verdict::Inconclusive;
+        }
+        Verdict::Good
+    }
+
+    /// Whether the agent wants no newcomers.
+    pub fn is_draining(&self) -> bool {
+        matches!(&self.report, Some(ServiceReport { service: Service::Draining, .. }))
+    }
+}
+
+impl CheckResult {
+    fn failure(&self) -> Option<String> {
+        match &self.outcome {
+            CheckOutcome::Fail(reason) => Some(format!("{}: {reason}", self.check)),
+            CheckOutcome::Timeout(after) => {
+                Some(format!("{}: no answer within {} ms", self.check, after.as_millis()))
+            }
+            CheckOutcome::Pass(_) | CheckOutcome::Inconclusive(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, outcome: CheckOutcome) -> CheckResult {
+        CheckResult { check: name.into(), outcome, took: Duration::from_millis(1) }
+    }
+
+    fn pass() -> CheckResult {
+        check("portal", CheckOutcome::Pass("200 OK".into()))
+    }
+
+    #[test]
+    fn a_round_is_good_when_every_check_passes() {
+        let good = Observation { checks: vec![pass(), pass()], report: None };
+        assert_eq!(good.verdict(), Verdict::Good);
+    }
+
+    #[test]
+    fn one_failure_makes_the_round_bad_and_every_reason_is_told() {
+        let checks = vec![
+            check("heartbeat", CheckOutcome::Fail("connection refused".into())),
+            pass(),
+            check("portal", CheckOutcome::Timeout(Duration::from_millis(800))),
+        ];
+        assert_eq!(
+            Observation { checks, report: None }.verdict(),
+            Verdict::Bad("heartbeat: connection refused; portal: no answer within 800 ms".into())
+        );
+    }
+
+    #[test]
+    fn a_fault_of_this_host_counts_neither_way() {
+        let none_left = check("portal", CheckOutcome::Inconclusive("too many open files".into()));
+        let round = Observation { checks: vec![pass(), none_left], report: None };
+        assert_eq!(round.verdict(), Verdict::Inconclusive);
+    }
+
+    #[test]
+    fn what_the_agent_declares_needs_no_counting() {
+        let report = ServiceReport { service: Service::Down("portal: 503".into()), load: Load::default() };
+        let round = Observation { checks: vec![pass()], report: Some(report) };
+        assert_eq!(round.verdict(), Verdict::DeclaredDown("portal: 503".into()));
+    }
+}

@@ -1,0 +1,164 @@
+//! Assignments that no report can show yet.
+//!
+//! A gateway's load is known as of its last report. Whoever is sent to it after that is *pending* until
+//! the tunnel shows up in a report, or until it is plain that it never will. Doors count with one atomic
+//! addition; the keeper settles.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How many newcomers all doors together have ever sent to one gateway.
+#[derive(Debug, Default)]
+pub struct Assigned(AtomicU64);
+
+impl Assigned {
+    /// Counts one more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All so far.
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The keeper's account of which of the assigned are still pending.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    seen: u64,
+    pending: u64,
+    batches: VecDeque<Batch>,
+    tunnels: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    noted_at: Instant,
+    count: u64,
+}
+
+/// After this long an assignment that never became a tunnel (a browser that went away, a wrong
+/// password) no longer counts.
+pub const PENDING_LIFETIME: Duration = Duration::from_secs(30);
+
+/// Assignments noted this close to each other share a batch, so that a ledger stays small however often
+/// a gateway is asked.
+const BATCH_SPAN: Duration = Duration::from_secs(1);
+
+impl Ledger {
+    /// Takes in the running total of assignments and, where a report came, the tunnels it tells of.
+    /// Each tunnel more than last time makes the oldest pending assignment real; the others fade when
+    /// their time is over.
+    pub fn settle(&mut self, assigned: u64, reported_tunnels: Option<u64>, now: Instant) {
+        if let (Some(before), Some(after)) = (self.tunnels, reported_tunnels) {
+            self.drop_oldest(after.saturating_sub(before));
+        }
+        self.tunnels = reported_tunnels.or(self.tunnels);
+        while let Some(oldest) = self.batches.front()
+            && now.saturating_duration_since(oldest.noted_at) >= PENDING_LIFETIME
+        {
+            self.pending = self.pending.saturating_sub(oldest.count);
+            self.batches.pop_front();
+        }
+        let new = assigned.saturating_sub(self.seen);
+        self.seen = assigned;
+        self.note(new, now);
+    }
+
+    /// The running total up to which assignments have been settled: what doors subtract from
+    /// [`Assigned::total`] to get the pending ones.
+    pub fn settled(&self) -> u64 {
+        self.seen.saturating_sub(self.pending)
+    }
+
+    fn note(&mut self, count: u64, now: Instant) {
+        if count == 0 {
+            return;
+        }
+        self.pending = self.pending.saturating_add(count);
+        match self.batches.back_mut() {
+            Some(last) if now.saturating_duration_since(last.noted_at) < BATCH_SPAN => {
+                last.count = last.count.saturating_add(count);
+            }
+            _ => self.batches.push_back(Batch { noted_at: now, count }),
+        }
+    }
+
+    fn drop_oldest(&mut self, mut count: u64) {
+        while count > 0
+            && let Some(oldest) = self.batches.front_mut()
+        {
+            let taken = count.min(oldest.count);
+            oldest.count -= taken;
+            self.pending = self.pending.saturating_sub(taken);
+            count -= taken;
+            if oldest.count == 0 {
+                self.batches.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(ledger: &Ledger, assigned: u64) -> u64 {
+        assigned - ledger.settled()
+    }
+
+    #[test]
+    fn what_was_assigned_since_the_last_report_is_pending() {
+        let ledger = Ledger::default();
+        assert_eq!(pending(&ledger, 7), 7);
+    }
+
+    #[test]
+    fn pending_assignments_fade_as_reports_show_their_tunnels() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        ledger.settle(0, Some(100), now);
+        ledger.settle(10, Some(100), now + Duration::from_secs(1));
+        assert_eq!(pending(&ledger, 10), 10);
+        ledger.settle(10, Some(104), now + Duration::from_secs(2));
+        assert_eq!(pending(&ledger, 10), 6);
+        ledger.settle(12, Some(110), now + Duration::from_secs(3));
+        assert_eq!(pending(&ledger, 12), 2, "two came after those that the report shows");
+        ledger.settle(12, Some(130), now + Duration::from_secs(4));
+        assert_eq!(pending(&ledger, 12), 0, "never below none");
+    }
+
+    #[test]
+    fn those_who_never_log_in_are_forgotten_after_a_while() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        ledger.settle(5, None, now);
+        ledger.settle(8, None, now + Duration::from_secs(20));
+        ledger.settle(8, None, now + PENDING_LIFETIME - Duration::from_millis(1));
+        assert_eq!(pending(&ledger, 8), 8);
+        ledger.settle(8, None, now + PENDING_LIFETIME);
+        assert_eq!(pending(&ledger, 8), 3);
+        ledger.settle(8, None, now + PENDING_LIFETIME + Duration::from_secs(20));
+        assert_eq!(pending(&ledger, 8), 0);
+    }
+
+    #[test]
+    fn tunnels_that_end_settle_nothing() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        ledger.settle(0, Some(100), now);
+        ledger.settle(4, Some(50), now);
+        ledger.settle(4, None, now);
+        assert_eq!(pending(&ledger, 4), 4);
+        ledger.settle(4, Some(52), now);
+        assert_eq!(pending(&ledger, 4), 2);
+    }
+
+    #[test]
+    fn a_ledger_stays_small_however_often_it_is_settled() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        for i in 0..100_000u64 {
+            ledger.settle(i, None, now + Duration::from_millis(i));
+        }
+        assert!(ledger.batches.len() <= 31, "{}", ledger.batches.len());
+    }
+}

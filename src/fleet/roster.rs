@@ -1,0 +1,328 @@
+use std::sync::Arc;
+
+use super::gateway::{Gateway, GatewayName};
+use super::health::{Condition, Health, Thresholds};
+use super::load::{Score, Weights};
+use super::moment::Moment;
+use super::observation::{Observation, Verdict};
+use super::pending::Ledger;
+use super::snapshot::{Balance, GatewayView, LoadReading, Snapshot, State};
+
+/// Everything the keeper knows of the farm. The one mutable truth; it has one owner.
+#[derive(Debug)]
+pub struct Roster {
+    settings: FleetSettings,
+    members: Vec<Member>,
+    started: Moment,
+    number: u64,
+    generation: u64,
+}
+
+/// What the configuration says of the farm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FleetSettings {
+    /// In file order; their names are unique.
+    pub gateways: Vec<Arc<Gateway>>,
+    /// How many rounds make a gateway up or down.
+    pub thresholds: Thresholds,
+    /// What each criterion counts.
+    pub weights: Weights,
+    /// The rules of the choice.
+    pub balance: Balance,
+}
+
+/// An administrator's order that no newcomers go to a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// What the administrator gave as the reason.
+    pub reason: Arc<str>,
+    /// When it was ordered.
+    pub since: Moment,
+}
+
+/// A gateway's state has changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// Whose.
+    pub gateway: GatewayName,
+    /// What it was.
+    pub from: State,
+    /// What it is.
+    pub to: State,
+    /// Why.
+    pub reason: Arc<str>,
+}
+
+/// What the keeper holds of one gateway: what everyone sees, and the account behind the pending count.
+#[derive(Debug)]
+struct Member {
+    view: Arc<GatewayView>,
+    ledger: Ledger,
+}
+
+impl Roster {
+    /// A farm of which nothing is known yet.
+    pub fn new(settings: FleetSettings, now: Moment) -> Self {
+        let members = settings.gateways.iter().map(|g| Member::new(Arc::clone(g), now)).collect();
+        Self { settings, members, started: now, number: 0, generation: 0 }
+    }
+
+    /// Takes in what a round has found. Rounds of a gateway that is no longer there are ignored.
+    pub fn observe(
+        &mut self,
+        name: &GatewayName,
+        observation: Observation,
+        now: Moment,
+    ) -> Option<Transition> {
+        let entering_late = self.started.until(now.instant) > self.settings.balance.slow_start;
+        let (thresholds, weights) = (self.settings.thresholds, self.settings.weights);
+        let member = self.member(name)?;
+        let tunnels = observation.report.as_ref().and_then(|r| r.load.tunnels);
+        member.ledger.settle(member.view.assigned.total(), tunnels, now.instant);
+        let settled = member.ledger.settled();
+        member.change(|view| {
+            let before = view.health.condition;
+            let verdict = observation.verdict();
+            if verdict == Verdict::Good {
+                view.last_good = Some(now);
+            }
+            let changed = view.health.observe(&verdict, thresholds, now);
+            // Those found up when this front door starts do not come back from anywhere: all are filled
+            // at once.
+            if changed
+                && view.health.condition == Condition::Up
+                && (before == Condition::Down || entering_late)
+            {
+                view.filling_since = Some(now.instant);
+            }
+            if observation.report.is_some() {
+                let draining = observation.is_draining();
+                view.agent_drains_since = draining.then(|| view.agent_drains_since.unwrap_or(now));
+            }
+            view.settled = settled;
+            if let Some(report) = observation.report {
+                let load = report.load.completed_by(&view.gateway);
+                let score = Score::of(&load, &weights);
+                view.load = Some(LoadReading { load, at: now, score });
+            }
+            view.checks = observation.checks.into();
+        })
+    }
+
+    /// Takes a gateway out of the choice.
+    pub fn drain(
+        &mut self,
+        name: &GatewayName,
+        reason: &str,
+        now: Moment,
+    ) -> Result<Option<Transition>, UnknownGateway> {
+        let drain = Drain { reason: reason.into(), since: now };
+        let member = self.member(name).ok_or(UnknownGateway)?;
+        Ok(member.change(|view| view.drain = Some(drain)))
+    }
+
+    /// Takes a gateway back into the choice.
+    pub fn resume(&mut self, name: &GatewayName) -> Result<Option<Transition>, UnknownGateway> {
+        let member = self.member(name).ok_or(UnknownGateway)?;
+        Ok(member.change(|view| view.drain = None))
+    }
+
+    /// Goes over to other settings. A gateway that keeps its name keeps what is known of it.
+    pub fn reload(&mut self, settings: FleetSettings, now: Moment) {
+        if settings.gateways != self.settings.gateways {
+            self.generation += 1;
+        }
+        let mut old = std::mem::take(&mut self.members);
+        self.members = settings
+            .gateways
+            .iter()
+            .map(|gateway| match old.iter().position(|m| m.view.gateway.name == gateway.name) {
+                Some(i) => old.swap_remove(i).redefined(gateway, &settings.weights),
+                None => Member::new(Arc::clone(gateway), now),
+            })
+            .collect();
+        self.settings = settings;
+    }
+
+    /// The farm as it is now.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.number += 1;
+        Snapshot {
+            number: self.number,
+            generation: self.generation,
+            gateways: self.members.iter().map(|m| Arc::clone(&m.view)).collect(),
+            balance: self.settings.balance,
+        }
+    }
+
+    fn member(&mut self, name: &GatewayName) -> Option<&mut Member> {
+        self.members.iter_mut().find(|m| m.view.gateway.name == *name)
+    }
+}
+
+/// There is no gateway of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no gateway of that name")]
+pub struct UnknownGateway;
+
+impl Member {
+    fn new(gateway: Arc<Gateway>, now: Moment) -> Self {
+        let view = GatewayView {
+            gateway,
+            health: Health::unknown(now),
+            agent_drains_since: None,
+            drain: None,
+            load: None,
+            filling_since: None,
+            last_good: None,
+            assigned: Arc::default(),
+            settled: 0,
+            checks: Arc::from([]),
+        };
+        Self { view: Arc::new(view), ledger: Ledger::default() }
+    }
+
+    /// The same member under a new definition.
+    fn redefined(mut self, gateway: &Arc<Gateway>, weights: &Weights) -> Self {
+        let view = Arc::make_mut(&mut self.view);
+        view.gateway = Arc::clone(gateway);
+        if let Some(reading) = &mut view.load {
+            reading.score = Score::of(&reading.load, weights);
+        }
+        self
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut GatewayView)) -> Option<Transition> {
+        let from = self.view.state();
+        let view = Arc::make_mut(&mut self.view);
+        change(view);
+        let to = view.state();
+        let gateway = view.gateway.name.clone();
+        (from != to).then(|| Transition { gateway, from, to, reason: view.reason() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::*;
+    use crate::fleet::{
+        CheckOutcome, CheckResult, Endpoint, Load, Service, ServiceReport, VpnMode, WhenNone,
+    };
+
+    fn at(seconds: u64) -> Moment {
+        // one base for all, so that the seconds of two calls can be compared
+        static BASE: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+        let after = Duration::from_secs(seconds);
+        Moment { instant: *BASE + after, wall: SystemTime::UNIX_EPOCH + after }
+    }
+
+    fn gateway(name: &str, host: &str) -> Arc<Gateway> {
+        Arc::new(Gateway {
+            name: GatewayName::new(name),
+            vrrp_id: None,
+            vpn_mode: VpnMode::Both,
+            ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            tunnels_max: Some(100),
+            capacity_bits_per_second: None,
+        })
+    }
+
+    fn settings(gateways: Vec<Arc<Gateway>>) -> FleetSettings {
+        FleetSettings {
+            gateways,
+            thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+            weights: Weights::default(),
+            balance: Balance {
+                slow_start: Duration::from_secs(30),
+                stale_after: Duration::from_secs(10),
+                when_none: WhenNone::Refuse,
+            },
+        }
+    }
+
+    fn good(tunnels: u64) -> Observation {
+        let load = Load { tunnels: Some(tunnels), ..Load::default() };
+        Observation { checks: vec![], report: Some(ServiceReport { service: Service::Up, load }) }
+    }
+
+    fn bad() -> Observation {
+        let outcome = CheckOutcome::Fail("connection refused".into());
+        let check = CheckResult { check: "heartbeat".into(), outcome, took: Duration::ZERO };
+        Observation { checks: vec![check], report: None }
+    }
+
+    #[test]
+    fn a_transition_tells_from_what_to_what_and_why() {
+        let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
+        let name = GatewayName::new("gw1");
+        let up = roster.observe(&name, good(0), at(1)).unwrap();
+        assert_eq!((up.from, up.to), (State::Unknown, State::Up));
+        assert_eq!(roster.observe(&name, good(0), at(2)), None);
+        let down = roster.observe(&name, bad(), at(3)).unwrap();
+        assert_eq!(
+            (down.from, down.to, &*down.reason),
+            (State::Up, State::Down, "heartbeat: connection refused")
+        );
+    }
+
+    #[test]
+    fn the_configured_capacity_completes_the_report() {
+        let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
+        roster.observe(&GatewayName::new("gw1"), good(25), at(1));
+        let snapshot = roster.snapshot();
+        assert_eq!(snapshot.gateways[0].load.as_ref().unwrap().score.total, Some(0.25));
+    }
+
+    #[test]
+    fn only_a_gateway_that_comes_back_is_filled_gradually() {
+        let gateways = vec![gateway("gw1", "10.0.0.1"), gateway("late", "10.0.0.2")];
+        let mut roster = Roster::new(settings(gateways), at(0));
+        let name = GatewayName::new("gw1");
+        roster.observe(&name, good(0), at(1));
+        assert_eq!(roster.snapshot().gateways[0].filling_since, None, "there from the start");
+        roster.observe(&name, bad(), at(2));
+        roster.observe(&name, good(0), at(3));
+        assert_eq!(roster.snapshot().gateways[0].filling_since, Some(at(3).instant));
+        roster.observe(&GatewayName::new("late"), good(0), at(60));
+        assert_eq!(roster.snapshot().gateways[1].filling_since, Some(at(60).instant));
+    }
+
+    #[test]
+    fn a_drained_gateway_keeps_its_drain_until_it_is_resumed() {
+        let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
+        let name = GatewayName::new("gw1");
+        roster.observe(&name, good(0), at(1));
+        let drained = roster.drain(&name, "new kernel", at(2)).unwrap().unwrap();
+        assert_eq!((drained.to, &*drained.reason), (State::Draining, "new kernel"));
+        roster.observe(&name, bad(), at(3));
+        let back = roster.observe(&name, good(0), at(4)).unwrap();
+        assert_eq!((back.from, back.to), (State::Down, State::Draining));
+        assert_eq!(roster.resume(&name).unwrap().unwrap().to, State::Up);
+        assert_eq!(roster.resume(&GatewayName::new("gw9")), Err(UnknownGateway));
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_of_the_gateways_that_stay() {
+        let mut roster =
+            Roster::new(settings(vec![gateway("gw1", "10.0.0.1"), gateway("gw2", "10.0.0.2")]), at(0));
+        roster.observe(&GatewayName::new("gw2"), good(10), at(1));
+        let before = roster.snapshot();
+        roster.reload(settings(vec![gateway("gw3", "10.0.0.3"), gateway("gw2", "10.0.0.22")]), at(2));
+        let after = roster.snapshot();
+        let shown: Vec<_> = after.gateways.iter().map(|v| (v.gateway.name.as_str(), v.state())).collect();
+        assert_eq!(shown, [("gw3", State::Unknown), ("gw2", State::Up)]);
+        assert_eq!(after.gateways[1].gateway.ssl_endpoint.to_string(), "10.0.0.22:443");
+        assert!(after.number > before.number && after.generation > before.generation);
+        roster.reload(settings(vec![gateway("gw3", "10.0.0.3"), gateway("gw2", "10.0.0.22")]), at(3));
+        assert_eq!(roster.snapshot().generation, after.generation, "nothing about the gateways has changed");
+    }
+
+    #[test]
+    fn an_observation_of_a_gateway_that_is_gone_is_ignored() {
+        let mut roster = Roster::new(settings(vec![]), at(0));
+        assert_eq!(roster.observe(&GatewayName::new("gw1"), good(0), at(1)), None);
+    }
+}

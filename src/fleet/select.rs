@@ -1,0 +1,462 @@
+//! The one choice that every door makes.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::gateway::{Vpn, VrrpId};
+use super::health::Condition;
+use super::snapshot::{Balance, GatewayView, Snapshot};
+
+/// What a client wants, as far as it limits the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Only gateways with this VRRP ID; `None`: all.
+    pub vrrp_id: Option<VrrpId>,
+    /// Only gateways that offer this kind of VPN.
+    pub vpn: Vpn,
+}
+
+/// What to do when no gateway is available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenNone {
+    /// Say so.
+    Refuse,
+    /// Name the one that was last found in order.
+    LastKnownGood,
+    /// Choose among all that have not been taken out on purpose, whatever their state.
+    Any,
+}
+
+/// The gateway chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// Its place in [`Snapshot::gateways`].
+    pub index: usize,
+    /// The gateway.
+    pub view: &'a GatewayView,
+}
+
+/// Why a gateway is left out of the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exclusion {
+    /// The listener asks for another VRRP ID.
+    OtherVrrpId,
+    /// It does not offer this kind of VPN.
+    VpnMode,
+    /// An administrator, or its own agent, wants no newcomers.
+    Draining,
+    /// It has not had a good round yet.
+    NotSeenYet,
+    /// Its checks fail.
+    Down,
+    /// It has no tunnel left.
+    OutOfTunnels,
+    /// It has no pool address left.
+    OutOfAddresses,
+}
+
+impl Exclusion {
+    /// The reason in a few words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OtherVrrpId => "other VRRP ID",
+            Self::VpnMode => "does not offer this VPN",
+            Self::Draining => "draining",
+            Self::NotSeenYet => "no good check yet",
+            Self::Down => "down",
+            Self::OutOfTunnels => "no tunnel left",
+            Self::OutOfAddresses => "no pool address left",
+        }
+    }
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// No gateway can be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no gateway is available")]
+pub struct NoGateway;
+
+/// Why `view` may not be chosen for `ask`, if so. What comes first in [`Exclusion`] is told first.
+pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) -> Option<Exclusion> {
+    if ask.vrrp_id.is_some() && view.gateway.vrrp_id != ask.vrrp_id {
+        return Some(Exclusion::OtherVrrpId);
+    }
+    if !view.gateway.vpn_mode.offers(ask.vpn) {
+        return Some(Exclusion::VpnMode);
+    }
+    if view.is_draining() {
+        return Some(Exclusion::Draining);
+    }
+    match view.health.condition {
+        Condition::Unknown => return Some(Exclusion::NotSeenYet),
+        Condition::Down => return Some(Exclusion::Down),
+        Condition::Up => {}
+    }
+    match view.fresh_load(now, balance.stale_after) {
+        Some(reading) if reading.load.is_out_of_tunnels() => Some(Exclusion::OutOfTunnels),
+        Some(reading) if reading.load.is_out_of_addresses() => Some(Exclusion::OutOfAddresses),
+        _ => None,
+    }
+}
+
+/// Chooses the least-loaded available gateway.
+///
+/// A gateway's load is its score plus its pending assignments, each worth one tunnel. One that has no
+/// score (no agent, or a stale report) is taken to be as loaded as the others are on average. Ties, and
+/// how much of its share a gateway that comes back gets already, are decided by `draw`, a random number.
+///
+/// This only chooses; whoever sends the client there says so with [`super::Assigned::add`].
+pub fn select(snapshot: &Snapshot, ask: Ask, now: Instant, draw: u64) -> Result<Choice<'_>, NoGateway> {
+    let pick = Pick { snapshot, now, draw };
+    let available = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now).is_none();
+    if let Some(choice) = pick.least_loaded(available) {
+        return Ok(choice);
+    }
+    let candidate = |view: &GatewayView| {
+        !matches!(
+            exclusion(view, ask, &snapshot.balance, now),
+            Some(Exclusion::OtherVrrpId | Exclusion::VpnMode | Exclusion::Draining)
+        )
+    };
+    match snapshot.balance.when_none {
+        WhenNone::Refuse => None,
+        WhenNone::LastKnownGood => pick.last_known_good(candidate),
+        WhenNone::Any => pick.least_loaded(candidate),
+    }
+    .ok_or(NoGateway)
+}
+
+struct Pick<'a> {
+    snapshot: &'a Snapshot,
+    now: Instant,
+    draw: u64,
+}
+
+impl<'a> Pick<'a> {
+    fn candidates(&self, fits: impl Fn(&GatewayView) -> bool) -> impl Iterator<Item = Choice<'a>> {
+        let views = self.snapshot.gateways.iter().enumerate();
+        views.map(|(index, view)| Choice { index, view }).filter(move |c| fits(c.view))
+    }
+
+    fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool + Copy) -> Option<Choice<'a>> {
+        let average = self.average_score(fits);
+        // Those that others should be preferred to: still filling up, or full once those who are on
+        // their way arrive. They stay the last resort, for a guess must not turn a client away.
+        let rank = |c: &Choice<'a>| u8::from(self.is_held_back(c)) + 2 * u8::from(self.is_spoken_for(c.view));
+        self.candidates(fits)
+            .map(|c| (rank(&c), self.load(c.view, average), self.chance(c.index), c))
+            .min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)))
+            .map(|(.., choice)| choice)
+    }
+
+    fn last_known_good(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        self.candidates(fits)
+            .filter_map(|c| Some((c.view.last_good?.instant, c)))
+            .max_by_key(|(good, _)| *good)
+            .map(|(_, choice)| choice)
+    }
+
+    fn score(&self, view: &GatewayView) -> Option<f64> {
+        view.fresh_load(self.now, self.snapshot.balance.stale_after)?.score.total
+    }
+
+    fn average_score(&self, fits: impl Fn(&GatewayView) -> bool) -> f64 {
+        let known = self.candidates(fits).filter_map(|c| self.score(c.view));
+        let (sum, count) = known.fold((0.0, 0u32), |(sum, count), score| (sum + score, count + 1));
+        if count == 0 { 0.0 } else { sum / f64::from(count) }
+    }
+
+    fn load(&self, view: &GatewayView, average: f64) -> f64 {
+        let share =
+            view.load.as_ref().map_or(1.0 / super::load::NOMINAL_TUNNELS as f64, |r| r.score.tunnel_share);
+        self.score(view).unwrap_or(average) + view.pending() as f64 * share
+    }
+
+    /// Whether as many are on their way as the last report had room for.
+    fn is_spoken_for(&self, view: &GatewayView) -> bool {
+        view.fresh_load(self.now, self.snapshot.balance.stale_after)
+            .and_then(|reading| reading.load.room())
+            .is_some_and(|room| view.pending() >= room)
+    }
+
+    /// Whether a gateway that has come back sits this one out: its share grows over `slow_start`.
+    fn is_held_back(&self, choice: &Choice<'_>) -> bool {
+        let Some(since) = choice.view.filling_since else { return false };
+        let slow_start = self.snapshot.balance.slow_start;
+        let elapsed = self.now.saturating_duration_since(since);
+        if elapsed >= slow_start {
+            return false;
+        }
+        let share = (elapsed.as_secs_f64() / slow_start.as_secs_f64()).max(FIRST_SHARE);
+        let chance = self.chance(choice.index) as f64 / u64::MAX as f64;
+        chance >= share
+    }
+
+    /// A random number of its own for each gateway, made from the one draw (SplitMix64).
+    fn chance(&self, index: usize) -> u64 {
+        let mut z = self.draw.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The share of the choices that a gateway takes part in the moment it comes back.
+const FIRST_SHARE: f64 = 0.05;
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::fleet::{
+        CheckOutcome, CheckResult, Endpoint, FleetSettings, Gateway, GatewayName, Load, Moment, Observation,
+        Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+    };
+
+    /// A farm of gateways named a, b, c …, all up from the start, and a clock.
+    struct Farm {
+        roster: Roster,
+        start: Moment,
+        seconds: f64,
+    }
+
+    const SSL: Ask = Ask { vrrp_id: None, vpn: Vpn::Ssl };
+
+    impl Farm {
+        fn new(count: usize) -> Self {
+            Self::with(count, WhenNone::Refuse, |_, _| {})
+        }
+
+        fn with(count: usize, when_none: WhenNone, define: impl Fn(usize, &mut Gateway)) -> Self {
+            let start = Moment { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+            let gateways = (0..count)
+                .map(|i| {
+                    let mut gateway = Gateway {
+                        name: name(i),
+                        vrrp_id: None,
+                        vpn_mode: VpnMode::Both,
+                        ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
+                        tunnels_max: Some(1000),
+                        capacity_bits_per_second: None,
+                    };
+                    define(i, &mut gateway);
+                    Arc::new(gateway)
+                })
+                .collect();
+            let settings = FleetSettings {
+                gateways,
+                thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+                weights: Weights::default(),
+                balance: Balance {
+                    slow_start: Duration::from_secs(30),
+                    stale_after: Duration::from_secs(10),
+                    when_none,
+                },
+            };
+            Self { roster: Roster::new(settings, start), start, seconds: 0.0 }
+        }
+
+        fn now(&self) -> Moment {
+            let after = Duration::from_secs_f64(self.seconds);
+            Moment { instant: self.start.instant + after, wall: self.start.wall + after }
+        }
+
+        fn reports(&mut self, i: usize, load: Load) {
+            let report = Some(ServiceReport { service: Service::Up, load });
+            let now = self.now();
+            self.roster.observe(&name(i), Observation { checks: vec![], report }, now);
+        }
+
+        fn tunnels(&mut self, tunnels: &[u64]) -> &mut Self {
+            for (i, &n) in tunnels.iter().enumerate() {
+                self.reports(i, Load { tunnels: Some(n), ..Load::default() });
+            }
+            self
+        }
+
+        fn fails(&mut self, i: usize) -> &mut Self {
+            let outcome = CheckOutcome::Fail("connection refused".into());
+            let checks = vec![CheckResult { check: "portal".into(), outcome, took: Duration::ZERO }];
+            let now = self.now();
+            self.roster.observe(&name(i), Observation { checks, report: None }, now);
+            self
+        }
+
+        fn choose(&mut self, ask: Ask) -> Option<usize> {
+            let now = self.now().instant;
+            select(&self.roster.snapshot(), ask, now, 7).ok().map(|c| c.index)
+        }
+
+        /// Sends `logins` without any report in between; how many each gateway got.
+        fn logins(&mut self, logins: usize) -> Vec<usize> {
+            let (snapshot, now) = (self.roster.snapshot(), self.now().instant);
+            let mut got = vec![0; snapshot.gateways.len()];
+            let mut draws = fastrand::Rng::with_seed(1);
+            for _ in 0..logins {
+                let choice = select(&snapshot, SSL, now, draws.u64(..)).unwrap();
+                choice.view.assigned.add();
+                got[choice.index] += 1;
+            }
+            got
+        }
+    }
+
+    fn name(i: usize) -> GatewayName {
+        GatewayName::new(&char::from(b'a' + u8::try_from(i).unwrap()).to_string())
+    }
+
+    #[test]
+    fn the_least_loaded_gateway_is_chosen() {
+        assert_eq!(Farm::new(3).tunnels(&[300, 100, 200]).choose(SSL), Some(1));
+    }
+
+    #[test]
+    fn a_burst_between_two_reports_spreads_over_equal_gateways() {
+        let got = Farm::new(4).tunnels(&[100, 100, 100, 100]).logins(1000);
+        assert_eq!(got.iter().sum::<usize>(), 1000);
+        assert!(got.iter().all(|&n| n <= 260), "{got:?}");
+    }
+
+    #[test]
+    fn a_burst_spreads_even_where_nothing_but_reachability_is_known() {
+        let mut farm = Farm::new(4);
+        for i in 0..4 {
+            let now = farm.now();
+            farm.roster.observe(&name(i), Observation::default(), now);
+        }
+        assert!(farm.logins(1000).iter().all(|&n| n <= 260));
+    }
+
+    #[test]
+    fn a_burst_fills_the_emptier_gateway_up_to_the_others_first() {
+        let got = Farm::new(2).tunnels(&[500, 300]).logins(400);
+        assert_eq!(got, [100, 300]);
+    }
+
+    #[test]
+    fn pending_assignments_never_make_a_gateway_unavailable() {
+        // Requests are not logins: a flood of them must not close the door.
+        let mut farm = Farm::new(1);
+        assert_eq!(farm.tunnels(&[990]).logins(5000), [5000]);
+    }
+
+    #[test]
+    fn a_gateway_whose_last_places_are_spoken_for_comes_after_one_with_room() {
+        let mut farm = Farm::new(2);
+        farm.reports(0, Load { tunnels: Some(998), cpu_ratio: Some(0.0), ..Load::default() });
+        farm.reports(1, Load { tunnels: Some(900), cpu_ratio: Some(1.0), ..Load::default() });
+        assert_eq!(farm.logins(10), [2, 8]);
+    }
+
+    #[test]
+    fn a_full_gateway_is_not_available() {
+        let mut farm = Farm::new(2);
+        assert_eq!(farm.tunnels(&[1000, 999]).choose(SSL), Some(1));
+        assert_eq!(farm.tunnels(&[1000, 1000]).choose(SSL), None);
+        farm.reports(1, Load { pool_used: Some(254), pool_size: Some(254), ..Load::default() });
+        assert_eq!(farm.choose(SSL), None);
+        farm.reports(1, Load { pool_used: Some(253), pool_size: Some(254), ..Load::default() });
+        assert_eq!(farm.choose(SSL), Some(1));
+    }
+
+    #[test]
+    fn only_gateways_of_the_listeners_vrrp_id_that_offer_ssl_vpn_are_chosen() {
+        let modes = [VpnMode::Native, VpnMode::VrrpOnly, VpnMode::Ssl, VpnMode::Both];
+        let mut farm = Farm::with(4, WhenNone::Any, |i, g| {
+            g.vpn_mode = modes[i];
+            g.vrrp_id = VrrpId::new(if i == 3 { 7 } else { 31 });
+        });
+        farm.tunnels(&[0, 0, 500, 0]);
+        let ask = |id| Ask { vrrp_id: VrrpId::new(id), vpn: Vpn::Ssl };
+        assert_eq!(farm.choose(ask(31)), Some(2));
+        assert_eq!(farm.choose(ask(7)), Some(3));
+        assert_eq!(farm.choose(ask(8)), None);
+        assert_eq!(farm.choose(SSL), Some(3));
+        assert_eq!(farm.choose(Ask { vrrp_id: VrrpId::new(31), vpn: Vpn::Native }), Some(0));
+    }
+
+    #[test]
+    fn a_stale_report_no_longer_counts() {
+        let mut farm = Farm::new(3);
+        farm.tunnels(&[1000, 400, 600]);
+        farm.seconds = 5.0;
+        farm.reports(1, Load { tunnels: Some(400), ..Load::default() });
+        farm.reports(2, Load { tunnels: Some(600), ..Load::default() });
+        assert_eq!(farm.choose(SSL), Some(1));
+        farm.seconds = 10.5;
+        let snapshot = farm.roster.snapshot();
+        let now = farm.now().instant;
+        assert_eq!(exclusion(&snapshot.gateways[0], SSL, &snapshot.balance, now), None, "no longer full");
+        assert_eq!(farm.choose(SSL), Some(1), "the unknown one counts as average");
+    }
+
+    #[test]
+    fn a_gateway_without_a_score_gets_its_share_and_no_more() {
+        let mut farm = Farm::new(3);
+        farm.tunnels(&[200, 200]);
+        let now = farm.now();
+        farm.roster.observe(&name(2), Observation::default(), now);
+        let got = farm.logins(300);
+        assert!(got.iter().all(|&n| (90..=110).contains(&n)), "{got:?}");
+    }
+
+    #[test]
+    fn a_gateway_that_comes_back_is_filled_gradually() {
+        let mut farm = Farm::new(2);
+        farm.tunnels(&[500, 0]).fails(1);
+        farm.seconds = 1.0;
+        farm.tunnels(&[500, 0]);
+        let mut shares = vec![];
+        for seconds in [1.0, 16.0, 31.0] {
+            farm.seconds = seconds;
+            farm.tunnels(&[500, 0]);
+            shares.push(farm.logins(200)[1]);
+            farm.tunnels(&[500, 0]).tunnels(&[700, 200]);
+        }
+        assert!((1..=30).contains(&shares[0]), "{shares:?}");
+        assert!((70..=130).contains(&shares[1]), "{shares:?}");
+        assert_eq!(shares[2], 200);
+    }
+
+    #[test]
+    fn a_gateway_that_comes_back_alone_gets_everyone() {
+        let mut farm = Farm::new(1);
+        farm.tunnels(&[0]).fails(0).tunnels(&[0]);
+        assert_eq!(farm.logins(50), [50]);
+    }
+
+    #[test]
+    fn when_none_is_available_the_configured_rule_decides() {
+        for (rule, expected) in
+            [(WhenNone::Refuse, None), (WhenNone::LastKnownGood, Some(2)), (WhenNone::Any, Some(0))]
+        {
+            let mut farm = Farm::with(4, rule, |_, _| {});
+            for (i, seconds) in [1.0, 2.0, 4.0, 5.0].into_iter().enumerate() {
+                farm.seconds = seconds;
+                farm.reports(i, Load { tunnels: Some(10 * (i as u64 + 1)), ..Load::default() });
+                farm.fails(i);
+            }
+            let now = farm.now();
+            farm.roster.drain(&name(3), "service", now).unwrap();
+            assert_eq!(farm.choose(SSL), expected, "{rule:?}; the drained one is never taken");
+        }
+    }
+
+    #[test]
+    fn equal_gateways_take_turns_by_chance() {
+        let mut farm = Farm::new(2);
+        farm.tunnels(&[5, 5]);
+        let (snapshot, now) = (farm.roster.snapshot(), farm.now().instant);
+        let first =
+            (0..1000u64).filter(|&draw| select(&snapshot, SSL, now, draw).unwrap().index == 0).count();
+        assert!((400..=600).contains(&first), "{first}");
+    }
+}

@@ -1,0 +1,191 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, Cache};
+
+use super::gateway::{Gateway, GatewayName};
+use super::health::{Condition, Health};
+use super::load::{Load, Score};
+use super::moment::Moment;
+use super::observation::CheckResult;
+use super::pending::Assigned;
+use super::roster::Drain;
+use super::select::WhenNone;
+
+/// The whole farm as the keeper last knew it: immutable and numbered.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Grows by one with every change.
+    pub number: u64,
+    /// Grows by one when the set of gateways or their definitions change; what is derived from those
+    /// alone may be kept as long as this stays.
+    pub generation: u64,
+    /// In the order of the configuration.
+    pub gateways: Box<[Arc<GatewayView>]>,
+    /// How to choose among them.
+    pub balance: Balance,
+}
+
+/// The rules of the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Balance {
+    /// How long a gateway that comes back takes to get its full share.
+    pub slow_start: Duration,
+    /// A load report older than this no longer counts.
+    pub stale_after: Duration,
+    /// What to do when no gateway is available.
+    pub when_none: WhenNone,
+}
+
+/// One gateway in a snapshot.
+#[derive(Clone, Debug)]
+pub struct GatewayView {
+    /// Its definition.
+    pub gateway: Arc<Gateway>,
+    /// Whether it works.
+    pub health: Health,
+    /// Since when its own agent wants no newcomers.
+    pub agent_drains_since: Option<Moment>,
+    /// An administrator has taken it out.
+    pub drain: Option<Drain>,
+    /// Its last load report.
+    pub load: Option<LoadReading>,
+    /// When it began to be filled after it came back; `None` if it was there from the start.
+    pub filling_since: Option<Instant>,
+    /// When it was last found in order.
+    pub last_good: Option<Moment>,
+    /// Everyone the doors have sent to it. Shared with the doors: the one thing that moves under a
+    /// snapshot.
+    pub assigned: Arc<Assigned>,
+    /// The running total up to which assignments are settled.
+    pub settled: u64,
+    /// The checks of its last round.
+    pub checks: Arc<[CheckResult]>,
+}
+
+/// A load report with its time and its weight.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadReading {
+    /// As reported, completed by the configured capacity.
+    pub load: Load,
+    /// When it came.
+    pub at: Moment,
+    /// What it amounts to.
+    pub score: Score,
+}
+
+/// A gateway's state in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Works and takes newcomers.
+    Up,
+    /// Does not work.
+    Down,
+    /// Works; its tunnels stay, newcomers go elsewhere.
+    Draining,
+    /// Not asked often enough yet.
+    Unknown,
+}
+
+impl State {
+    /// All four, in the order of the metrics contract.
+    pub const ALL: [Self; 4] = [Self::Up, Self::Down, Self::Draining, Self::Unknown];
+
+    /// The word used in metrics and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl GatewayView {
+    /// Its state in one word.
+    pub fn state(&self) -> State {
+        match self.health.condition {
+            Condition::Unknown => State::Unknown,
+            Condition::Down => State::Down,
+            Condition::Up if self.is_draining() => State::Draining,
+            Condition::Up => State::Up,
+        }
+    }
+
+    /// Whether newcomers are unwanted, by order or by its own agent's word.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some() || self.agent_drains_since.is_some()
+    }
+
+    /// Why it is in its [`state`](Self::state).
+    pub fn reason(&self) -> Arc<str> {
+        match (&self.drain, self.state()) {
+            (Some(drain), State::Draining) => Arc::clone(&drain.reason),
+            (None, State::Draining) => Arc::from("its agent wants no newcomers"),
+            _ => Arc::clone(&self.health.reason),
+        }
+    }
+
+    /// Since when it is in its [`state`](Self::state).
+    pub fn since(&self) -> Moment {
+        let draining = self.drain.as_ref().map(|d| d.since).or(self.agent_drains_since);
+        match (draining, self.state()) {
+            (Some(since), State::Draining) if since.instant > self.health.since.instant => since,
+            _ => self.health.since,
+        }
+    }
+
+    /// Its last load report, unless that is too old to count.
+    pub fn fresh_load(&self, now: Instant, stale_after: Duration) -> Option<&LoadReading> {
+        self.load.as_ref().filter(|reading| reading.at.until(now) <= stale_after)
+    }
+
+    /// Newcomers sent to it that no report shows yet.
+    pub fn pending(&self) -> u64 {
+        self.assigned.total().saturating_sub(self.settled)
+    }
+}
+
+impl Snapshot {
+    /// The gateway of that name.
+    pub fn gateway(&self, name: &GatewayName) -> Option<&GatewayView> {
+        self.gateways.iter().find(|view| view.gateway.name == *name).map(AsRef::as_ref)
+    }
+}
+
+/// Where the keeper puts each new snapshot. One swap a change: no reader sees half of one.
+#[derive(Debug)]
+pub struct Publisher {
+    current: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Publisher {
+    /// Starts with `first`.
+    pub fn new(first: Snapshot) -> Self {
+        Self { current: Arc::new(ArcSwap::from_pointee(first)) }
+    }
+
+    /// Replaces the snapshot.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+    }
+
+    /// A reader for one thread.
+    pub fn view(&self) -> View {
+        View { cache: Cache::new(Arc::clone(&self.current)) }
+    }
+}
+
+/// One thread's way to the newest snapshot; it costs one atomic load while nothing has changed.
+#[derive(Clone, Debug)]
+pub struct View {
+    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+}
+
+impl View {
+    /// The newest snapshot.
+    pub fn load(&mut self) -> &Arc<Snapshot> {
+        self.cache.load()
+    }
+}

@@ -1,0 +1,2 @@
+//! Vestibule: the front door of SSL VPN gateway farms.
+pub mod fleet;
