@@ -1,2 +1,3 @@
 //! Vestibule: the front door of SSL VPN gateway farms.
 pub mod fleet;
+pub mod net;

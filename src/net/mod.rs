@@ -1,0 +1,11 @@
+//! What several rooms need of the network: TLS material, an HTTP/1.1 client that keeps its connection,
+//! the health checks, and the server loop of the control plane. Knows the words of [`crate::fleet`] and
+//! none of the rooms.
+
+pub mod certificate;
+pub mod check;
+pub mod client;
+pub mod pem;
+pub mod serve;
+pub mod stop;
+pub mod tls;
