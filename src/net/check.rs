@@ -65,6 +65,11 @@ pub struct StatusRange(RangeInclusive<u16>);
 pub struct NotAStatusRange;
 
 impl StatusRange {
+    /// What counts where nothing is said: any success or redirect.
+    pub fn usual() -> Self {
+        Self(200..=399)
+    }
+
     /// Reads `200` or `200-399`.
     pub fn parse(text: &str) -> Result<Self, NotAStatusRange> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));

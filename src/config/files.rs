@@ -1,0 +1,194 @@
+//! Reading the files that a configuration consists of.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::CertificateDer;
+use serde_spanned::Spanned;
+use toml::de::DeTable;
+
+use super::problem::{Problem, Problems, Severity};
+use super::section::Section;
+use crate::net::certificate::CertificateFacts;
+use crate::net::pem::{self, PemError};
+use crate::net::tls::{self, Identity};
+
+/// Whose configuration a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A front door's.
+    Front,
+    /// A heartbeat agent's.
+    Agent,
+}
+
+/// Tells by its tables whose configuration a file is; what is neither is taken for a front door's.
+pub fn kind_of(path: &Path) -> Kind {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let has = |key: &str| table.get_ref().contains_key(key);
+    let agent = ["agent", "check", "load"].into_iter().filter(|key| has(key)).count();
+    let front = ["node", "admin", "listener", "gateway", "balance", "heartbeat", "log"]
+        .into_iter()
+        .filter(|key| has(key))
+        .count();
+    if agent > front { Kind::Agent } else { Kind::Front }
+}
+
+/// Reads the file at `path`, has `read` make something of it, and returns that with the warnings, or
+/// every problem if there is an error among them.
+pub fn load<T>(
+    path: &Path,
+    read: impl FnOnce(Section<'_>, &Files<'_>) -> Option<T>,
+) -> Result<(T, Vec<Problem>), Vec<Problem>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("cannot be read: {}", crate::net::client::in_words(&error));
+            let file = path.to_path_buf();
+            return Err(vec![Problem { severity: Severity::Error, file, line: 0, column: 0, message }]);
+        }
+    };
+    let problems = Problems::new(path, &text);
+    let (table, syntax) = DeTable::parse_recoverable(&text);
+    if !syntax.is_empty() {
+        for error in syntax {
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            problems.error(&error.span().unwrap_or(0..0), message);
+        }
+        return Err(problems.into_list());
+    }
+    let files = Files::new(path, &problems);
+    let result = read(Section::root(&table, &problems), &files);
+    let problems = problems.into_list();
+    match result {
+        Some(result) if problems.iter().all(|p| p.severity == Severity::Warning) => Ok((result, problems)),
+        _ => Err(problems),
+    }
+}
+
+/// The files that a configuration names, found from the folder it stands in.
+pub struct Files<'a> {
+    path: &'a Path,
+    base: PathBuf,
+    problems: &'a Problems<'a>,
+    read: RefCell<Vec<PathBuf>>,
+}
+
+impl<'a> Files<'a> {
+    fn new(path: &'a Path, problems: &'a Problems<'a>) -> Self {
+        let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Self { path, base, problems, read: RefCell::default() }
+    }
+
+    /// Where problems are noted.
+    pub fn problems(&self) -> &'a Problems<'a> {
+        self.problems
+    }
+
+    /// The path as seen from the configuration's folder.
+    pub fn resolve(&self, named: &str) -> PathBuf {
+        self.base.join(named)
+    }
+
+    /// The configuration and every file read for it so far.
+    pub fn all(&self) -> Vec<PathBuf> {
+        std::iter::once(self.path.to_path_buf()).chain(self.read.borrow().iter().cloned()).collect()
+    }
+
+    /// A short text, such as a token, without white space around it.
+    pub fn text(&self, named: &Spanned<String>) -> Option<String> {
+        let path = self.note(named);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(text.trim().to_owned()),
+            Err(error) => {
+                let words = crate::net::client::in_words(&error);
+                self.problems.error(&named.span(), format!("{} cannot be read: {words}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// The certificates in a PEM file.
+    pub fn certificates(&self, named: &Spanned<String>) -> Option<Vec<CertificateDer<'static>>> {
+        let path = self.note(named);
+        pem::read_certificates(&path).map_err(|error| self.pem_problem(named, &path, &error)).ok()
+    }
+
+    /// A certificate chain with its key, and what the first certificate says.
+    pub fn identity(
+        &self,
+        certificate: &Spanned<String>,
+        key: &Spanned<String>,
+    ) -> Option<(Identity, CertificateFacts)> {
+        let chain = self.certificates(certificate);
+        let key_path = self.note(key);
+        let private = pem::read_key(&key_path).map_err(|error| self.pem_problem(key, &key_path, &error)).ok();
+        let chain = chain?;
+        let facts = match chain.first().map(CertificateFacts::of) {
+            Some(Ok(facts)) => facts,
+            _ => {
+                let path = self.resolve(certificate.get_ref());
+                let message = format!("{} does not hold an X.509 certificate", path.display());
+                self.problems.error(&certificate.span(), message);
+                return None;
+            }
+        };
+        self.warn_of_dates(certificate, &facts);
+        match tls::identity(chain, private?) {
+            Ok(identity) => Some((identity, facts)),
+            Err(tls::TlsError::KeyMismatch) => {
+                let shown = self.resolve(certificate.get_ref());
+                let message = format!(
+                    "the certificate {} does not match its key {}",
+                    shown.display(),
+                    key_path.display()
+                );
+                self.problems.error(&key.span(), message);
+                None
+            }
+            Err(error) => {
+                self.problems.error(&key.span(), format!("{}: {error}", key_path.display()));
+                None
+            }
+        }
+    }
+
+    fn note(&self, named: &Spanned<String>) -> PathBuf {
+        let path = self.resolve(named.get_ref());
+        let mut read = self.read.borrow_mut();
+        if !read.contains(&path) {
+            read.push(path.clone());
+        }
+        path
+    }
+
+    fn pem_problem(&self, named: &Spanned<String>, path: &Path, error: &PemError) {
+        let cause = match error {
+            PemError::Read(cause) => format!(": {}", crate::net::client::in_words(cause)),
+            PemError::Malformed(cause) => format!(": {cause}"),
+            PemError::Missing(_) => String::new(),
+        };
+        self.problems.error(&named.span(), format!("{} {error}{cause}", path.display()));
+    }
+
+    /// Dates are read from the wall clock here, and only to warn.
+    fn warn_of_dates(&self, named: &Spanned<String>, facts: &CertificateFacts) {
+        let now = std::time::SystemTime::now();
+        let path = self.resolve(named.get_ref());
+        let warn = |what: String| {
+            self.problems.warning(&named.span(), format!("the certificate {} {what}", path.display()));
+        };
+        let days = |duration: std::time::Duration| duration.as_secs() / 86_400;
+        match facts.not_after.duration_since(now) {
+            Err(past) => warn(format!("expired {} days ago; clients will refuse it", days(past.duration()))),
+            Ok(left) if days(left) < EXPIRY_WARNING_DAYS => warn(format!("expires in {} days", days(left))),
+            Ok(_) => {}
+        }
+        if facts.not_before > now {
+            warn("is not valid yet; is this machine's clock right?".into());
+        }
+    }
+}
+
+const EXPIRY_WARNING_DAYS: u64 = 14;

@@ -1,0 +1,458 @@
+//! From what stands in a front door's file to its settings.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use serde_spanned::Spanned;
+
+use super::files::{self, Files};
+use super::front_file::{
+    CheckKind, CheckTable, FrontFile, GatewayTable, HeartbeatUrl, Listener, Mode, Preset, Verify,
+};
+use super::problem::{Problem, Span};
+use super::settings::{AdminSettings, FrontSettings, Secret};
+use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, Vpn};
+use crate::front::{self, Certificates, ListenerSettings};
+use crate::net::certificate::CertificateFacts;
+use crate::net::check::{Check, Get, Kind, StatusRange, Tls};
+use crate::net::client::Target;
+use crate::net::tls::{self, Identity, Trust};
+use crate::probe::ProbeSettings;
+
+/// Reads a front door's configuration: the settings with the warnings, or every problem.
+pub fn load_front(path: &Path) -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> {
+    files::load(path, |root, files| {
+        let file = FrontFile::read(root);
+        check_names(&file, files);
+        check_farm(&file, files);
+        Resolver { file: &file, files }.settings()
+    })
+}
+
+/// Names and addresses that must be unique.
+fn check_names(file: &FrontFile, files: &Files<'_>) {
+    let problems = files.problems();
+    repeated(file.listeners.iter().filter_map(|l| l.name.as_ref()), |name, span| {
+        problems.error(span, format!("two listeners are named '{name}'; give one of them another name"));
+    });
+    repeated(file.listeners.iter().filter_map(|l| l.address.as_ref()), |address, span| {
+        problems
+            .error(span, format!("two listeners have the address {address}; one address has one listener"));
+    });
+    repeated(file.gateways.iter().filter_map(|g| g.name.as_ref()), |name, span| {
+        problems.error(span, format!("two gateways are named '{name}'; give one of them another name"));
+    });
+}
+
+fn repeated<'a, T: Eq + Hash + 'a>(items: impl Iterator<Item = &'a Spanned<T>>, tell: impl Fn(&T, &Span)) {
+    let mut seen = HashMap::new();
+    for item in items {
+        if seen.insert(item.get_ref(), ()).is_some() {
+            tell(item.get_ref(), &item.span());
+        }
+    }
+}
+
+/// Whether listeners and gateways fit each other.
+fn check_farm(file: &FrontFile, files: &Files<'_>) {
+    let problems = files.problems();
+    for listener in &file.listeners {
+        let Some(id) = &listener.vrrp_id else { continue };
+        let mut of_this_id =
+            file.gateways.iter().filter(|g| g.vrrp_id.as_ref().is_some_and(|g| g.get_ref() == id.get_ref()));
+        if !file.gateways.is_empty() && of_this_id.next().is_none() {
+            let message =
+                format!("no gateway has vrrp_id {}; this listener could never choose one", id.get_ref());
+            problems.error(&id.span(), message);
+        }
+        if let Some(span) = &listener.permanent {
+            let message = "browsers remember a permanent redirect and would never come back to this front door; \
+                           302 is meant for this";
+            problems.warning(span, message);
+        }
+    }
+    let listener_ids: Vec<_> =
+        file.listeners.iter().map(|l| l.vrrp_id.as_ref().map(|id| *id.get_ref())).collect();
+    for gateway in &file.gateways {
+        let Some(name) = &gateway.name else { continue };
+        let id = gateway.vrrp_id.as_ref().map(|id| *id.get_ref());
+        let reached = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
+        if !reached && !listener_ids.is_empty() {
+            let message = format!(
+                "no listener has the vrrp_id of gateway '{}'; nobody is ever sent to it",
+                name.get_ref()
+            );
+            problems.warning(&name.span(), message);
+        } else if !gateway.vpn_mode.offers(Vpn::Ssl) {
+            let message = format!(
+                "gateway '{}' has vpn_mode '{}'; no listener sends anybody to it",
+                name.get_ref(),
+                gateway.vpn_mode.as_str()
+            );
+            problems.warning(&name.span(), message);
+        }
+        let Some(endpoint) = &gateway.ssl_endpoint else { continue };
+        let circle = file.listeners.iter().filter_map(|l| l.address.as_ref()).any(|address| {
+            endpoint.get_ref().host == Host::Address(address.get_ref().ip())
+                && endpoint.get_ref().port == address.get_ref().port()
+        });
+        if circle {
+            let message = format!(
+                "'ssl_endpoint' {} is a listener of this front door: clients would go in circles",
+                endpoint.get_ref()
+            );
+            problems.error(&endpoint.span(), message);
+        }
+    }
+}
+
+struct Resolver<'a> {
+    file: &'a FrontFile,
+    files: &'a Files<'a>,
+}
+
+impl Resolver<'_> {
+    fn settings(&self) -> Option<FrontSettings> {
+        // everything is looked at before the first `?`, so that no problem hides another
+        let admin = self.admin();
+        let identities: Vec<_> = self.file.listeners.iter().map(|l| self.certificates(l)).collect();
+        let listeners: Vec<_> = self
+            .file
+            .listeners
+            .iter()
+            .zip(&identities)
+            .map(|(l, own)| self.listener(l, own, &identities))
+            .collect();
+        let agents = self.agents();
+        let gateways: Vec<_> = self.file.gateways.iter().map(gateway).collect();
+        let probes: Vec<_> = self.file.gateways.iter().map(|g| self.probe(g, agents.as_ref())).collect();
+        Some(FrontSettings {
+            node_name: self.file.node_name.clone().unwrap_or_else(host_name),
+            workers: match self.file.workers {
+                0 => std::thread::available_parallelism().map_or(1, usize::from),
+                workers => workers,
+            },
+            admin: admin?,
+            log: self.file.log,
+            listeners: listeners.into_iter().collect::<Option<_>>()?,
+            fleet: FleetSettings {
+                gateways: gateways.into_iter().collect::<Option<_>>()?,
+                thresholds: self.file.health.thresholds,
+                weights: self.file.weights,
+                balance: self.file.balance,
+            },
+            probes: probes.into_iter().collect::<Option<_>>()?,
+            files: self.files.all(),
+        })
+    }
+
+    fn admin(&self) -> Option<AdminSettings> {
+        let admin = &self.file.admin;
+        let listen = admin.listen.as_ref().map_or(DEFAULT_ADMIN, |listen| *listen.get_ref());
+        let token = match &admin.token_file {
+            Some(named) => Some(self.files.text(named)?),
+            // the default file need not be there
+            None => {
+                std::fs::read_to_string(self.files.resolve("admin.token")).ok().map(|t| t.trim().to_owned())
+            }
+        };
+        let span = admin.token_file.as_ref().map_or(0..0, Spanned::span);
+        if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
+            let message = format!(
+                "the token is shorter than {SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32"
+            );
+            self.files.problems().error(&span, message);
+        }
+        if let Some(listen) = &admin.listen
+            && !listen.get_ref().ip().is_loopback()
+            && token.is_none()
+        {
+            let message =
+                "'listen' is not loopback and there is no token; set 'token_file' to a file that holds one";
+            self.files.problems().error(&listen.span(), message);
+        }
+        let socket = admin.socket.as_deref().unwrap_or("/run/vestibule/admin.sock");
+        let socket = (!socket.is_empty()).then(|| self.files.resolve(socket));
+        Some(AdminSettings { listen, socket, token: token.map(Secret::new) })
+    }
+
+    fn certificates(&self, listener: &Listener) -> Vec<(Identity, CertificateFacts)> {
+        let files = listener.certificates.iter();
+        let pairs = files.filter_map(|files| Some((files.certificate.as_ref()?, files.key.as_ref()?)));
+        pairs.filter_map(|(certificate, key)| self.files.identity(certificate, key)).collect()
+    }
+
+    fn listener(
+        &self,
+        listener: &Listener,
+        own: &[(Identity, CertificateFacts)],
+        all: &[Vec<(Identity, CertificateFacts)>],
+    ) -> Option<ListenerSettings> {
+        let problems = self.files.problems();
+        let mode = match listener.mode? {
+            Mode::Redirect => {
+                if !listener.has_certificates {
+                    let message = "missing key 'certificates' in [[listener]]; for a trial make some with: \
+                                   vestibule certs init --dir certs --name HOST";
+                    problems.error(&listener.head, message);
+                } else if listener.certificates.is_empty() {
+                    problems.error(&listener.head, "'certificates' must not be empty");
+                }
+                if let Some(to) = &listener.https_endpoint {
+                    problems.error(&to.span(), "'https_endpoint' is for mode 'https-upgrade'");
+                }
+                let (first, others) = own.split_first()?;
+                front::Mode::Redirect(Arc::new(Certificates::new(first.clone(), others.to_vec())))
+            }
+            Mode::HttpsUpgrade => {
+                if listener.has_certificates {
+                    problems.error(
+                        &listener.head,
+                        "'certificates' is not for mode 'https-upgrade', which speaks plain http",
+                    );
+                }
+                if listener.redirect.keep_path {
+                    problems.warning(
+                        &listener.head,
+                        "'keep_path' has an effect only together with the redirect that follows",
+                    );
+                }
+                front::Mode::HttpsUpgrade(self.upgrade_endpoint(listener, all)?)
+            }
+        };
+        Some(ListenerSettings {
+            name: listener.name.as_ref()?.get_ref().as_str().into(),
+            address: *listener.address.as_ref()?.get_ref(),
+            ask: Ask { vrrp_id: listener.vrrp_id.as_ref().map(|id| *id.get_ref()), vpn: Vpn::Ssl },
+            limits: listener.limits.clone(),
+            redirect: listener.redirect.clone(),
+            mode,
+        })
+    }
+
+    /// Where an `https-upgrade` listener sends everyone: never to what the Host header says, which is the
+    /// client's to choose, but to the first name in the certificate of the TLS listener beside it.
+    fn upgrade_endpoint(
+        &self,
+        listener: &Listener,
+        all: &[Vec<(Identity, CertificateFacts)>],
+    ) -> Option<Endpoint> {
+        if let Some(to) = &listener.https_endpoint {
+            return Some(to.get_ref().clone());
+        }
+        let address = listener.address.as_ref()?.get_ref();
+        let beside = self.file.listeners.iter().zip(all).find(|(other, _)| {
+            let same_ip = other.address.as_ref().is_some_and(|a| a.get_ref().ip() == address.ip());
+            other.mode == Some(Mode::Redirect) && same_ip
+        });
+        let Some((other, identities)) = beside else {
+            let message = format!(
+                "no listener has TLS on {}; say where to with 'https_endpoint' in [listener.redirect]",
+                address.ip()
+            );
+            self.files.problems().error(&listener.head, message);
+            return None;
+        };
+        let port = other.address.as_ref()?.get_ref().port();
+        let facts = &identities.first()?.1;
+        let name = facts.dns_names.iter().find(|name| !name.starts_with('*'));
+        match name.map(|name| Endpoint::parse(&format!("{name}:{port}"), port)) {
+            Some(Ok(endpoint)) => Some(endpoint),
+            _ if facts.addresses.contains(&address.ip()) => {
+                Some(Endpoint { host: Host::Address(address.ip()), port })
+            }
+            _ => {
+                let message = "the certificate beside it names no host that could be sent to; say where to with \
+                               'https_endpoint' in [listener.redirect]";
+                self.files.problems().error(&listener.head, message);
+                None
+            }
+        }
+    }
+
+    /// TLS towards agents, if any is asked over https.
+    fn agents(&self) -> Option<Arc<rustls::ClientConfig>> {
+        let tables = self.file.gateways.iter();
+        let https = tables.filter_map(|g| g.heartbeat.as_ref()).find(|url| url.get_ref().tls);
+        let heartbeat = &self.file.heartbeat;
+        let problems = self.files.problems();
+        let authorities = heartbeat.ca.as_ref().map(|ca| self.files.certificates(ca));
+        let identity = match (&heartbeat.certificate, &heartbeat.key) {
+            (Some(certificate), Some(key)) => Some(self.files.identity(certificate, key)),
+            (None, None) => None,
+            (Some(one), None) | (None, Some(one)) => {
+                problems.error(&one.span(), "'certificate' and 'key' in [heartbeat] belong together");
+                return None;
+            }
+        };
+        let https = https?;
+        let Some(authorities) = authorities else {
+            let message = "a heartbeat over https needs 'ca' in [heartbeat]: without it anybody could answer in the agent's name";
+            problems.error(&https.span(), message);
+            return None;
+        };
+        if identity.is_none() {
+            let message = "[heartbeat] has no 'certificate' and 'key': an agent with 'client_ca' will refuse this front door";
+            problems.warning(&https.span(), message);
+        }
+        let identity = match identity {
+            Some(found) => Some(found?.0),
+            None => None,
+        };
+        let config = tls::client_config(&Trust::Authorities(authorities?), identity.as_ref());
+        problems.take(&https.span(), config)
+    }
+
+    fn probe(
+        &self,
+        table: &GatewayTable,
+        agents: Option<&Arc<rustls::ClientConfig>>,
+    ) -> Option<ProbeSettings> {
+        let heartbeat = match &table.heartbeat {
+            Some(url) => Some(heartbeat_target(url.get_ref(), agents)),
+            None => None,
+        };
+        let checks = self.checks(table);
+        Some(ProbeSettings {
+            gateway: GatewayName::new(table.name.as_ref()?.get_ref()),
+            heartbeat: match heartbeat {
+                Some(target) => Some(target?),
+                None => None,
+            },
+            checks: checks?,
+            interval: *self.file.health.interval.get_ref(),
+            timeout: *self.file.health.timeout.get_ref(),
+            stale_after: self.file.balance.stale_after,
+        })
+    }
+
+    /// The checks given; else the preset's; else, where there is no agent either, `GET /` over https.
+    fn checks(&self, table: &GatewayTable) -> Option<Vec<Check>> {
+        let endpoint = table.ssl_endpoint.as_ref()?.get_ref();
+        if !table.checks.is_empty() {
+            let checks: Vec<_> =
+                table.checks.iter().map(|c| resolve_check(c, Some(endpoint), self.files)).collect();
+            return checks.into_iter().collect::<Option<Vec<_>>>().map(|mut checks| {
+                tell_apart(&mut checks);
+                checks
+            });
+        }
+        let expect = match table.preset {
+            // a full ocserv answers nothing, a working one answers its login form with 200
+            Preset::Ocserv => StatusRange::parse("200").ok()?,
+            Preset::Novell => StatusRange::usual(),
+            Preset::None if table.heartbeat.is_none() => StatusRange::usual(),
+            Preset::None => return Some(Vec::new()),
+        };
+        let span = table.ssl_endpoint.as_ref()?.span();
+        let tls = check_tls(endpoint, None, &Trust::Anyone, &span, self.files)?;
+        let get = Get { path: "/".into(), expect };
+        Some(vec![Check { name: "https".into(), endpoint: endpoint.clone(), kind: Kind::Https(tls, get) }])
+    }
+}
+
+fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
+    Some(Arc::new(Gateway {
+        name: GatewayName::new(table.name.as_ref()?.get_ref()),
+        vrrp_id: table.vrrp_id.as_ref().map(|id| *id.get_ref()),
+        vpn_mode: table.vpn_mode,
+        ssl_endpoint: table.ssl_endpoint.as_ref()?.get_ref().clone(),
+        tunnels_max: table.tunnels,
+        capacity_bits_per_second: table.throughput,
+    }))
+}
+
+fn heartbeat_target(url: &HeartbeatUrl, agents: Option<&Arc<rustls::ClientConfig>>) -> Option<Target> {
+    let tls = if url.tls {
+        Some((Arc::clone(agents?), ServerName::try_from(url.endpoint.host.bare()).ok()?))
+    } else {
+        None
+    };
+    Some(Target { endpoint: url.endpoint.clone(), tls })
+}
+
+/// A check as given; one of the kinds tcp, tls, http, https.
+pub fn resolve_check(table: &CheckTable, default: Option<&Endpoint>, files: &Files<'_>) -> Option<Check> {
+    let problems = files.problems();
+    let kind = table.kind?;
+    let is_http = matches!(kind, CheckKind::Http | CheckKind::Https);
+    let is_tls = matches!(kind, CheckKind::Tls | CheckKind::Https);
+    if table.has_http_keys && !is_http {
+        problems.error(&table.head, "'path' and 'expect_status' are for the kinds 'http' and 'https'");
+    }
+    if table.has_tls_keys && !is_tls {
+        problems.error(&table.head, "'server_name', 'verify' and 'ca' are for the kinds 'tls' and 'https'");
+    }
+    let Some(endpoint) = table.address.as_ref().map(Spanned::get_ref).or(default) else {
+        problems.error(&table.head, "missing key 'address' in this check; say what to connect to");
+        return None;
+    };
+    let get = Get {
+        path: table.path.as_ref().map_or("/", |path| path.get_ref().as_str()).into(),
+        expect: table.expect.clone(),
+    };
+    let tls = if is_tls {
+        let trust = match (table.verify, &table.ca) {
+            (Verify::Ca, Some(ca)) => Trust::Authorities(files.certificates(ca)?),
+            (Verify::Ca, None) => Trust::System,
+            (Verify::None, None) => Trust::Anyone,
+            (Verify::None, Some(ca)) => {
+                problems.error(&ca.span(), "'ca' has no effect without verify = \"ca\"");
+                return None;
+            }
+        };
+        Some(check_tls(endpoint, table.server_name.as_ref(), &trust, &table.head, files)?)
+    } else {
+        None
+    };
+    let (word, kind) = match (kind, tls) {
+        (CheckKind::Tls, Some(tls)) => ("tls", Kind::Tls(tls)),
+        (CheckKind::Https, Some(tls)) => ("https", Kind::Https(tls, get)),
+        (CheckKind::Http, _) => ("http", Kind::Http(get)),
+        _ => ("tcp", Kind::Tcp),
+    };
+    let name = table.name.as_ref().map_or(word, |name| name.get_ref().as_str());
+    Some(Check { name: name.into(), endpoint: endpoint.clone(), kind })
+}
+
+fn check_tls(
+    endpoint: &Endpoint,
+    server_name: Option<&Spanned<String>>,
+    trust: &Trust,
+    span: &Span,
+    files: &Files<'_>,
+) -> Option<Tls> {
+    let name = server_name.map_or_else(|| endpoint.host.bare(), |name| name.get_ref().clone());
+    let span = server_name.map_or_else(|| span.clone(), Spanned::span);
+    let Ok(server_name) = ServerName::try_from(name) else {
+        files.problems().error(&span, "'server_name' must be a host name or an address");
+        return None;
+    };
+    let config = files.problems().take(&span, tls::client_config(trust, None))?;
+    Some(Tls { config, server_name })
+}
+
+/// Gives checks of one name a number each, for a name stands for one series in the metrics.
+fn tell_apart(checks: &mut [Check]) {
+    let mut count: HashMap<Arc<str>, usize> = HashMap::new();
+    for check in checks {
+        let seen = count.entry(Arc::clone(&check.name)).or_default();
+        *seen += 1;
+        if *seen > 1 {
+            check.name = format!("{}-{seen}", check.name).into();
+        }
+    }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "front".into() } else { name.into() }
+}
+
+const DEFAULT_ADMIN: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9463);
+const SHORTEST_TOKEN: usize = 16;

@@ -1,0 +1,519 @@
+//! What stands in a front door's file, each value typed and with its place. Pure: no other file is read here.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_spanned::Spanned;
+
+use super::section::Section;
+use super::settings::{LogFormat, LogSettings};
+use super::units;
+use crate::fleet::{Balance, Endpoint, Host, Thresholds, VpnMode, VrrpId, Weights, WhenNone};
+use crate::front::{Limits, Redirect};
+use crate::net::check::StatusRange;
+
+/// A whole file. What is missing or wrong is `None`; the problem has been noted.
+pub struct FrontFile {
+    pub node_name: Option<String>,
+    pub workers: usize,
+    pub admin: Admin,
+    pub log: LogSettings,
+    pub listeners: Vec<Listener>,
+    pub balance: Balance,
+    pub weights: Weights,
+    pub health: Health,
+    pub gateways: Vec<GatewayTable>,
+    pub heartbeat: Heartbeat,
+}
+
+pub struct Admin {
+    pub listen: Option<Spanned<SocketAddr>>,
+    pub socket: Option<String>,
+    pub token_file: Option<Spanned<String>>,
+}
+
+pub struct Listener {
+    pub head: super::problem::Span,
+    pub name: Option<Spanned<String>>,
+    pub address: Option<Spanned<SocketAddr>>,
+    pub vrrp_id: Option<Spanned<VrrpId>>,
+    pub mode: Option<Mode>,
+    pub certificates: Vec<CertificateFiles>,
+    pub has_certificates: bool,
+    pub redirect: Redirect,
+    pub permanent: Option<super::problem::Span>,
+    pub https_endpoint: Option<Spanned<Endpoint>>,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Redirect,
+    HttpsUpgrade,
+}
+
+pub struct CertificateFiles {
+    pub certificate: Option<Spanned<String>>,
+    pub key: Option<Spanned<String>>,
+}
+
+pub struct Health {
+    pub interval: Spanned<Duration>,
+    pub timeout: Spanned<Duration>,
+    pub thresholds: Thresholds,
+}
+
+pub struct GatewayTable {
+    pub name: Option<Spanned<String>>,
+    pub vrrp_id: Option<Spanned<VrrpId>>,
+    pub vpn_mode: VpnMode,
+    pub ssl_endpoint: Option<Spanned<Endpoint>>,
+    pub preset: Preset,
+    pub heartbeat: Option<Spanned<HeartbeatUrl>>,
+    pub throughput: Option<u64>,
+    pub tunnels: Option<u64>,
+    pub checks: Vec<CheckTable>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    Ocserv,
+    Novell,
+    None,
+}
+
+/// `https://host[:port]`, or `http://` for an agent on the same host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatUrl {
+    pub tls: bool,
+    pub endpoint: Endpoint,
+}
+
+pub struct CheckTable {
+    pub head: super::problem::Span,
+    pub name: Option<Spanned<String>>,
+    pub kind: Option<CheckKind>,
+    pub address: Option<Spanned<Endpoint>>,
+    pub path: Option<Spanned<String>>,
+    pub expect: StatusRange,
+    pub server_name: Option<Spanned<String>>,
+    pub verify: Verify,
+    pub ca: Option<Spanned<String>>,
+    pub has_http_keys: bool,
+    pub has_tls_keys: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckKind {
+    Tcp,
+    Tls,
+    Http,
+    Https,
+    Exec,
+    Systemd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    None,
+    Ca,
+}
+
+pub struct Heartbeat {
+    pub ca: Option<Spanned<String>>,
+    pub certificate: Option<Spanned<String>>,
+    pub key: Option<Spanned<String>>,
+}
+
+impl FrontFile {
+    pub fn read(root: Section<'_>) -> Self {
+        let node = root.section("node", "[node]");
+        let node_name = node.as_ref().and_then(|t| t.text("name")).map(Spanned::into_inner);
+        let workers = node.as_ref().and_then(|t| t.integer("workers", 0..=1024));
+        let workers = workers.and_then(|n| usize::try_from(n.into_inner()).ok()).unwrap_or(0);
+        if let Some(node) = node {
+            node.not_yet("state_dir");
+            node.finish();
+        }
+        let (balance, weights, health) = read_balance(&root);
+        let file = Self {
+            node_name,
+            workers,
+            admin: read_admin(&root),
+            log: read_log(&root),
+            listeners: root.sections("listener", "[[listener]]").into_iter().map(Listener::read).collect(),
+            balance,
+            weights,
+            health,
+            gateways: root.sections("gateway", "[[gateway]]").into_iter().map(GatewayTable::read).collect(),
+            heartbeat: read_heartbeat(&root),
+        };
+        if !root.has("listener") {
+            root.error("there is no [[listener]]: this front door would answer nobody; add one");
+        }
+        if !root.has("gateway") {
+            root.error("there is no [[gateway]]: there is nobody to send clients to; add one");
+        }
+        for later in ["dve", "ikev2_redirect", "vrrp", "fence"] {
+            root.not_yet(later);
+        }
+        root.finish();
+        file
+    }
+}
+
+fn read_admin(root: &Section<'_>) -> Admin {
+    let Some(table) = root.section("admin", "[admin]") else {
+        return Admin { listen: None, socket: None, token_file: None };
+    };
+    let admin = Admin {
+        listen: table.parsed("listen", address),
+        socket: table.text("socket").map(Spanned::into_inner),
+        token_file: table.text("token_file"),
+    };
+    table.finish();
+    admin
+}
+
+pub fn read_log(root: &Section<'_>) -> LogSettings {
+    let default = LogSettings::default();
+    let Some(table) = root.section("log", "[log]") else { return default };
+    let levels = [
+        ("error", tracing::Level::ERROR),
+        ("warn", tracing::Level::WARN),
+        ("info", tracing::Level::INFO),
+        ("debug", tracing::Level::DEBUG),
+        ("trace", tracing::Level::TRACE),
+    ];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let log = LogSettings {
+        format: table.word("format", &formats).unwrap_or(default.format),
+        level: table.word("level", &levels).unwrap_or(default.level),
+        access: table.boolean("access").unwrap_or(default.access),
+    };
+    table.finish();
+    log
+}
+
+impl Listener {
+    fn read(table: Section<'_>) -> Self {
+        let modes = [("redirect", Some(Mode::Redirect)), ("https-upgrade", Some(Mode::HttpsUpgrade))];
+        let later = [("proxy", None), ("passthrough", None)];
+        let mode = table.spanned_word("mode", &[modes, later].concat());
+        if !table.has("mode") {
+            table.error("missing key 'mode' in [[listener]]; it is 'redirect' or 'https-upgrade'");
+        }
+        if let Some(mode) = &mode
+            && mode.get_ref().is_none()
+        {
+            table.error_at(&mode.span(), "this mode is not supported by this version yet");
+        }
+        let certificates = table.sections("certificates", "certificates").into_iter();
+        let mut listener = Self {
+            head: table.span.clone(),
+            name: table.required_text("name"),
+            address: table.required_parsed("address", address),
+            vrrp_id: vrrp_id(&table),
+            mode: mode.and_then(Spanned::into_inner),
+            certificates: certificates.map(CertificateFiles::read).collect(),
+            has_certificates: table.has("certificates"),
+            redirect: Redirect::default(),
+            permanent: None,
+            https_endpoint: None,
+            limits: table.section("limits", "[listener.limits]").map(read_limits).unwrap_or_default(),
+        };
+        if let Some(redirect) = table.section("redirect", "[listener.redirect]") {
+            listener.read_redirect(redirect);
+        }
+        table.not_yet("proxy");
+        table.not_yet("passthrough");
+        table.finish();
+        listener
+    }
+
+    fn read_redirect(&mut self, table: Section<'_>) {
+        let default = Redirect::default();
+        let statuses = [301, 302, 303, 307, 308];
+        let status = table.integer("status", 300..=399);
+        if let Some(status) = &status
+            && !statuses.contains(status.get_ref())
+        {
+            table.error_at(&status.span(), "'status' must be 301, 302, 303, 307 or 308");
+        }
+        if let Some(status) = &status
+            && [301, 308].contains(status.get_ref())
+        {
+            self.permanent = Some(status.span());
+        }
+        let status = status.and_then(|s| u16::try_from(s.into_inner()).ok());
+        let second_to_hour = Duration::from_secs(1)..=Duration::from_secs(3600);
+        self.redirect = Redirect {
+            status: status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(default.status),
+            keep_path: table.boolean("keep_path").unwrap_or(default.keep_path),
+            retry_after: or(table.duration("retry_after", second_to_hour), default.retry_after),
+        };
+        self.https_endpoint = table.parsed("https_endpoint", |text| Endpoint::parse(text, 443));
+        table.finish();
+    }
+}
+
+impl CertificateFiles {
+    fn read(table: Section<'_>) -> Self {
+        let files = Self { certificate: table.required_text("certificate"), key: table.required_text("key") };
+        table.finish();
+        files
+    }
+}
+
+fn read_limits(table: Section<'_>) -> Limits {
+    let default = Limits::default();
+    let count = |key, default: u32| {
+        let number = table.integer(key, 1..=10_000_000).and_then(|n| u32::try_from(n.into_inner()).ok());
+        number.unwrap_or(default)
+    };
+    let timeout = |key, default| or(table.duration(key, TIMEOUT), default);
+    let header_bytes = table.parsed("header_bytes", |text| match units::size(text) {
+        Ok(bytes @ 8192..=1_048_576) => Ok(bytes as usize),
+        Ok(_) => Err("must be from 8KiB to 1MiB".to_owned()),
+        Err(error) => Err(error.to_string()),
+    });
+    let limits = Limits {
+        connections: count("connections", default.connections),
+        connections_per_source: count("connections_per_source", default.connections_per_source),
+        handshake_timeout: timeout("handshake_timeout", default.handshake_timeout),
+        header_timeout: timeout("header_timeout", default.header_timeout),
+        idle_timeout: timeout("idle_timeout", default.idle_timeout),
+        header_bytes: or(header_bytes, default.header_bytes),
+    };
+    table.finish();
+    limits
+}
+
+fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
+    let health_table = root.section("health", "[health]");
+    let (health, stale_after, when_none) = match &health_table {
+        Some(table) => (read_health(table), table.duration("stale_after", TIMEOUT), {
+            let words = [
+                ("refuse", WhenNone::Refuse),
+                ("last-known-good", WhenNone::LastKnownGood),
+                ("any", WhenNone::Any),
+            ];
+            table.word("when_none_available", &words)
+        }),
+        None => (Health::default(), None, None),
+    };
+    if let (Some(table), Some(stale_after)) = (&health_table, &stale_after)
+        && *stale_after.get_ref() < *health.interval.get_ref() * 2
+    {
+        let message = "'stale_after' is shorter than two intervals: loads would be unknown most of the time";
+        table.warning_at(&stale_after.span(), message);
+    }
+    if let Some(table) = health_table {
+        table.finish();
+    }
+    let mut weights = None;
+    let mut slow_start = None;
+    if let Some(table) = root.section("balance", "[balance]") {
+        let modes = [("load-balancing", true), ("failsafe", false)];
+        if let Some(mode) = table.spanned_word("mode", &modes)
+            && !mode.get_ref()
+        {
+            table.error_at(&mode.span(), "this mode is not supported by this version yet");
+        }
+        table.not_yet("failback");
+        slow_start = table.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
+        weights = table.section("weights", "weights").and_then(read_weights);
+        table.finish();
+    }
+    let balance = Balance {
+        slow_start: or(slow_start, Duration::from_secs(30)),
+        stale_after: or(stale_after, Duration::from_secs(10)),
+        when_none: when_none.unwrap_or(WhenNone::Refuse),
+    };
+    (balance, weights.unwrap_or_default(), health)
+}
+
+fn read_weights(table: Section<'_>) -> Option<Weights> {
+    let weight = |key| table.number(key).map_or(1.0, Spanned::into_inner);
+    let weights = [weight("throughput"), weight("tunnels"), weight("pool"), weight("cpu")];
+    let weights = Weights::new(weights).map_err(|error| table.error(error.to_string())).ok();
+    table.finish();
+    weights
+}
+
+/// The keys that a front door and an agent share.
+pub fn read_health(table: &Section<'_>) -> Health {
+    let default = Health::default();
+    let interval_range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let timeout_range = Duration::from_millis(10)..=Duration::from_secs(60);
+    let count = |key, default| {
+        let number = table.integer(key, 1..=1000).and_then(|n| u32::try_from(n.into_inner()).ok());
+        number.and_then(NonZeroU32::new).unwrap_or(default)
+    };
+    let health = Health {
+        interval: table.duration("interval", interval_range).unwrap_or(default.interval),
+        timeout: table.duration("timeout", timeout_range).unwrap_or(default.timeout),
+        thresholds: Thresholds {
+            rise: count("rise", default.thresholds.rise),
+            fall: count("fall", default.thresholds.fall),
+        },
+    };
+    if health.timeout.get_ref() > health.interval.get_ref() {
+        let message = "'timeout' is longer than 'interval': a gateway that hangs is asked less often";
+        table.warning_at(&health.timeout.span(), message);
+    }
+    health
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self {
+            interval: Spanned::new(0..0, Duration::from_secs(1)),
+            timeout: Spanned::new(0..0, Duration::from_millis(800)),
+            thresholds: Thresholds { rise: number(2), fall: number(3) },
+        }
+    }
+}
+
+impl GatewayTable {
+    fn read(table: Section<'_>) -> Self {
+        let modes =
+            [VpnMode::Native, VpnMode::Ssl, VpnMode::Both, VpnMode::VrrpOnly].map(|m| (m.as_str(), m));
+        let presets = [("ocserv", Preset::Ocserv), ("novell", Preset::Novell), ("none", Preset::None)];
+        let capacity = table.section("capacity", "capacity");
+        let throughput = capacity.as_ref().and_then(|t| t.parsed("throughput", units::bit_rate));
+        let tunnels = capacity.as_ref().and_then(|t| t.integer("tunnels", 1..=100_000_000));
+        if let Some(capacity) = capacity {
+            capacity.finish();
+        }
+        let gateway = Self {
+            name: table.required_text("name"),
+            vrrp_id: vrrp_id(&table),
+            vpn_mode: table.word("vpn_mode", &modes).unwrap_or(VpnMode::Both),
+            ssl_endpoint: table.required_parsed("ssl_endpoint", |text| Endpoint::parse(text, 443)),
+            preset: table.word("preset", &presets).unwrap_or(Preset::None),
+            heartbeat: table.parsed("heartbeat", HeartbeatUrl::parse),
+            throughput: throughput.map(Spanned::into_inner),
+            tunnels: tunnels.and_then(|n| u64::try_from(n.into_inner()).ok()),
+            checks: table
+                .sections("check", "[[gateway.check]]")
+                .into_iter()
+                .map(CheckTable::read_direct)
+                .collect(),
+        };
+        for later in ["vrrp_mode", "native_endpoint", "upstream", "fence"] {
+            table.not_yet(later);
+        }
+        table.finish();
+        gateway
+    }
+}
+
+impl CheckTable {
+    fn read_direct(table: Section<'_>) -> Self {
+        let kinds = [
+            ("tcp", CheckKind::Tcp),
+            ("tls", CheckKind::Tls),
+            ("http", CheckKind::Http),
+            ("https", CheckKind::Https),
+        ];
+        let check = Self::read(&table, &kinds);
+        table.finish();
+        check
+    }
+
+    /// The keys that direct checks and an agent's checks share.
+    pub fn read(table: &Section<'_>, kinds: &[(&str, CheckKind)]) -> Self {
+        if !table.has("kind") {
+            let all = kinds.iter().map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+            table.error(format!("missing key 'kind' in {}; it is one of {all}", table.title));
+        }
+        let kind = table.word("kind", kinds);
+        let default_port = if kind == Some(CheckKind::Http) { 80 } else { 443 };
+        let verify = [("none", Verify::None), ("ca", Verify::Ca)];
+        Self {
+            head: table.span.clone(),
+            name: table.text("name"),
+            kind,
+            address: table.parsed("address", |text| Endpoint::parse(text, default_port)),
+            path: table.parsed("path", request_path),
+            expect: or(table.parsed("expect_status", StatusRange::parse), StatusRange::usual()),
+            server_name: table.text("server_name"),
+            verify: table.word("verify", &verify).unwrap_or(Verify::None),
+            ca: table.text("ca"),
+            has_http_keys: table.has("path") || table.has("expect_status"),
+            has_tls_keys: table.has("server_name") || table.has("verify") || table.has("ca"),
+        }
+    }
+}
+
+fn read_heartbeat(root: &Section<'_>) -> Heartbeat {
+    let Some(table) = root.section("heartbeat", "[heartbeat]") else {
+        return Heartbeat { ca: None, certificate: None, key: None };
+    };
+    let heartbeat =
+        Heartbeat { ca: table.text("ca"), certificate: table.text("certificate"), key: table.text("key") };
+    table.finish();
+    heartbeat
+}
+
+impl HeartbeatUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err("must begin with https://, like \"https://192.0.2.1:9464\"".into()),
+        };
+        let endpoint = Endpoint::parse(rest.strip_suffix('/').unwrap_or(rest), HEARTBEAT_PORT)
+            .map_err(|error| error.to_string())?;
+        let loopback = match &endpoint.host {
+            Host::Address(address) => address.is_loopback(),
+            Host::Name(name) => &**name == "localhost",
+        };
+        if !tls && !loopback {
+            return Err("plain http is for an agent on this host; use https:// and [heartbeat] ca".into());
+        }
+        Ok(Self { tls, endpoint })
+    }
+}
+
+/// The agent's usual port.
+const HEARTBEAT_PORT: u16 = 9464;
+
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+/// `ip:port`.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return if address.port() == 0 { Err(PORT.into()) } else { Ok(address) };
+    }
+    let port = text.rsplit(':').next().unwrap_or_default();
+    let out_of_range =
+        !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_err();
+    if out_of_range {
+        return Err(format!("port {port} is out of range; {PORT}"));
+    }
+    Err("must be an address with its port, like \"192.0.2.1:443\" or \"[2001:db8::1]:443\"".into())
+}
+
+const PORT: &str = "the port must be from 1 to 65535";
+
+fn request_path(text: &str) -> Result<String, &'static str> {
+    if !text.starts_with('/') || text.parse::<http::Uri>().is_err() {
+        return Err("must be a path, like \"/\" or \"/login\"");
+    }
+    Ok(text.to_owned())
+}
+
+fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
+    let id = table.integer("vrrp_id", 1..=255)?;
+    Some(Spanned::new(id.span(), VrrpId::new(*id.get_ref())?))
+}
+
+fn or<T>(value: Option<Spanned<T>>, default: T) -> T {
+    value.map_or(default, Spanned::into_inner)
+}

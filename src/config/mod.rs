@@ -1,0 +1,20 @@
+//! Configuration files: text → sections → settings, or every problem at once.
+//!
+//! [`front_file`] and [`agent_file`] know what stands in a file and nothing of the world; [`front`] and
+//! [`agent`] read the files that it names and check one part against another. What comes out cannot hold
+//! nonsense.
+
+// mod agent;
+// mod agent_file;
+mod files;
+mod front;
+mod front_file;
+mod problem;
+mod section;
+mod settings;
+mod units;
+
+pub use files::{Kind, kind_of};
+pub use front::load_front;
+pub use problem::{Problem, Severity};
+pub use settings::{AdminSettings, FrontSettings, LogFormat, LogSettings, Secret};

@@ -1,0 +1,87 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::fleet::FleetSettings;
+use crate::front::ListenerSettings;
+use crate::probe::ProbeSettings;
+
+/// Everything a front door runs on.
+#[derive(Clone, Debug)]
+pub struct FrontSettings {
+    /// Its name.
+    pub node_name: String,
+    /// Data-plane threads; at least one.
+    pub workers: usize,
+    /// The admin endpoint.
+    pub admin: AdminSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// The doors.
+    pub listeners: Vec<ListenerSettings>,
+    /// The farm.
+    pub fleet: FleetSettings,
+    /// How each gateway is asked.
+    pub probes: Vec<ProbeSettings>,
+    /// Every file these settings were read from.
+    pub files: Vec<PathBuf>,
+}
+
+/// Where and to whom the admin endpoint answers.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// HTTP.
+    pub listen: SocketAddr,
+    /// Unix socket for the command line; `None`: no socket.
+    pub socket: Option<PathBuf>,
+    /// What a change over HTTP must show.
+    pub token: Option<Secret>,
+}
+
+/// A text that never shows in a log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for comparing.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// From which level on.
+    pub level: tracing::Level,
+    /// One line for each redirect.
+    pub access: bool,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: tracing::Level::INFO, access: true }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one object a line.
+    Json,
+}

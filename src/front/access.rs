@@ -1,0 +1,67 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crossbeam_queue::ArrayQueue;
+use http::StatusCode;
+
+use super::meter::Counter;
+use crate::fleet::GatewayName;
+
+/// What the access log tells of one request. No path, query, header or body is in here, so none can get out.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// When it was answered.
+    pub time: SystemTime,
+    /// Who asked.
+    pub client: SocketAddr,
+    /// Where.
+    pub listener: Arc<str>,
+    /// Whom the answer named.
+    pub gateway: Option<GatewayName>,
+    /// With which status.
+    pub status: StatusCode,
+    /// From the end of the request's head.
+    pub took: Duration,
+}
+
+/// The way from the workers to whoever writes the log. Workers never wait: what does not fit is counted
+/// and left out.
+#[derive(Clone, Debug)]
+pub struct AccessQueue {
+    queue: Arc<ArrayQueue<Access>>,
+    left_out: Arc<Counter>,
+}
+
+impl AccessQueue {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self { queue: Arc::new(ArrayQueue::new(CAPACITY)), left_out: Arc::default() }
+    }
+
+    /// Adds a line.
+    pub fn push(&self, access: Access) {
+        if self.queue.push(access).is_err() {
+            // several workers may write here at once and lose a count; it is a number to be seen, not added up
+            self.left_out.add(1);
+        }
+    }
+
+    /// Takes the oldest line out.
+    pub fn pop(&self) -> Option<Access> {
+        self.queue.pop()
+    }
+
+    /// How many did not fit so far.
+    pub fn left_out(&self) -> u64 {
+        self.left_out.get()
+    }
+}
+
+impl Default for AccessQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const CAPACITY: usize = 65_536;

@@ -1,0 +1,283 @@
+//! One connection from its first byte to its last.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::{Request, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::door::Door;
+use super::limit::Place;
+use super::meter::Handshake;
+use super::pace::{Pace, Phase};
+use super::reply::{self, Reply};
+use super::settings::Limits;
+use super::stream::Stream;
+use super::tls::{H2, Tls};
+use crate::net::stop::Stop;
+
+/// Serves a connection that has been given a place.
+pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place: Place, stop: Stop) {
+    door.meter.opened.add(1);
+    // answers are short and leave in one piece; waiting to fill a segment gains nothing
+    let _ = stream.set_nodelay(true);
+    let limits = &door.plan.settings.limits;
+    match &door.plan.tls {
+        None => {
+            let visit = Visit::new(&door, client);
+            serve_http1(Stream::new(stream, Rc::clone(&visit.pace)), visit, limits, stop).await;
+        }
+        Some(tls) => {
+            if let Some(stream) = shake_hands(stream, tls, &door).await {
+                let visit = Visit::new(&door, client);
+                let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+                let stream = Stream::new(stream, Rc::clone(&visit.pace));
+                if is_h2 {
+                    serve_http2(stream, visit, limits, stop).await;
+                } else {
+                    serve_http1(stream, visit, limits, stop).await;
+                }
+            }
+        }
+    }
+    door.meter.closed.add(1);
+    drop(place);
+}
+
+async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStream<TcpStream>> {
+    let started = Instant::now();
+    let handshake = async {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let config = tls.for_client(&hello.client_hello());
+        hello.into_stream(config).await
+    };
+    let result = tokio::time::timeout(door.plan.settings.limits.handshake_timeout, handshake).await;
+    let (outcome, stream) = match result {
+        Ok(Ok(stream)) => {
+            door.meter.handshake_duration.observe(started.elapsed());
+            (Handshake::of(stream.get_ref().1), Some(stream))
+        }
+        Ok(Err(_)) => (Handshake::Error, None),
+        Err(_) => (Handshake::Timeout, None),
+    };
+    door.meter.handshake(outcome);
+    stream
+}
+
+async fn serve_http1<S>(stream: Stream<S>, visit: Visit, limits: &Limits, stop: Stop)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let pace = Rc::clone(&visit.pace);
+    let connection = http1::Builder::new()
+        // our pace keeps the times: hyper's one timeout would cover idle and header alike
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(MAX_HEADERS)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), visit);
+    drive(connection, &pace, stop).await;
+}
+
+async fn serve_http2<S>(stream: Stream<S>, visit: Visit, limits: &Limits, stop: Stop)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let pace = Rc::clone(&visit.pace);
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        // bodies are read up to a small limit and thrown away: no window needs to be larger
+        .initial_stream_window_size(BODY_LIMIT)
+        .initial_connection_window_size(BODY_LIMIT)
+        .serve_connection(TokioIo::new(stream), visit);
+    drive(connection, &pace, stop).await;
+}
+
+/// Lets a connection run until it ends, is overdue, or is told to stop and has finished what it was doing.
+async fn drive<C: Connection>(connection: C, pace: &Cell<Pace>, mut stop: Stop) {
+    let mut connection = std::pin::pin!(connection);
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.get().deadline().into()));
+    let mut told_to_stop = std::pin::pin!(stop.stopped());
+    let mut saying_goodbye = false;
+    std::future::poll_fn(|cx| {
+        loop {
+            // how it ended is the client's business: a broken request has had its answer from hyper
+            if connection.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !saying_goodbye && told_to_stop.as_mut().poll(cx).is_ready() {
+                saying_goodbye = true;
+                connection.as_mut().say_goodbye();
+                continue;
+            }
+            // a deadline that has moved away is looked at when the timer fires: that saves resetting it
+            // for every request
+            let deadline = pace.get().deadline();
+            if timer.deadline() > deadline.into() {
+                timer.as_mut().reset(deadline.into());
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let now = Instant::now();
+            if deadline > now {
+                timer.as_mut().reset(deadline.into());
+            } else if pace.get().phase() == Phase::Idle && !saying_goodbye {
+                saying_goodbye = true;
+                connection.as_mut().say_goodbye();
+                let mut closing = pace.get();
+                closing.closing(now);
+                pace.set(closing);
+                timer.as_mut().reset(closing.deadline().into());
+            } else {
+                return Poll::Ready(());
+            }
+        }
+    })
+    .await;
+}
+
+/// What both protocols' connections can do.
+trait Connection: Future<Output = hyper::Result<()>> {
+    /// Finishes what is under way, takes no more requests, and closes.
+    fn say_goodbye(self: Pin<&mut Self>);
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection
+    for http1::Connection<TokioIo<Stream<S>>, Visit>
+{
+    fn say_goodbye(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection
+    for http2::Connection<TokioIo<Stream<S>>, Visit, LocalExecutor>
+{
+    fn say_goodbye(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// One client at one door, as hyper calls it for each request.
+struct Visit {
+    door: Rc<Door>,
+    client: SocketAddr,
+    pace: Rc<Cell<Pace>>,
+}
+
+impl Visit {
+    fn new(door: &Rc<Door>, client: SocketAddr) -> Self {
+        let pace = Pace::new(&door.plan.settings.limits, Instant::now());
+        Self { door: Rc::clone(door), client, pace: Rc::new(Cell::new(pace)) }
+    }
+}
+
+impl Service<Request<Incoming>> for Visit {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let received = Instant::now();
+        let request_pace = RequestPace::begin(&self.pace, received);
+        if request.body().is_end_stream() {
+            return Answering::Ready(Some(self.door.answer(&request, self.client, received)));
+        }
+        let (door, client) = (Rc::clone(&self.door), self.client);
+        Answering::Reading(Box::pin(async move {
+            let _pace = request_pace;
+            let version = request.version();
+            let (head, body) = request.into_parts();
+            let was_read = read_and_forget(body).await;
+            let reply = door.answer(&Request::from_parts(head, ()), client, received);
+            // what is left of the body would be taken for the next request; HTTP/2 has frames for that
+            if was_read || version == Version::HTTP_2 { reply } else { reply::and_close(reply) }
+        }))
+    }
+}
+
+/// A request's part in the connection's pace: it ends with the answer, or when the request is given up.
+struct RequestPace(Rc<Cell<Pace>>);
+
+impl RequestPace {
+    fn begin(pace: &Rc<Cell<Pace>>, now: Instant) -> Self {
+        let mut changed = pace.get();
+        changed.request_came(now);
+        pace.set(changed);
+        Self(Rc::clone(pace))
+    }
+}
+
+impl Drop for RequestPace {
+    fn drop(&mut self) {
+        let mut pace = self.0.get();
+        pace.answered(Instant::now());
+        self.0.set(pace);
+    }
+}
+
+/// An answer on its way: at once where there is no body, which takes no allocation.
+enum Answering {
+    Ready(Option<Reply>),
+    Reading(Pin<Box<dyn Future<Output = Reply>>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Ready(reply) => Poll::Ready(Ok(reply.take().unwrap_or_default())),
+            Self::Reading(reading) => reading.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// Reads a body up to [`BODY_LIMIT`] and tells whether that was all of it. VPN clients take an answer that
+/// comes before they have sent their request for an error, and a close in between for worse.
+async fn read_and_forget(mut body: Incoming) -> bool {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if read > BODY_LIMIT as usize {
+            return false;
+        }
+    }
+    true
+}
+
+/// Runs HTTP/2 streams on the connection's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// A login request is a few hundred bytes.
+const BODY_LIMIT: u32 = 64 * 1024;
+const MAX_HEADERS: usize = 100;
+const MAX_STREAMS: u32 = 16;

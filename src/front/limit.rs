@@ -1,0 +1,172 @@
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::settings::Limits;
+
+/// Counts a listener's connections, over all workers, altogether and by source, and says who is too many.
+///
+/// Sources are counted in two rows of counters, each source in one counter of each row, found by a secret
+/// hash: memory is bounded however many sources there are, and no lock is taken. Sources that share both
+/// counters share a limit; with two rows and a secret hash that is too rare to meet or to arrange.
+#[derive(Debug)]
+pub struct Admission {
+    connections: AtomicU32,
+    rows: [Box<[AtomicU32]>; 2],
+    secret: RandomState,
+}
+
+/// A place that has been given. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Place {
+    admission: Arc<Admission>,
+    slots: [usize; 2],
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The listener is full.
+    Connections,
+    /// This source has all that one source may have.
+    ConnectionsPerSource,
+}
+
+impl Rejection {
+    /// All, in the order of [`Self::index`].
+    pub const ALL: [Self; 2] = [Self::Connections, Self::ConnectionsPerSource];
+
+    /// The word used in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::ConnectionsPerSource => "connections_per_source",
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Connections => 0,
+            Self::ConnectionsPerSource => 1,
+        }
+    }
+}
+
+impl Admission {
+    /// Nobody is here yet.
+    pub fn new() -> Self {
+        let row = || (0..ROW).map(|_| AtomicU32::new(0)).collect();
+        Self { connections: AtomicU32::new(0), rows: [row(), row()], secret: RandomState::new() }
+    }
+
+    /// Gives a place to a connection from `source`, or says why not.
+    pub fn admit(self: &Arc<Self>, source: IpAddr, limits: &Limits) -> Result<Place, Rejection> {
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(Rejection::Connections);
+        }
+        let place = Place { admission: Arc::clone(self), slots: self.slots(source) };
+        // the emptier of the two is the nearer to the truth
+        let counted = place.counters().map(|counter| counter.fetch_add(1, Ordering::Relaxed)).min();
+        if counted.is_some_and(|before| before >= limits.connections_per_source) {
+            return Err(Rejection::ConnectionsPerSource);
+        }
+        Ok(place)
+    }
+
+    /// Connections that hold a place.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn slots(&self, source: IpAddr) -> [usize; 2] {
+        let hash = self.secret.hash_one(prefix(source));
+        [hash as usize % ROW, (hash >> 32) as usize % ROW]
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Place {
+    fn counters(&self) -> impl Iterator<Item = &AtomicU32> {
+        self.admission.rows.iter().zip(self.slots).filter_map(|(row, slot)| row.get(slot))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        for counter in self.counters() {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A source is an IPv4 address, or an IPv6 /64, which is what one subscriber has (RFC 6177 §2).
+fn prefix(source: IpAddr) -> u64 {
+    match source.to_canonical() {
+        // no global IPv6 address begins with this many zeros
+        IpAddr::V4(address) => u64::from(u32::from(address)),
+        IpAddr::V6(address) => (Ipv6Addr::to_bits(address) >> 64) as u64,
+    }
+}
+
+const ROW: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(connections: u32, connections_per_source: u32) -> Limits {
+        Limits { connections, connections_per_source, ..Limits::default() }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_source_gets_its_share_and_others_still_get_in() {
+        let (admission, limits) = (Arc::new(Admission::new()), limits(100, 2));
+        let first = admission.admit(ip("192.0.2.1"), &limits).unwrap();
+        let _second = admission.admit(ip("::ffff:192.0.2.1"), &limits).unwrap();
+        let third = admission.admit(ip("192.0.2.1"), &limits);
+        assert_eq!(third.err(), Some(Rejection::ConnectionsPerSource));
+        assert!(admission.admit(ip("192.0.2.2"), &limits).is_ok());
+        drop(first);
+        assert!(admission.admit(ip("192.0.2.1"), &limits).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_source_is_a_64() {
+        let (admission, limits) = (Arc::new(Admission::new()), limits(100, 1));
+        let _first = admission.admit(ip("2001:db8:0:1::1"), &limits).unwrap();
+        assert!(admission.admit(ip("2001:db8:0:1:ffff::2"), &limits).is_err());
+        assert!(admission.admit(ip("2001:db8:0:2::1"), &limits).is_ok());
+    }
+
+    #[test]
+    fn the_listeners_limit_goes_before_the_sources() {
+        let (admission, limits) = (Arc::new(Admission::new()), limits(1, 1));
+        let place = admission.admit(ip("192.0.2.1"), &limits).unwrap();
+        assert_eq!(admission.admit(ip("192.0.2.1"), &limits).err(), Some(Rejection::Connections));
+        assert_eq!(admission.connections(), 1);
+        drop(place);
+        assert_eq!(admission.connections(), 0);
+        assert!(admission.rows.iter().flatten().all(|c| c.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn fifty_thousand_sources_do_not_get_in_each_others_way() {
+        let (admission, limits) = (Arc::new(Admission::new()), Limits::default());
+        let places: Vec<_> =
+            (0..50_000u32).map(|n| admission.admit(IpAddr::from(n.to_be_bytes()), &limits)).collect();
+        assert!(places.iter().all(Result::is_ok));
+    }
+}

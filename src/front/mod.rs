@@ -1,0 +1,32 @@
+//! The doors on TCP: listeners, TLS, and what a request gets.
+//!
+//! A [`Worker`] is a thread; it has a [`Door`](door::Door) for each listener ([`Plan`]). A connection is
+//! admitted ([`limit`]), shakes hands ([`tls`]), keeps its [`pace`], and each of its requests is
+//! [`route`]d to a [`reply`].
+
+mod access;
+mod certificates;
+mod connection;
+mod door;
+mod limit;
+mod listener;
+mod meter;
+mod pace;
+mod plan;
+mod redirect;
+mod reply;
+mod route;
+mod settings;
+mod stream;
+mod tls;
+mod worker;
+
+pub use access::{Access, AccessQueue};
+pub use certificates::Certificates;
+pub use limit::Rejection;
+pub use listener::bind;
+pub use meter::{BOUNDS, Counter, Handshake, Histogram, Meter};
+pub use plan::Plan;
+pub use settings::{Limits, ListenerSettings, Mode, Redirect};
+pub use tls::Tickets;
+pub use worker::{Assignment, Worker};

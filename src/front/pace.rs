@@ -1,0 +1,149 @@
+use std::time::{Duration, Instant};
+
+use super::settings::Limits;
+
+/// How long a connection may still take for what it is doing.
+///
+/// Kept as one deadline that moves, so that a request costs no timer: the connection's one timer looks
+/// here when it fires, and goes on if the deadline has moved meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    phase: Phase,
+    /// Requests that are being answered; over HTTP/2 there may be several.
+    serving: u32,
+    deadline: Instant,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A request has begun, or the first one is due.
+    Reading,
+    /// A request is being answered.
+    Serving,
+    /// Waiting for the next request.
+    Idle,
+    /// Said goodbye; the other side has yet to.
+    Closing,
+}
+
+impl Pace {
+    /// A new connection, whose first request is due.
+    pub fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            phase: Phase::Reading,
+            serving: 0,
+            deadline: now + limits.header_timeout,
+        }
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// When it must have done so.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The first bytes of the next request have come.
+    pub fn bytes_came(&mut self, now: Instant) {
+        if self.phase == Phase::Idle {
+            self.go(Phase::Reading, now + self.header_timeout);
+        }
+    }
+
+    /// A request's head is complete; its body, if any, has as long as a head.
+    pub fn request_came(&mut self, now: Instant) {
+        self.serving += 1;
+        self.go(Phase::Serving, now + self.header_timeout);
+    }
+
+    /// A request has its answer.
+    pub fn answered(&mut self, now: Instant) {
+        self.serving = self.serving.saturating_sub(1);
+        if self.serving == 0 && self.phase == Phase::Serving {
+            self.go(Phase::Idle, now + self.idle_timeout);
+        }
+    }
+
+    /// This side has said all it will.
+    pub fn closing(&mut self, now: Instant) {
+        if self.phase != Phase::Closing {
+            self.go(Phase::Closing, now + LINGER);
+        }
+    }
+
+    fn go(&mut self, phase: Phase, deadline: Instant) {
+        self.phase = phase;
+        self.deadline = deadline;
+    }
+}
+
+/// How long what the other side still sends is read and thrown away after the last answer. To close before
+/// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> (Pace, Instant) {
+        let now = Instant::now();
+        let limits = Limits {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            ..Limits::default()
+        };
+        (Pace::new(&limits, now), now)
+    }
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_first_request_is_due_within_the_header_timeout() {
+        let (mut pace, now) = pace();
+        pace.bytes_came(now + s(9));
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Reading, now + s(10)), "a byte buys no time");
+    }
+
+    #[test]
+    fn between_requests_a_connection_may_idle_but_a_request_once_begun_must_come() {
+        let (mut pace, now) = pace();
+        pace.request_came(now);
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Serving, now + s(10)));
+        pace.answered(now + s(1));
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Idle, now + s(61)));
+        pace.bytes_came(now + s(50));
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Reading, now + s(60)));
+        pace.bytes_came(now + s(55));
+        assert_eq!(pace.deadline(), now + s(60), "nor does every further byte");
+    }
+
+    #[test]
+    fn several_requests_at_a_time_are_idle_when_the_last_is_answered() {
+        let (mut pace, now) = pace();
+        pace.request_came(now);
+        pace.request_came(now);
+        pace.answered(now);
+        assert_eq!(pace.phase(), Phase::Serving);
+        pace.answered(now);
+        assert_eq!(pace.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn the_goodbye_is_short_and_final() {
+        let (mut pace, now) = pace();
+        pace.closing(now);
+        pace.closing(now + s(1));
+        pace.bytes_came(now + s(1));
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Closing, now + LINGER));
+    }
+}

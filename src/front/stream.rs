@@ -1,0 +1,92 @@
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::pace::{Pace, Phase};
+
+/// A connection's bytes: tells its [`Pace`] when they come, and closes so that the last answer arrives.
+///
+/// Closing says goodbye first (TLS close_notify, then FIN) and then reads on until the other side has
+/// closed too, or until the pace's deadline: bytes left unread at close would make the kernel send a reset.
+pub struct Stream<S> {
+    inner: S,
+    pace: Rc<Cell<Pace>>,
+    said_goodbye: bool,
+    thrown_away: usize,
+}
+
+impl<S> Stream<S> {
+    /// Wraps a stream.
+    pub fn new(inner: S, pace: Rc<Cell<Pace>>) -> Self {
+        Self { inner, pace, said_goodbye: false, thrown_away: 0 }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Pace)) {
+        let mut pace = self.pace.get();
+        change(&mut pace);
+        self.pace.set(pace);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if self.pace.get().phase() == Phase::Idle && buf.filled().len() > before {
+            self.update(|pace| pace.bytes_came(Instant::now()));
+        }
+        result
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.said_goodbye {
+            self.update(|pace| pace.closing(Instant::now()));
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            self.said_goodbye = true;
+        }
+        let mut scratch = [0u8; 4096];
+        while self.thrown_away < THROW_AWAY_LIMIT {
+            let mut buf = ReadBuf::new(&mut scratch);
+            // an error here is the other side's way to close
+            let Ok(()) = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) else { break };
+            match buf.filled().len() {
+                0 => break,
+                read => self.thrown_away += read,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}
+
+const THROW_AWAY_LIMIT: usize = 1024 * 1024;

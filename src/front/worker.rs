@@ -1,0 +1,117 @@
+//! The data plane: threads with a runtime, sockets and a cached snapshot of their own. A request never
+//! leaves the thread that accepted it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, LocalSet};
+
+use super::access::AccessQueue;
+use super::door::Door;
+use super::listener;
+use super::plan::Plan;
+use crate::fleet::View;
+use crate::net::stop::{self, Stop, Stopper};
+
+/// What a worker is to serve from now on: every listener, with a socket for those that are new.
+pub struct Assignment {
+    /// Listeners that are not among these are closed.
+    pub listeners: Vec<(Arc<Plan>, Option<StdListener>)>,
+    /// Where requests are noted, if they are.
+    pub access: Option<AccessQueue>,
+}
+
+/// A running worker.
+pub struct Worker {
+    assignments: mpsc::UnboundedSender<Assignment>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the thread. It serves nothing until it is given something to serve.
+    pub fn start(number: usize, view: View, stop: Stop) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (assignments, receiver) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+            let desk = Desk { number, view, open: HashMap::new(), tasks: JoinSet::new() };
+            LocalSet::new().block_on(&runtime, desk.run(receiver, stop));
+        })?;
+        Ok(Self { assignments, thread })
+    }
+
+    /// Has the worker serve this from now on.
+    pub fn assign(&self, assignment: Assignment) {
+        // a worker that is gone is found by `join`
+        let _ = self.assignments.send(assignment);
+    }
+
+    /// Waits for the thread to end after its stop; `Err` if it has panicked.
+    pub fn join(self) -> std::thread::Result<()> {
+        drop(self.assignments);
+        self.thread.join()
+    }
+}
+
+struct Desk {
+    number: usize,
+    view: View,
+    open: HashMap<SocketAddr, Open>,
+    tasks: JoinSet<()>,
+}
+
+struct Open {
+    door: Rc<RefCell<Rc<Door>>>,
+    // dropping it closes the listener
+    _stopper: Stopper,
+}
+
+impl Desk {
+    async fn run(mut self, mut assignments: mpsc::UnboundedReceiver<Assignment>, mut stop: Stop) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => break,
+                assignment = assignments.recv() => match assignment {
+                    Some(assignment) => self.take(assignment),
+                    None => break,
+                },
+                Some(_) = self.tasks.join_next() => {}
+            }
+        }
+        self.open.clear();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn take(&mut self, assignment: Assignment) {
+        let stay: Vec<_> = assignment.listeners.iter().map(|(plan, _)| plan.settings.address).collect();
+        self.open.retain(|address, _| stay.contains(address));
+        for (plan, socket) in assignment.listeners {
+            let address = plan.settings.address;
+            let access = assignment.access.clone();
+            let Some(door) = Door::new(plan, self.number, self.view.clone(), access) else { continue };
+            let door = Rc::new(door);
+            match (self.open.get(&address), socket) {
+                (Some(open), _) => *open.door.borrow_mut() = door,
+                (None, Some(socket)) => self.open(address, door, socket),
+                (None, None) => tracing::error!(%address, "a listener has come without its socket"),
+            }
+        }
+    }
+
+    fn open(&mut self, address: SocketAddr, door: Rc<Door>, socket: StdListener) {
+        let (stopper, stop) = stop::channel();
+        let door = Rc::new(RefCell::new(door));
+        self.open.insert(address, Open { door: Rc::clone(&door), _stopper: stopper });
+        self.tasks.spawn_local(async move {
+            if let Err(error) = listener::run(socket, door, stop).await {
+                tracing::error!(%address, %error, "a listener has failed");
+            }
+        });
+    }
+}
