@@ -1,6 +1,28 @@
 //! Vestibule: the front door of SSL VPN gateway farms.
-pub mod config;
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! heartbeat agent ⇒ probe ⇒ Observation ⇒ keeper ⇒ Snapshot ⇒ front, admin
+//!                                admin, reload ⇒ Order ⇒ keeper
+//! ```
+//!
+//! and imports go one way too: `cli → demo → app → config → rooms → net → fleet → std`. The rooms do not know
+//! each other, but that `probe` reads the agent's report; `app` is where they meet.
+
+// from the domain outwards
 pub mod fleet;
-pub mod front;
 pub mod net;
+
+// the rooms, in the order of the flow
+pub mod heartbeat;
 pub mod probe;
+pub mod front;
+pub mod admin;
+pub mod certs;
+
+// what puts them together
+pub mod config;
+pub mod app;
+pub mod demo;
+pub mod cli;

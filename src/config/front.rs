@@ -13,7 +13,8 @@ use super::front_file::{
     CheckKind, CheckTable, FrontFile, GatewayTable, HeartbeatUrl, Listener, Mode, Preset, Verify,
 };
 use super::problem::{Problem, Span};
-use super::settings::{AdminSettings, FrontSettings, Secret};
+use super::settings::{AdminSettings, FrontSettings};
+use crate::admin::trust::Token;
 use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, Vpn};
 use crate::front::{self, Certificates, ListenerSettings};
 use crate::net::certificate::CertificateFacts;
@@ -160,12 +161,17 @@ impl Resolver<'_> {
             }
         };
         let span = admin.token_file.as_ref().map_or(0..0, Spanned::span);
-        if token.as_ref().is_some_and(|token| token.len() < SHORTEST_TOKEN) {
-            let message = format!(
-                "the token is shorter than {SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32"
-            );
-            self.files.problems().error(&span, message);
-        }
+        let token = match token.map(|text| (text.len() >= SHORTEST_TOKEN).then(|| Token::new(&text)).flatten()) {
+            Some(Some(token)) => Some(token),
+            None => None,
+            Some(None) => {
+                let message = format!(
+                    "the token must be one word of at least {SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32"
+                );
+                self.files.problems().error(&span, message);
+                None
+            }
+        };
         if let Some(listen) = &admin.listen
             && !listen.get_ref().ip().is_loopback()
             && token.is_none()
@@ -176,7 +182,7 @@ impl Resolver<'_> {
         }
         let socket = admin.socket.as_deref().unwrap_or("/run/vestibule/admin.sock");
         let socket = (!socket.is_empty()).then(|| self.files.resolve(socket));
-        Some(AdminSettings { listen, socket, token: token.map(Secret::new) })
+        Some(AdminSettings { listen, socket, token })
     }
 
     fn certificates(&self, listener: &Listener) -> Vec<(Identity, CertificateFacts)> {

@@ -4,8 +4,8 @@
 //! [`agent`] read the files that it names and check one part against another. What comes out cannot hold
 //! nonsense.
 
-// mod agent;
-// mod agent_file;
+mod agent;
+mod agent_file;
 mod files;
 mod front;
 mod front_file;
@@ -14,7 +14,8 @@ mod section;
 mod settings;
 mod units;
 
+pub use agent::load_agent;
 pub use files::{Kind, kind_of};
 pub use front::load_front;
 pub use problem::{Problem, Severity};
-pub use settings::{AdminSettings, FrontSettings, LogFormat, LogSettings, Secret};
+pub use settings::{AdminSettings, AgentSettings, FrontSettings, LogFormat, LogSettings};

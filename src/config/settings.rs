@@ -1,7 +1,7 @@
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::admin::trust::Token;
 use crate::fleet::FleetSettings;
 use crate::front::ListenerSettings;
 use crate::probe::ProbeSettings;
@@ -27,6 +27,15 @@ pub struct FrontSettings {
     pub files: Vec<PathBuf>,
 }
 
+/// Everything an agent runs on.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// The agent.
+    pub agent: crate::heartbeat::Settings,
+    /// The log.
+    pub log: LogSettings,
+}
+
 /// Where and to whom the admin endpoint answers.
 #[derive(Clone, Debug)]
 pub struct AdminSettings {
@@ -35,29 +44,7 @@ pub struct AdminSettings {
     /// Unix socket for the command line; `None`: no socket.
     pub socket: Option<PathBuf>,
     /// What a change over HTTP must show.
-    pub token: Option<Secret>,
-}
-
-/// A text that never shows in a log.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps the text.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for comparing.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
+    pub token: Option<Token>,
 }
 
 /// What is logged and how.

@@ -141,6 +141,11 @@ impl GatewayView {
         self.load.as_ref().filter(|reading| reading.at.until(now) <= stale_after)
     }
 
+    /// Whether a round has been done, however it ended.
+    pub fn was_asked(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
     /// Newcomers sent to it that no report shows yet.
     pub fn pending(&self) -> u64 {
         self.assigned.total().saturating_sub(self.settled)

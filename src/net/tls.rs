@@ -95,6 +95,16 @@ pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<C
     Ok(Arc::new(config))
 }
 
+/// A server that talks to anyone.
+pub fn server_config(identity: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
+    let config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Setup)?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(Arc::clone(identity))));
+    Ok(Arc::new(config))
+}
+
 /// A server that talks only to clients with a certificate of `client_authorities`.
 pub fn mutual_server_config(
     identity: &Identity,

@@ -1,5 +1,8 @@
 //! Asking gateways how they are: one task a gateway, whose findings go to the keeper.
 
+mod continuity;
 mod settings;
+mod task;
 
 pub use settings::ProbeSettings;
+pub use task::{Finding, run};

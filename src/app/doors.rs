@@ -1,0 +1,140 @@
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::fleet::View;
+use crate::front::{self, AccessQueue, Assignment, ListenerSettings, Plan, Tickets, Worker};
+use crate::net::stop::Stop;
+use crate::net::tls::TlsError;
+
+/// All workers with what they serve.
+pub struct Doors {
+    workers: Vec<Worker>,
+    tickets: Tickets,
+    access: AccessQueue,
+    plans: Plans,
+}
+
+/// The listeners that are open, for whoever wants to see them.
+#[derive(Clone, Default)]
+pub struct Plans(Arc<Mutex<Vec<Arc<Plan>>>>);
+
+/// New listeners with their sockets, made ready and not yet in use.
+pub struct Prepared {
+    listeners: Vec<(Arc<Plan>, Option<Vec<TcpListener>>)>,
+    access: bool,
+}
+
+/// Why listeners cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DoorsError {
+    /// A socket.
+    #[error("cannot listen on {address} ({name}): {}{}", crate::net::client::in_words(.cause), what_to_do(.cause))]
+    Bind {
+        /// The listener.
+        name: Arc<str>,
+        /// Its address.
+        address: SocketAddr,
+        /// What the kernel says.
+        #[source]
+        cause: io::Error,
+    },
+    /// TLS.
+    #[error("listener {name}: {cause}")]
+    Tls {
+        /// The listener.
+        name: Arc<str>,
+        /// What is wrong.
+        #[source]
+        cause: TlsError,
+    },
+    /// A thread.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+}
+
+impl Doors {
+    /// Starts the workers; they serve nothing yet.
+    pub fn start(workers: usize, view: &View, tickets: Tickets, stop: &Stop) -> Result<Self, DoorsError> {
+        let workers = (0..workers).map(|number| Worker::start(number, view.clone(), stop.clone()));
+        let workers = workers.collect::<Result<_, _>>().map_err(DoorsError::Worker)?;
+        Ok(Self { workers, tickets, access: AccessQueue::new(), plans: Plans::default() })
+    }
+
+    /// Where the workers note requests.
+    pub fn access(&self) -> AccessQueue {
+        self.access.clone()
+    }
+
+    /// The listeners, as they are at any time from now on.
+    pub fn plans(&self) -> Plans {
+        self.plans.clone()
+    }
+
+    /// Makes everything ready that can fail: TLS, and a socket for each worker where a listener is new.
+    /// Nothing has changed until this is [taken up](Self::take_up); dropping it changes nothing.
+    pub fn prepare(&self, listeners: &[ListenerSettings], access: bool) -> Result<Prepared, DoorsError> {
+        let open: HashMap<_, _> = self.plans.get().into_iter().map(|plan| (plan.settings.address, plan)).collect();
+        let prepare = |settings: &ListenerSettings| {
+            let tls = |cause| DoorsError::Tls { name: Arc::clone(&settings.name), cause };
+            // a listener is known by its address; another name makes it another one to those who count
+            let known = open.get(&settings.address);
+            let plan = match known.filter(|plan| plan.settings.name == settings.name) {
+                Some(plan) => plan.with(settings.clone(), &self.tickets),
+                None => Plan::new(settings.clone(), &self.tickets, self.workers.len()),
+            };
+            let sockets = if known.is_some() { None } else { Some(self.bind(settings)?) };
+            Ok((Arc::new(plan.map_err(tls)?), sockets))
+        };
+        Ok(Prepared { listeners: listeners.iter().map(prepare).collect::<Result<_, _>>()?, access })
+    }
+
+    /// Has every worker serve what was prepared, from its next connection on.
+    pub fn take_up(&self, prepared: Prepared) {
+        let Prepared { mut listeners, access } = prepared;
+        self.plans.set(listeners.iter().map(|(plan, _)| Arc::clone(plan)).collect());
+        for worker in &self.workers {
+            let take = |(plan, sockets): &mut (Arc<Plan>, Option<Vec<TcpListener>>)| {
+                (Arc::clone(plan), sockets.as_mut().and_then(Vec::pop))
+            };
+            let listeners = listeners.iter_mut().map(take).collect();
+            worker.assign(Assignment { listeners, access: access.then(|| self.access.clone()) });
+        }
+    }
+
+    /// Waits for the workers to end after their stop; tells how many have panicked.
+    pub fn join(self) -> usize {
+        self.workers.into_iter().filter_map(|worker| worker.join().err()).count()
+    }
+
+    fn bind(&self, settings: &ListenerSettings) -> Result<Vec<TcpListener>, DoorsError> {
+        let bind = |_| front::bind(settings.address);
+        (0..self.workers.len()).map(bind).collect::<io::Result<_>>().map_err(|cause| DoorsError::Bind {
+            name: Arc::clone(&settings.name),
+            address: settings.address,
+            cause,
+        })
+    }
+}
+
+impl Plans {
+    /// The listeners as they are now.
+    pub fn get(&self) -> Vec<Arc<Plan>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, plans: Vec<Arc<Plan>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = plans;
+    }
+}
+
+fn what_to_do(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"
+        }
+        io::ErrorKind::AddrInUse => "; another program has it: see `ss -ltnp`",
+        _ => "",
+    }
+}

@@ -1,0 +1,200 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::access_log;
+use super::door_metrics::{self, DoorMetrics};
+use super::doors::Doors;
+use super::files::WatchedFiles;
+use super::keeper::Keeper;
+use super::open_files;
+use super::probes::Probes;
+use super::reload::Reloader;
+use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
+use crate::admin::order::AdminOrder;
+use crate::admin::server::Admin;
+use crate::admin::socket::{self, SocketFile};
+use crate::admin::status::Node;
+use crate::admin::trust::Trust;
+use crate::config::{FrontSettings, Problem};
+use crate::fleet::View;
+use crate::front::Tickets;
+use crate::net::client::in_words;
+use crate::net::serve::{Door, serve};
+use crate::net::stop::{self, Stop, Stopper};
+use crate::probe::ProbeSettings;
+
+/// Reads the configuration again.
+pub type Reload = Box<dyn FnMut() -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> + Send>;
+
+/// A front door with everything open that it takes, ready to [`run`](Self::run).
+pub struct FrontDoor {
+    settings: FrontSettings,
+    doors: Doors,
+    keeper: Keeper,
+    view: View,
+    published: watch::Receiver<u64>,
+    admin: TcpListener,
+    socket: Option<(tokio::net::UnixListener, SocketFile)>,
+    router: axum::Router,
+    trust: Trust,
+    config_metrics: ConfigMetrics,
+    orders: mpsc::Receiver<AdminOrder>,
+    workers_stop: Stopper,
+}
+
+impl FrontDoor {
+    /// Opens everything that can fail to open. Nobody is answered yet.
+    pub async fn open(mut settings: FrontSettings) -> anyhow::Result<Self> {
+        open_files::prepare(&mut settings);
+        let registry = Registry::new();
+        let started = SystemTime::now();
+        let keeper = Keeper::new(settings.fleet.clone(), HealthMetrics::register(&registry)?);
+        let view = keeper.view();
+        let socket = settings.admin.socket.as_deref().map(socket::bind).transpose()?;
+        let address = settings.admin.listen;
+        let admin = TcpListener::bind(address).await.map_err(|error| {
+            anyhow::anyhow!("cannot listen on {address} ([admin] listen): {}", in_words(&error))
+        })?;
+        let (workers_stop, stop) = stop::channel();
+        let doors = Doors::start(settings.workers, &view, Tickets::new()?, &stop)?;
+        let plans = doors.plans();
+        FarmCollector::register(&registry, view.clone())?;
+        registry.register(Box::new(DoorMetrics::new(plans.clone())?))?;
+        crate::admin::metrics::register_process(&registry)?;
+        let config_metrics = ConfigMetrics::register(&registry, started)?;
+        let (order_sender, orders) = mpsc::channel(8);
+        let trust = Trust::new(address.ip(), settings.admin.token.clone());
+        let router = Admin {
+            node: Node { name: settings.node_name.clone(), started },
+            farm: view.clone(),
+            listeners: Arc::new(move || door_metrics::statuses(&plans)),
+            registry,
+            orders: order_sender,
+        }
+        .router(trust.clone());
+        let published = keeper.published();
+        Ok(Self {
+            settings,
+            doors,
+            keeper,
+            view,
+            published,
+            admin,
+            socket,
+            router,
+            trust,
+            config_metrics,
+            orders,
+            workers_stop,
+        })
+    }
+
+    /// Where the admin endpoint listens.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// Serves until told to stop. `reload` reads the configuration again when that is asked for.
+    pub async fn run(self, reload: Reload, mut stop: Stop) -> anyhow::Result<()> {
+        let (control, control_stop) = stop::channel();
+        let mut tasks = JoinSet::new();
+        let (finding_sender, findings) = mpsc::channel(1024);
+        let (order_sender, orders) = mpsc::channel(8);
+        tasks.spawn(self.keeper.run(findings, orders, control_stop.clone()));
+        let mut probes = Probes::start(&self.settings.probes, finding_sender);
+        tasks.spawn(access_log::write(self.doors.access(), control_stop.clone()));
+        // sockets first, then the first round, then the workers: whoever comes meanwhile waits in the
+        // backlog and is not told that no gateway is available
+        let prepared = self.doors.prepare(&self.settings.listeners, self.settings.log.access)?;
+        first_round(self.view, self.published, &self.settings.probes).await;
+        self.doors.take_up(prepared);
+        tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
+        let socket_file = self.socket.map(|(listener, file)| {
+            tasks.spawn(serve(Door::Unix(listener), self.router, control_stop.clone()));
+            file
+        });
+        tell_ready(&self.settings);
+        let mut watched = WatchedFiles::new(certificate_files(&self.settings));
+        let mut reloader = Reloader {
+            read: reload,
+            settings: self.settings,
+            doors: self.doors,
+            keeper: order_sender,
+            trust: self.trust,
+            metrics: self.config_metrics,
+        };
+        let mut hangups = signal(SignalKind::hangup())?;
+        let mut admin_orders = self.orders;
+        loop {
+            let answer = tokio::select! {
+                () = stop.stopped() => break,
+                _ = hangups.recv() => None,
+                () = watched.changed() => None,
+                Some(AdminOrder::Reload(answer)) = admin_orders.recv() => Some(answer),
+                Some(ended) = tasks.join_next() => {
+                    // none of them ends before it is told to
+                    ended.context("a part of the front door has failed")?;
+                    bail!("a part of the front door has ended");
+                }
+            };
+            let result = reloader.reload(&mut probes).await;
+            if result.is_ok() {
+                watched = WatchedFiles::new(certificate_files(&reloader.settings));
+            }
+            if let Some(answer) = answer {
+                let _ = answer.send(result);
+            }
+        }
+        tracing::info!("the front door stops");
+        self.workers_stop.stop();
+        let doors = reloader.doors;
+        let panicked = tokio::task::spawn_blocking(move || doors.join()).await.context("the workers are lost")?;
+        probes.stop().await;
+        control.stop();
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a part of the front door has failed")?;
+        }
+        drop(socket_file);
+        if panicked > 0 {
+            bail!("{panicked} workers had failed; their last words are above");
+        }
+        tracing::info!("the front door has stopped");
+        Ok(())
+    }
+}
+
+/// Returns when every gateway has been asked once, or when every one of them should have answered.
+async fn first_round(mut view: View, mut published: watch::Receiver<u64>, probes: &[ProbeSettings]) {
+    let all_asked = async {
+        while !view.load().gateways.iter().all(|gateway| gateway.was_asked()) && published.changed().await.is_ok() {}
+    };
+    let longest = probes.iter().map(|probe| probe.timeout).max().unwrap_or_default();
+    let _ = tokio::time::timeout(longest + FIRST_ROUND_MARGIN, all_asked).await;
+}
+
+const FIRST_ROUND_MARGIN: Duration = Duration::from_millis(200);
+
+/// The files that the configuration names: the first is the configuration itself.
+fn certificate_files(settings: &FrontSettings) -> Vec<PathBuf> {
+    settings.files.iter().skip(1).cloned().collect()
+}
+
+fn tell_ready(settings: &FrontSettings) {
+    for listener in &settings.listeners {
+        let (name, address, mode) = (&listener.name, listener.address, listener.mode.as_str());
+        let vrrp_id = listener.ask.vrrp_id.map_or_else(|| "any".to_owned(), |id| id.to_string());
+        tracing::info!(%name, %address, mode, vrrp_id, "listener is open");
+    }
+    let (gateways, workers) = (settings.fleet.gateways.len(), settings.workers);
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(name = settings.node_name, version, gateways, workers, "the front door is ready");
+}

@@ -1,0 +1,113 @@
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::metrics::HealthMetrics;
+use crate::fleet::{FleetSettings, Moment, Publisher, Roster, State, Transition, View};
+use crate::net::stop::Stop;
+use crate::probe::Finding;
+
+/// The one who writes: takes in what probes find and what administrators order, and publishes what follows.
+pub struct Keeper {
+    roster: Roster,
+    publisher: Publisher,
+    metrics: HealthMetrics,
+    /// The number of the newest snapshot, for whoever waits for one.
+    published: watch::Sender<u64>,
+}
+
+/// What changes other than by findings.
+#[derive(Debug)]
+pub enum Order {
+    /// Goes over to other settings.
+    Reload(FleetSettings),
+}
+
+impl Keeper {
+    /// A keeper who knows nothing yet of these gateways.
+    pub fn new(settings: FleetSettings, metrics: HealthMetrics) -> Self {
+        for gateway in &settings.gateways {
+            metrics.introduce(&gateway.name);
+        }
+        let mut roster = Roster::new(settings, now());
+        let publisher = Publisher::new(roster.snapshot());
+        Self { roster, publisher, metrics, published: watch::Sender::default() }
+    }
+
+    /// A reader of what is published.
+    pub fn view(&self) -> View {
+        self.publisher.view()
+    }
+
+    /// Tells of each new snapshot by its number.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
+    }
+
+    /// Works until told to stop.
+    pub async fn run(
+        mut self,
+        mut findings: mpsc::Receiver<Finding>,
+        mut orders: mpsc::Receiver<Order>,
+        mut stop: Stop,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => return,
+                Some(order) = orders.recv() => self.obey(order),
+                Some(finding) = findings.recv() => {
+                    self.take(finding);
+                    // whatever else has come meanwhile goes into the same snapshot
+                    while let Ok(finding) = findings.try_recv() {
+                        self.take(finding);
+                    }
+                }
+            }
+            let snapshot = self.roster.snapshot();
+            let number = snapshot.number;
+            self.publisher.publish(snapshot);
+            self.published.send_replace(number);
+        }
+    }
+
+    fn take(&mut self, Finding { gateway, observation }: Finding) {
+        self.metrics.observe(&gateway, &observation);
+        if let Some(transition) = self.roster.observe(&gateway, observation, now()) {
+            self.metrics.transition(&transition);
+            tell(&transition);
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Reload(settings) => {
+                let before = self.roster.snapshot();
+                for view in &before.gateways {
+                    let name = &view.gateway.name;
+                    if !settings.gateways.iter().any(|gateway| gateway.name == *name) {
+                        self.metrics.forget(name);
+                    }
+                }
+                for gateway in settings.gateways.iter().filter(|g| before.gateway(&g.name).is_none()) {
+                    self.metrics.introduce(&gateway.name);
+                }
+                self.roster.reload(settings, now());
+            }
+        }
+    }
+}
+
+fn tell(Transition { gateway, from, to, reason }: &Transition) {
+    let (from, word) = (from.as_str(), to.as_str());
+    match to {
+        State::Down => tracing::warn!(%gateway, from, to = word, %reason, "gateway is down"),
+        State::Up => tracing::info!(%gateway, from, to = word, %reason, "gateway is up"),
+        State::Draining => tracing::info!(%gateway, from, to = word, %reason, "gateway drains"),
+        State::Unknown => tracing::info!(%gateway, from, to = word, %reason, "gateway is unknown"),
+    }
+}
+
+fn now() -> Moment {
+    Moment { instant: Instant::now(), wall: SystemTime::now() }
+}

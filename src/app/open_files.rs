@@ -1,0 +1,36 @@
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::config::FrontSettings;
+
+/// Raises the limit of open files as far as it goes, and fits the listeners' limits of connections into
+/// it: clients must never take the files with which gateways are asked, or every gateway would seem down.
+pub fn prepare(settings: &mut FrontSettings) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let available = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    // no limit at all
+    let Some(available) = available else { return };
+    let own = OWN_FILES + FILES_PER_WORKER * settings.workers as u64 + FILES_PER_GATEWAY * settings.probes.len() as u64;
+    let for_clients = available.saturating_sub(own).max(available / 2);
+    let wanted: u64 = settings.listeners.iter().map(|l| u64::from(l.limits.connections)).sum();
+    if wanted <= for_clients {
+        return;
+    }
+    for listener in &mut settings.listeners {
+        let share = u64::from(listener.limits.connections) * for_clients / wanted;
+        listener.limits.connections = u32::try_from(share.max(1)).unwrap_or(u32::MAX);
+        tracing::warn!(
+            listener = %listener.name,
+            connections = listener.limits.connections,
+            open_files = available,
+            "fewer connections than configured: the limit of open files is too low; raise LimitNOFILE"
+        );
+    }
+}
+
+const OWN_FILES: u64 = 64;
+const FILES_PER_WORKER: u64 = 16;
+const FILES_PER_GATEWAY: u64 = 8;

@@ -1,0 +1,55 @@
+use std::fmt::Write;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::{Answer, output, running};
+use crate::app::log;
+use crate::config::LogSettings;
+use crate::demo::{Farm, Ports};
+
+/// Run a whole farm on this machine to try things out.
+///
+/// A front door, gateways with heartbeat agents and made certificates, all on loopback, as an ordinary user,
+/// without a file. The gateways are pretend ones, and their load moves: visit the front door again and again
+/// and see it steer. Ctrl-C ends it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vestibule demo --gateways 5")]
+pub struct Demo {
+    /// How many gateways.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
+    gateways: u8,
+}
+
+impl Demo {
+    pub fn run(self) -> anyhow::Result<Answer> {
+        let _guard = log::start(LogSettings::default());
+        running::until_told_to_stop(async |stop| {
+            let mut farm = Farm::open(usize::from(self.gateways), Ports::Usual).await?;
+            output::print(&introduction(&mut farm)?)?;
+            farm.run(true, stop).await
+        })?;
+        Ok(Answer::Yes)
+    }
+}
+
+fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
+    let program = std::env::args().next().unwrap_or_else(|| "vestibule".into());
+    let admin = farm.settings().admin.listen;
+    let front = farm.settings().listeners.first().context("the demo has no listener")?.address;
+    let mut text = format!(
+        "A front door and {} gateways on this machine, with certificates made just now. Ctrl-C ends it all.\n\n\
+         \x20 Ask where you would be sent     curl -k -i https://{front}/\n\
+         \x20 Go there                        curl -k -L https://{front}/\n\
+         \x20 With a browser                  https://{front}/ (and accept the certificate)\n\
+         \x20 See the farm                    {program} status --admin {admin}\n\
+         \x20 The same for programs           curl http://{admin}/api/v1/status\n\
+         \x20 Metrics                         curl http://{admin}/metrics\n\n",
+        farm.gateways().len()
+    );
+    for gateway in farm.gateways() {
+        writeln!(text, "  {:<31} https://{}/", format!("Gateway {}", gateway.name()), gateway.page_address()?)?;
+    }
+    text.push_str("\nTheir loads move: ask again and again. Below is the front door's log.\n\n");
+    Ok(text)
+}

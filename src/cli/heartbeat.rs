@@ -1,0 +1,34 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::serve::refuse;
+use super::{Answer, running};
+use crate::app::{log, run_agent};
+use crate::config::load_agent;
+
+/// Run the heartbeat agent on a gateway.
+///
+/// Checks whether the gateway works, samples its load, and tells both to the front doors that ask.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vestibule heartbeat -c /etc/vestibule/heartbeat.toml")]
+pub struct Heartbeat {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "config/heartbeat.toml")]
+    config: PathBuf,
+}
+
+impl Heartbeat {
+    pub fn run(self) -> anyhow::Result<Answer> {
+        let (settings, warnings) = match load_agent(&self.config) {
+            Ok(loaded) => loaded,
+            Err(problems) => return refuse(&problems),
+        };
+        let _guard = log::start(settings.log);
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        running::until_told_to_stop(|stop| run_agent(settings, stop))?;
+        Ok(Answer::Yes)
+    }
+}

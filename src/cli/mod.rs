@@ -1,0 +1,67 @@
+//! The command line: one file a command, no logic.
+
+mod certs;
+mod check;
+mod demo;
+mod heartbeat;
+mod output;
+mod reload;
+mod running;
+mod serve;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The front door of SSL VPN gateway farms.
+#[derive(Debug, Parser)]
+#[command(name = "vestibule", version, about, arg_required_else_help = true, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Serve),
+    Heartbeat(heartbeat::Heartbeat),
+    Demo(demo::Demo),
+    Check(check::Check),
+    Status(status::Status),
+    Reload(reload::Reload),
+    #[command(subcommand)]
+    Certs(certs::Certs),
+}
+
+/// How a command ended, where it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// Done, or yes.
+    Yes,
+    /// The answer is no.
+    No,
+}
+
+/// Runs the program and tells how it ended: 0, 1 where the answer is "no", 2 on bad usage, bad
+/// configuration or failure.
+pub fn run() -> ExitCode {
+    let CommandLine { command } = CommandLine::parse();
+    let result = match command {
+        Command::Serve(command) => command.run(),
+        Command::Heartbeat(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Reload(command) => command.run(),
+        Command::Certs(command) => command.run(),
+    };
+    match result {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(2)
+        }
+    }
+}

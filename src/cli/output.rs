@@ -1,0 +1,57 @@
+//! What commands print: answers to standard output, complaints to standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::ValueEnum;
+
+use crate::config::Problem;
+
+/// The form of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Prints an answer. That nobody reads it (`| head`) is not an error.
+pub fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Whether colours are wanted on standard output (<https://no-color.org>).
+pub fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints an error with its causes: `error: what is wrong: why`.
+pub fn error(error: &anyhow::Error) {
+    let mut text = format!("error: {error}");
+    let mut last = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        // an error that already tells its cause is not told twice
+        if !last.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        last = cause;
+    }
+    complain(&text);
+}
+
+/// Prints every problem of a configuration.
+pub fn problems(problems: &[Problem]) {
+    for problem in problems {
+        complain(&problem.to_string());
+    }
+}
+
+fn complain(line: &str) {
+    // there is nobody left to tell if this fails
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,44 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Answer, output, running};
+use crate::app::{FrontDoor, log};
+use crate::config::load_front;
+
+/// Run a front door.
+///
+/// Reads its configuration again on SIGHUP, on `vestibule reload`, and when a certificate file changes;
+/// stops in order on SIGINT and SIGTERM.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vestibule serve -c /etc/vestibule/vestibule.toml")]
+pub struct Serve {
+    /// The configuration.
+    #[arg(short, long, value_name = "FILE", default_value = "config/vestibule.toml")]
+    config: PathBuf,
+}
+
+impl Serve {
+    pub fn run(self) -> anyhow::Result<Answer> {
+        let (settings, warnings) = match load_front(&self.config) {
+            Ok(loaded) => loaded,
+            Err(problems) => return refuse(&problems),
+        };
+        let _guard = log::start(settings.log);
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let path = self.config;
+        running::until_told_to_stop(async |stop| {
+            let door = FrontDoor::open(settings).await?;
+            door.run(Box::new(move || load_front(&path)), stop).await
+        })?;
+        Ok(Answer::Yes)
+    }
+}
+
+/// Tells what is wrong with a configuration that something was to be run with.
+pub fn refuse(problems: &[crate::config::Problem]) -> anyhow::Result<Answer> {
+    output::problems(problems);
+    anyhow::bail!("nothing is started with a configuration that has errors; correct them, then try: vestibule check -c FILE")
+}

@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use clap::Args;
+
+use super::output::{self, Format};
+use super::{Answer, running};
+use crate::admin::client::{Address, Client};
+use crate::admin::status::Status as Document;
+use crate::admin::table::{Style, render};
+use crate::fleet::State;
+
+/// Show the gateways and listeners of the running front door.
+///
+/// Exit status 1: some gateway is not up.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vestibule status\n  vestibule status --admin 127.0.0.1:9463 --format json")]
+pub struct Status {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Print it again every second until interrupted.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// Which front door is meant.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// The running front door's admin socket, or the ip:port of its admin endpoint.
+    #[arg(long, value_name = "PATH|ADDRESS", env = "VESTIBULE_ADMIN", default_value = "/run/vestibule/admin.sock")]
+    admin: Address,
+}
+
+impl AdminArgs {
+    pub fn client(&self) -> Client {
+        Client { address: self.admin.clone(), token: None }
+    }
+}
+
+impl Status {
+    pub fn run(self) -> anyhow::Result<Answer> {
+        running::once(async {
+            let client = self.admin.client();
+            loop {
+                let status = ask(&client).await?;
+                let text = match self.format {
+                    Format::Json => serde_json::to_string_pretty(&status)? + "\n",
+                    Format::Text => render(&status, Style { colour: output::colour(), width: None }),
+                };
+                if !self.watch {
+                    output::print(&text)?;
+                    let all_up = status.gateways.iter().all(|gateway| gateway.state == State::Up);
+                    return Ok(if all_up { Answer::Yes } else { Answer::No });
+                }
+                // home and clear, so that the table stays in place
+                let clear = if output::colour() { "\x1b[H\x1b[2J" } else { "" };
+                output::print(&format!("{clear}{text}"))?;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+    }
+}
+
+async fn ask(client: &Client) -> anyhow::Result<Document> {
+    let reply = client.get("/api/v1/status").await?;
+    if !reply.status.is_success() {
+        anyhow::bail!("{}", reply.error().error);
+    }
+    Ok(reply.json()?)
+}

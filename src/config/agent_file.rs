@@ -1,0 +1,183 @@
+//! What stands in an agent's file, each value typed and with its place. Pure: no other file is read here.
+
+use std::net::SocketAddr;
+
+use serde_spanned::Spanned;
+
+use super::front_file::{CheckKind, CheckTable, Health, address, read_health, read_log};
+use super::problem::Span;
+use super::section::Section;
+use super::settings::LogSettings;
+use super::units;
+use crate::heartbeat::InterfaceName;
+
+/// A whole file. What is missing or wrong is `None`; the problem has been noted.
+pub struct AgentFile {
+    pub agent: Option<AgentTable>,
+    pub log: LogSettings,
+    pub health: Health,
+    pub checks: Vec<LocalCheckTable>,
+    pub load: LoadTable,
+}
+
+pub struct AgentTable {
+    pub name: Option<Spanned<String>>,
+    pub listen: Option<Spanned<SocketAddr>>,
+    pub certificate: Option<Spanned<String>>,
+    pub key: Option<Spanned<String>>,
+    pub client_ca: Option<Spanned<String>>,
+}
+
+pub struct LocalCheckTable {
+    pub check: CheckTable,
+    pub command: Option<Vec<Spanned<String>>>,
+    pub unit: Option<Spanned<String>>,
+}
+
+#[derive(Default)]
+pub struct LoadTable {
+    pub interface: Option<InterfaceName>,
+    pub throughput: Option<u64>,
+    pub tunnels_max: Option<u64>,
+    pub pool_size: Option<u64>,
+    pub tunnels: Option<SourceTable>,
+    pub pool: Option<SourceTable>,
+}
+
+pub struct SourceTable {
+    pub head: Span,
+    pub source: Option<Source>,
+    pub socket: Option<Spanned<String>>,
+    pub prefix: Option<Spanned<String>>,
+    pub command: Option<Vec<Spanned<String>>>,
+    pub path: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Ocserv,
+    Interfaces,
+    Exec,
+    File,
+    None,
+}
+
+impl AgentFile {
+    pub fn read(root: Section<'_>) -> Self {
+        let agent = root.section("agent", "[agent]").map(AgentTable::read);
+        if !root.has("agent") {
+            root.error("there is no [agent]: say at least its 'name' and where it is to 'listen'");
+        }
+        if !root.has("check") {
+            root.error("there is no [[check]]: say what \"this gateway works\" means here");
+        }
+        let health_table = root.section("health", "[health]");
+        let health = health_table.as_ref().map(read_health).unwrap_or_default();
+        if let Some(table) = health_table {
+            table.finish();
+        }
+        let file = Self {
+            agent,
+            log: read_log(&root),
+            health,
+            checks: root.sections("check", "[[check]]").into_iter().map(LocalCheckTable::read).collect(),
+            load: root.section("load", "[load]").map(LoadTable::read).unwrap_or_default(),
+        };
+        root.not_yet("fence");
+        root.not_yet("vrrp");
+        root.finish();
+        file
+    }
+}
+
+impl AgentTable {
+    fn read(table: Section<'_>) -> Self {
+        let agent = Self {
+            name: table.required_text("name"),
+            listen: table.required_parsed("listen", address),
+            certificate: table.text("certificate"),
+            key: table.text("key"),
+            client_ca: table.text("client_ca"),
+        };
+        table.not_yet("haproxy_agent_check");
+        table.finish();
+        agent
+    }
+}
+
+impl LocalCheckTable {
+    fn read(table: Section<'_>) -> Self {
+        let kinds = [
+            ("tcp", CheckKind::Tcp),
+            ("tls", CheckKind::Tls),
+            ("http", CheckKind::Http),
+            ("https", CheckKind::Https),
+            ("exec", CheckKind::Exec),
+            ("systemd", CheckKind::Systemd),
+        ];
+        let check = Self {
+            check: CheckTable::read(&table, &kinds),
+            command: table.texts("command"),
+            unit: table.text("unit"),
+        };
+        table.finish();
+        check
+    }
+}
+
+impl LoadTable {
+    fn read(table: Section<'_>) -> Self {
+        let mut load = Self {
+            interface: table.parsed("interface", InterfaceName::new).map(Spanned::into_inner),
+            tunnels: table.section("tunnels", "tunnels").map(|t| {
+                SourceTable::read(t, &[
+                    ("ocserv", Source::Ocserv),
+                    ("interfaces", Source::Interfaces),
+                    ("exec", Source::Exec),
+                    ("file", Source::File),
+                    ("none", Source::None),
+                ])
+            }),
+            pool: table.section("pool", "pool").map(|t| {
+                SourceTable::read(t, &[
+                    ("ocserv", Source::Ocserv),
+                    ("exec", Source::Exec),
+                    ("file", Source::File),
+                    ("none", Source::None),
+                ])
+            }),
+            ..Self::default()
+        };
+        if let Some(capacity) = table.section("capacity", "capacity") {
+            let count = |key| {
+                let number = capacity.integer(key, 1..=100_000_000);
+                number.and_then(|n| u64::try_from(n.into_inner()).ok())
+            };
+            load.throughput = capacity.parsed("throughput", units::bit_rate).map(Spanned::into_inner);
+            load.tunnels_max = count("tunnels");
+            load.pool_size = count("pool");
+            capacity.finish();
+        }
+        table.finish();
+        load
+    }
+}
+
+impl SourceTable {
+    fn read(table: Section<'_>, sources: &[(&str, Source)]) -> Self {
+        if !table.has("source") {
+            let all = sources.iter().map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+            table.error(format!("missing key 'source' in {}; it is one of {all}", table.title));
+        }
+        let source = Self {
+            head: table.span.clone(),
+            source: table.word("source", sources),
+            socket: table.text("socket"),
+            prefix: table.text("prefix"),
+            command: table.texts("command"),
+            path: table.text("path"),
+        };
+        table.finish();
+        source
+    }
+}

@@ -1,0 +1,229 @@
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use rustls::pki_types::ServerName;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::gateway::{PretendGateway, Visitors};
+use super::weather;
+use crate::app::FrontDoor;
+use crate::certs::{self, GatewayHost, Made, Pair};
+use crate::config::{AdminSettings, FrontSettings, LogSettings};
+use crate::fleet::{
+    Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights, WhenNone,
+};
+use crate::front::{Certificates, Limits, ListenerSettings, Mode, Redirect};
+use crate::heartbeat::AgentState;
+use crate::net::certificate::CertificateFacts;
+use crate::net::check::{Check, Get, Kind, StatusRange, Tls};
+use crate::net::client::Target;
+use crate::net::stop::{self, Stop};
+use crate::net::tls::{self, Identity, Trust};
+use crate::probe::ProbeSettings;
+
+/// A front door and pretend gateways on loopback, with certificates made for the occasion and kept in
+/// memory.
+pub struct Farm {
+    settings: FrontSettings,
+    gateways: Vec<PretendGateway>,
+    tls: Vec<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)>,
+}
+
+/// Which ports a farm takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// 8443 for the front door, 9463 for its admin endpoint, 8444 and on for the gateways; any that is free
+    /// instead of one that is taken.
+    Usual,
+    /// Any that are free.
+    Free,
+}
+
+impl Farm {
+    /// Makes a farm of `count` gateways. It answers nobody yet.
+    pub async fn open(count: usize, ports: Ports) -> anyhow::Result<Self> {
+        let names: Vec<_> = (1..=count).map(|n| format!("gw{n}")).collect();
+        let made = make_certificates(&names)?;
+        let mut gateways = Vec::new();
+        for (name, usual) in names.iter().zip(8444..) {
+            gateways.push(PretendGateway::open(name, ports.choose(usual)?).await?);
+        }
+        let authorities = vec![made.authority.certificate.clone()];
+        let tls = made.gateways.iter().map(|(_, pair)| {
+            let identity = identity(pair)?;
+            Ok((tls::server_config(&identity)?, tls::mutual_server_config(&identity, &authorities)?))
+        });
+        let tls = tls.collect::<anyhow::Result<_>>()?;
+        let settings = settings(&made, &gateways, ports)?;
+        Ok(Self { settings, gateways, tls })
+    }
+
+    /// The front door's settings; may be changed before the farm runs.
+    pub fn settings(&mut self) -> &mut FrontSettings {
+        &mut self.settings
+    }
+
+    /// The gateways.
+    pub fn gateways(&self) -> &[PretendGateway] {
+        &self.gateways
+    }
+
+    /// Runs everything until told to stop. With `weather`, loads move by themselves.
+    pub async fn run(self, weather: bool, mut stop: Stop) -> anyhow::Result<()> {
+        let front = FrontDoor::open(self.settings.clone()).await?;
+        // the gateways outlive the front door, which asks them to the last
+        let (stopper, gateways_stop) = stop::channel();
+        let mut tasks = JoinSet::new();
+        let count = self.gateways.len();
+        for (number, (gateway, (page, agent))) in self.gateways.into_iter().zip(self.tls).enumerate() {
+            if weather {
+                let (state, visitors) = (gateway.state(), gateway.visitors());
+                tasks.spawn(make_weather(number, count, state, visitors, gateways_stop.clone()));
+            }
+            tasks.spawn(gateway.run(page, agent, gateways_stop.clone()));
+        }
+        let settings = self.settings;
+        let front = front.run(Box::new(move || Ok((settings.clone(), Vec::new()))), stop.clone());
+        let mut front = std::pin::pin!(front);
+        let ended = tokio::select! {
+            ended = &mut front => ended,
+            Some(ended) = tasks.join_next(), if !stop.is_stopped() => {
+                ended.context("a gateway is lost")?.context("a gateway has failed")?;
+                stop.stopped().await;
+                front.await
+            }
+        };
+        stopper.stop();
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a gateway is lost")??;
+        }
+        ended
+    }
+}
+
+impl Ports {
+    fn choose(self, usual: u16) -> anyhow::Result<u16> {
+        let wanted = if self == Self::Usual { usual } else { 0 };
+        // without SO_REUSEPORT, so that a port that anybody listens on counts as taken
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+            .context("no port is free on loopback")?;
+        Ok(listener.local_addr()?.port())
+    }
+}
+
+async fn make_weather(
+    number: usize,
+    count: usize,
+    state: watch::Sender<AgentState>,
+    visitors: Visitors,
+    mut stop: Stop,
+) -> anyhow::Result<()> {
+    let started = Instant::now();
+    loop {
+        let now = Instant::now();
+        let load = weather::load(number, count, now.saturating_duration_since(started), visitors.count(now));
+        state.send_modify(|state| state.load = load);
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = stop.stopped() => return Ok(()),
+        }
+    }
+}
+
+fn make_certificates(names: &[String]) -> anyhow::Result<Made> {
+    let loopback = Ipv4Addr::LOCALHOST.into();
+    let request = certs::Request {
+        server_names: vec!["localhost".into(), Ipv4Addr::LOCALHOST.to_string()],
+        fronts: vec![FRONT.into()],
+        gateways: names.iter().map(|name| GatewayHost { name: name.clone(), addresses: vec![loopback] }).collect(),
+    };
+    Ok(certs::make(&request, SystemTime::now())?)
+}
+
+const FRONT: &str = "demo";
+
+fn identity(pair: &Pair) -> anyhow::Result<Identity> {
+    Ok(tls::identity(vec![pair.certificate.clone()], pair.key.clone_key())?)
+}
+
+fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::Result<FrontSettings> {
+    let trust = Trust::Authorities(vec![made.authority.certificate.clone()]);
+    let (_, front) = made.fronts.first().context("no certificate was made for the front door")?;
+    let agents = tls::client_config(&trust, Some(&identity(front)?))?;
+    let pages = tls::client_config(&trust, None)?;
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let probe = |gateway: &PretendGateway| {
+        let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+        Ok(ProbeSettings {
+            gateway: GatewayName::new(gateway.name()),
+            heartbeat: Some(Target {
+                endpoint: endpoint(gateway.agent_address()?),
+                tls: Some((Arc::clone(&agents), name.clone())),
+            }),
+            checks: vec![Check {
+                name: "https".into(),
+                endpoint: endpoint(gateway.page_address()?),
+                kind: Kind::Https(
+                    Tls { config: Arc::clone(&pages), server_name: name },
+                    Get { path: "/".into(), expect: StatusRange::usual() },
+                ),
+            }],
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(800),
+            stale_after: STALE_AFTER,
+        })
+    };
+    let member = |gateway: &PretendGateway| {
+        Ok(Arc::new(Gateway {
+            name: GatewayName::new(gateway.name()),
+            vrrp_id: None,
+            vpn_mode: VpnMode::Both,
+            ssl_endpoint: endpoint(gateway.page_address()?),
+            tunnels_max: None,
+            capacity_bits_per_second: None,
+        }))
+    };
+    let facts = CertificateFacts::of(&made.portal.certificate)?;
+    let certificates = Certificates::new((identity(&made.portal)?, facts), Vec::new());
+    Ok(FrontSettings {
+        node_name: FRONT.into(),
+        workers: std::thread::available_parallelism().map_or(1, usize::from).min(2),
+        admin: AdminSettings { listen: loopback(ports.choose(9463)?), socket: None, token: None },
+        log: LogSettings::default(),
+        listeners: vec![ListenerSettings {
+            name: "portal".into(),
+            address: loopback(ports.choose(8443)?),
+            ask: Ask { vrrp_id: None, vpn: Vpn::Ssl },
+            limits: Limits::default(),
+            redirect: Redirect::default(),
+            mode: Mode::Redirect(Arc::new(certificates)),
+        }],
+        fleet: FleetSettings {
+            gateways: gateways.iter().map(member).collect::<anyhow::Result<_>>()?,
+            thresholds: Thresholds { rise: number(2), fall: number(3) },
+            weights: Weights::default(),
+            balance: Balance {
+                slow_start: Duration::from_secs(10),
+                stale_after: STALE_AFTER,
+                when_none: WhenNone::Refuse,
+            },
+        },
+        probes: gateways.iter().map(probe).collect::<anyhow::Result<_>>()?,
+        files: Vec::new(),
+    })
+}
+
+const STALE_AFTER: Duration = Duration::from_secs(10);
+
+fn number(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint { host: Host::Address(address.ip()), port: address.port() }
+}

@@ -1,0 +1,145 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::continuity::{Continuity, check_age};
+use super::settings::ProbeSettings;
+use crate::fleet::{CheckOutcome, CheckResult, GatewayName, Observation, ServiceReport};
+use crate::heartbeat::{MAX_REPORT_BYTES, Report};
+use crate::net::check::Check;
+use crate::net::client::{Client, ClientError};
+use crate::net::stop::Stop;
+
+/// What a round has found, for the keeper.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Of which gateway.
+    pub gateway: GatewayName,
+    /// What.
+    pub observation: Observation,
+}
+
+/// Asks one gateway, round after round, until told to stop or until nobody wants to know any more.
+pub async fn run(settings: ProbeSettings, findings: mpsc::Sender<Finding>, mut stop: Stop) {
+    let mut probe = Probe::new(settings);
+    loop {
+        let started = Instant::now();
+        let observation = tokio::select! {
+            observation = probe.round() => observation,
+            () = stop.stopped() => return,
+        };
+        let finding = Finding { gateway: probe.settings.gateway.clone(), observation };
+        let pause = probe.pause().saturating_sub(started.elapsed());
+        tokio::select! {
+            sent = findings.send(finding) => if sent.is_err() { return },
+            () = stop.stopped() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.stopped() => return,
+        }
+    }
+}
+
+struct Probe {
+    settings: ProbeSettings,
+    agent: Option<Agent>,
+    draws: fastrand::Rng,
+}
+
+/// A gateway's agent, over a connection that is kept from round to round.
+struct Agent {
+    client: Client,
+    continuity: Continuity,
+}
+
+impl Probe {
+    fn new(settings: ProbeSettings) -> Self {
+        let agent = settings.heartbeat.clone();
+        let agent = agent.map(|target| Agent { client: Client::new(target), continuity: Continuity::default() });
+        Self { settings, agent, draws: fastrand::Rng::new() }
+    }
+
+    /// Asks the agent and does every direct check, all at once, each with its own deadline.
+    async fn round(&mut self) -> Observation {
+        let (deadline, stale_after) = (self.settings.timeout, self.settings.stale_after);
+        let heartbeat = async {
+            match &mut self.agent {
+                Some(agent) => Some(agent.ask(deadline, stale_after).await),
+                None => None,
+            }
+        };
+        let (heartbeat, direct) = tokio::join!(heartbeat, run_all(&self.settings.checks, deadline));
+        let (heartbeat, report) = heartbeat.unzip();
+        Observation { checks: heartbeat.into_iter().chain(direct).collect(), report: report.flatten() }
+    }
+
+    /// Up to a fifth shorter than the interval, so that gateways are not asked in step, and a gateway that
+    /// dies is found within `fall` intervals all the same.
+    fn pause(&mut self) -> Duration {
+        self.settings.interval.mul_f64(0.8 + 0.2 * self.draws.f64())
+    }
+}
+
+async fn run_all(checks: &[Check], deadline: Duration) -> Vec<CheckResult> {
+    let mut running = JoinSet::new();
+    for (place, check) in checks.iter().enumerate() {
+        let check = check.clone();
+        running.spawn(async move { (place, check.run(deadline).await) });
+    }
+    let mut results = running.join_all().await;
+    results.sort_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+impl Agent {
+    async fn ask(&mut self, deadline: Duration, stale_after: Duration) -> (CheckResult, Option<ServiceReport>) {
+        let started = Instant::now();
+        let (outcome, report) = match timeout(deadline, self.report(stale_after)).await {
+            Err(_) => (CheckOutcome::Timeout(deadline), None),
+            Ok(Ok(report)) => (CheckOutcome::Pass("reported".into()), Some(report)),
+            Ok(Err(Refusal::Client(error))) if error.is_local() => {
+                (CheckOutcome::Inconclusive(error.to_string()), None)
+            }
+            Ok(Err(refusal)) => (CheckOutcome::Fail(refusal.to_string()), None),
+        };
+        let took = started.elapsed();
+        (CheckResult { check: Arc::from(HEARTBEAT), outcome, took }, report)
+    }
+
+    async fn report(&mut self, stale_after: Duration) -> Result<ServiceReport, Refusal> {
+        let answer = self.client.get("/v1/report", MAX_REPORT_BYTES).await?;
+        if answer.status != StatusCode::OK {
+            return Err(Refusal::Status(answer.status));
+        }
+        let report = Report::parse(&answer.body)?;
+        check_age(report.time.to_system_time(), sent_at(&answer.headers), stale_after)?;
+        self.continuity.admit(&report.boot_id, report.sequence)?;
+        Ok(ServiceReport::from(&report))
+    }
+}
+
+/// The name of the agent's answer among the checks.
+const HEARTBEAT: &str = "heartbeat";
+
+/// When the agent says it has sent its answer (RFC 9110 §6.6.1); now, where it does not say.
+fn sent_at(headers: &HeaderMap) -> SystemTime {
+    let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+    date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now)
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("{0} instead of a report")]
+    Status(StatusCode),
+    #[error(transparent)]
+    Report(#[from] crate::heartbeat::ReportError),
+    #[error(transparent)]
+    Old(#[from] super::continuity::OldReport),
+}
