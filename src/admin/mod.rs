@@ -3,3 +3,4 @@
 
 pub mod status;
 mod summary;
+pub mod table;
