@@ -5,3 +5,4 @@ pub mod metrics;
 pub mod status;
 mod summary;
 pub mod table;
+pub mod trust;
