@@ -2,6 +2,8 @@
 //! the endpoint that answers and takes orders, over TCP and over a Unix socket; and the client of it.
 
 pub mod metrics;
+pub mod order;
+pub mod server;
 pub mod status;
 mod summary;
 pub mod table;

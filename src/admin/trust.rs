@@ -91,6 +91,11 @@ impl Token {
         fits.then(|| Self(text.into()))
     }
 
+    /// The value of an Authorization header that shows it.
+    pub(super) fn header(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
     /// Takes the same time wherever the two differ, so that the time does not help with guessing. The
     /// length is no secret.
     fn is(&self, shown: &[u8]) -> bool {
