@@ -4,6 +4,7 @@
 pub mod metrics;
 pub mod order;
 pub mod server;
+pub mod socket;
 pub mod status;
 mod summary;
 pub mod table;
