@@ -1,0 +1,12 @@
+//! What administrators and their tools see of a front door: its state as JSON and as a table, metrics, and
+//! the endpoint that answers and takes orders, over TCP and over a Unix socket; and the client of it.
+
+pub mod client;
+pub mod metrics;
+pub mod order;
+pub mod server;
+pub mod socket;
+pub mod status;
+mod summary;
+pub mod table;
+pub mod trust;

@@ -1,0 +1,386 @@
+//! The admin endpoint: health, readiness, metrics, status and orders over HTTP.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{BoxError, Json, Router};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
+use tokio::sync::{mpsc, oneshot};
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::timeout::TimeoutLayer;
+
+use super::order::{AdminOrder, ErrorBody, Reloaded};
+use super::status::{Listeners, Node, Status};
+use super::trust::{Refusal, Trust};
+use crate::fleet::{Moment, View};
+use crate::net::serve::Peer;
+
+/// What the endpoint tells of, and where orders go.
+pub struct Admin {
+    /// Which front door this is.
+    pub node: Node,
+    /// The farm.
+    pub farm: View,
+    /// The listeners.
+    pub listeners: Listeners,
+    /// The metrics.
+    pub registry: Registry,
+    /// Whoever carries out orders.
+    pub orders: mpsc::Sender<AdminOrder>,
+}
+
+impl Admin {
+    /// All requests of the endpoint, under the rules of `trust`. Whoever serves it must put a [`Peer`] into
+    /// each request's extensions, as [`crate::net::serve`] does; without one, a request is not trusted.
+    pub fn router(self, trust: Trust) -> Router {
+        let bounds = ServiceBuilder::new()
+            .layer(HandleErrorLayer::new(out_of_bounds))
+            .layer(LoadShedLayer::new())
+            // one limit for all routes: a layer makes its own for each
+            .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
+            .layer(TimeoutLayer::new(TIMEOUT));
+        Router::new()
+            .route("/healthz", get(async || "ok\n"))
+            .route("/readyz", get(readiness))
+            .route("/metrics", get(metrics))
+            .route("/api/v1/status", get(status))
+            .route("/api/v1/reload", post(reload))
+            .fallback(async || refused(StatusCode::NOT_FOUND, "there is nothing at this path"))
+            .method_not_allowed_fallback(async || {
+                refused(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method; see Allow")
+            })
+            .with_state(Arc::new(self))
+            .layer(from_fn_with_state(trust, guard))
+            .layer(bounds)
+            .layer(map_response(secured))
+    }
+
+    fn status(&self) -> Status {
+        let now = Moment { instant: Instant::now(), wall: SystemTime::now() };
+        // a reader of its own for each request, instead of a lock around one
+        let snapshot = Arc::clone(self.farm.clone().load());
+        Status::of(&snapshot, &(self.listeners)(), &self.node, now)
+    }
+}
+
+/// Requests at work at the same time; more are turned away at once.
+const MAX_REQUESTS: usize = 32;
+/// Longer than a reload takes, shorter than anyone waits.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
+    let reasons = admin.status().unfitness();
+    if reasons.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, reasons.join("\n") + "\n").into_response()
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written; see the log")
+        }
+    }
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
+    Json(admin.status())
+}
+
+async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+    const STOPPING: &str = "the front door is stopping and takes no orders";
+    let (answer, answered) = oneshot::channel();
+    if admin.orders.send(AdminOrder::Reload(answer)).await.is_err() {
+        return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
+    }
+    match answered.await {
+        Ok(Ok(())) => Json(Reloaded { reloaded: true }).into_response(),
+        Ok(Err(refusal)) => {
+            let body = ErrorBody { error: refusal.to_string(), problems: refusal.problems };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
+        Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+    }
+}
+
+async fn guard(State(trust): State<Trust>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let checked = trust.check(peer, request.method(), request.uri().path(), request.headers());
+    let refusal = match checked {
+        Ok(()) => return next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    tracing::warn!(
+        client = peer.and_then(|peer| peer.address).map(tracing::field::display),
+        method = %request.method(), reason = %refusal, "admin request refused"
+    );
+    let status = match refusal {
+        Refusal::TokenMissing | Refusal::TokenWrong => StatusCode::UNAUTHORIZED,
+        // no authentication would help (RFC 9110 §15.5.4)
+        Refusal::NoTokenConfigured => StatusCode::FORBIDDEN,
+    };
+    let mut response = refused(status, &refusal.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer realm=\"vestibule\"");
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+/// Answers come from a moment and may tell of the inside: they are not to be kept, nor to be taken for
+/// something else than they say.
+async fn secured(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn out_of_bounds(error: BoxError) -> Response {
+    if error.is::<tower::timeout::error::Elapsed>() {
+        return refused(
+            StatusCode::GATEWAY_TIMEOUT,
+            "this took too long; an order may still be carried out, see the log",
+        );
+    }
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn refused(status: StatusCode, error: &str) -> Response {
+    (status, Json(ErrorBody { error: error.into(), problems: Vec::new() })).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::body::Body;
+    use http::Method;
+    use http::header::{ALLOW, AUTHORIZATION};
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::super::metrics::FarmCollector;
+    use super::super::order::ReloadRefused;
+    use super::super::status::ListenerStatus;
+    use super::super::status::tests::{Farm, listener};
+    use super::super::trust::Token;
+    use super::*;
+    use crate::fleet::Publisher;
+
+    struct Endpoint {
+        router: Router,
+        orders: mpsc::Receiver<AdminOrder>,
+    }
+
+    struct Answer {
+        status: StatusCode,
+        headers: http::HeaderMap,
+        body: String,
+    }
+
+    const UNIX: Option<SocketAddr> = None;
+
+    fn tcp() -> Option<SocketAddr> {
+        Some(SocketAddr::from(([127, 0, 0, 1], 40_000)))
+    }
+
+    /// A front door with one gateway and the token "secret".
+    fn endpoint(gateway_is_up: bool, listeners: Vec<ListenerStatus>) -> Endpoint {
+        let mut farm = Farm::new(1);
+        farm.now = Moment { instant: Instant::now(), wall: SystemTime::now() };
+        if gateway_is_up {
+            farm.up(&["gw1"]);
+        }
+        let publisher = Publisher::new(farm.roster.snapshot());
+        let registry = Registry::new();
+        FarmCollector::register(&registry, publisher.view()).unwrap();
+        let (sender, orders) = mpsc::channel(1);
+        let admin = Admin {
+            node: Node { name: "front-a".into(), started: SystemTime::now() },
+            farm: publisher.view(),
+            listeners: Arc::new(move || listeners.clone()),
+            registry,
+            orders: sender,
+        };
+        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"));
+        Endpoint { router: admin.router(trust), orders }
+    }
+
+    async fn ask(router: &Router, from: Option<SocketAddr>, method: Method, path: &str) -> Answer {
+        ask_with(router, from, method, path, "").await
+    }
+
+    async fn ask_with(
+        router: &Router,
+        from: Option<SocketAddr>,
+        method: Method,
+        path: &str,
+        authorization: &str,
+    ) -> Answer {
+        let mut request = http::Request::new(Body::empty());
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().unwrap();
+        if !authorization.is_empty() {
+            request.headers_mut().insert(AUTHORIZATION, authorization.parse().unwrap());
+        }
+        request.extensions_mut().insert(Peer { address: from, certificate_name: None });
+        let (head, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: head.status, headers: head.headers, body: String::from_utf8(body.into()).unwrap() }
+    }
+
+    fn error(answer: &Answer) -> ErrorBody {
+        serde_json::from_str(&answer.body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_process_is_healthy_whatever_the_farm_is_like() {
+        let answer = ask(&endpoint(false, vec![]).router, tcp(), Method::GET, "/healthz").await;
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, "ok\n"));
+    }
+
+    #[tokio::test]
+    async fn readiness_has_a_line_for_each_reason_against_it() {
+        let fit = endpoint(true, vec![listener("portal", 443)]);
+        assert_eq!(ask(&fit.router, tcp(), Method::GET, "/readyz").await.status, StatusCode::OK);
+        let closed = ListenerStatus { open: false, ..listener("portal", 443) };
+        let answer = ask(&endpoint(false, vec![closed]).router, tcp(), Method::GET, "/readyz").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            answer.body,
+            "listener portal (62.168.1.203:443) is not open\n\
+             no gateway is available (gw1: no good check yet)\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn metrics_are_prometheus_text() {
+        let answer = ask(&endpoint(true, vec![]).router, tcp(), Method::GET, "/metrics").await;
+        assert_eq!(answer.headers[CONTENT_TYPE], "text/plain; version=0.0.4");
+        assert!(answer.body.contains("vestibule_gateway_up{gateway=\"gw1\",vpn=\"ssl\"} 1\n"));
+    }
+
+    #[tokio::test]
+    async fn the_status_is_json_that_nobody_keeps() {
+        let endpoint = endpoint(true, vec![listener("portal", 443)]);
+        let answer = ask(&endpoint.router, tcp(), Method::GET, "/api/v1/status").await;
+        let status: Status = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(status.summary, "The only gateway is up.");
+        assert_eq!(status.listeners[0].available, 1);
+        assert_eq!(answer.headers[CONTENT_TYPE], "application/json");
+        assert_eq!(answer.headers[CACHE_CONTROL], "no-store");
+        assert_eq!(answer.headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+
+    #[tokio::test]
+    async fn a_reload_is_ordered_and_answered() {
+        let Endpoint { router, mut orders } = endpoint(true, vec![]);
+        let carry_out = async {
+            let Some(AdminOrder::Reload(answer)) = orders.recv().await else { panic!() };
+            answer.send(Ok(())).unwrap();
+            let Some(AdminOrder::Reload(answer)) = orders.recv().await else { panic!() };
+            answer.send(Err(ReloadRefused { problems: vec!["vestibule.toml:1:1: no".into()] })).unwrap();
+        };
+        let ask_twice = async {
+            let taken = ask(&router, UNIX, Method::POST, "/api/v1/reload").await;
+            (taken, ask_with(&router, tcp(), Method::POST, "/api/v1/reload", "Bearer secret").await)
+        };
+        let ((taken, refused), ()) = tokio::join!(ask_twice, carry_out);
+        assert_eq!((taken.status, taken.body.as_str()), (StatusCode::OK, "{\"reloaded\":true}"));
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(error(&refused).problems, ["vestibule.toml:1:1: no"]);
+    }
+
+    #[tokio::test]
+    async fn an_order_to_a_front_door_that_stops_is_refused() {
+        let Endpoint { router, orders } = endpoint(true, vec![]);
+        drop(orders);
+        let answer = ask(&router, UNIX, Method::POST, "/api/v1/reload").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_nobody_carries_out_ends_all_the_same() {
+        let endpoint = endpoint(true, vec![]);
+        let answer = ask(&endpoint.router, UNIX, Method::POST, "/api/v1/reload").await;
+        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(answer.headers[CACHE_CONTROL], "no-store");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_requests_than_there_is_room_for_are_turned_away_at_once() {
+        let Endpoint { router, orders } = endpoint(true, vec![]);
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..MAX_REQUESTS {
+            let router = router.clone();
+            waiting.spawn(async move { ask(&router, UNIX, Method::POST, "/api/v1/reload").await.status });
+        }
+        tokio::task::yield_now().await;
+        let answer = ask(&router, UNIX, Method::GET, "/api/v1/status").await;
+        assert_eq!(
+            (answer.status, &answer.headers[RETRY_AFTER]),
+            (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static("1"))
+        );
+        waiting.shutdown().await;
+        assert_eq!(ask(&router, UNIX, Method::GET, "/api/v1/status").await.status, StatusCode::OK);
+        drop(orders);
+    }
+
+    #[tokio::test]
+    async fn a_change_over_tcp_without_the_token_is_refused_and_never_reaches_the_front_door() {
+        let Endpoint { router, mut orders } = endpoint(true, vec![]);
+        for authorization in ["", "Bearer wrong"] {
+            let answer = ask_with(&router, tcp(), Method::POST, "/api/v1/reload", authorization).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+            assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer realm=\"vestibule\"");
+            assert!(error(&answer).error.contains("token_file"));
+        }
+        assert!(orders.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_front_door_without_a_token_says_what_to_do() {
+        let mut farm = Farm::new(1);
+        let (orders, _keep) = mpsc::channel(1);
+        let admin = Admin {
+            node: Node { name: "front-a".into(), started: SystemTime::now() },
+            farm: Publisher::new(farm.roster.snapshot()).view(),
+            listeners: Arc::new(Vec::new),
+            registry: Registry::new(),
+            orders,
+        };
+        let router = admin.router(Trust::new([0, 0, 0, 0].into(), None));
+        let answer = ask(&router, tcp(), Method::GET, "/api/v1/status").await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+        assert!(error(&answer).error.contains("set [admin] token_file"));
+        assert_eq!(ask(&router, tcp(), Method::GET, "/metrics").await.status, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_wrong_methods_are_told_apart() {
+        let router = endpoint(true, vec![]).router;
+        let unknown = ask(&router, tcp(), Method::GET, "/api/v2/status").await;
+        assert_eq!((unknown.status, error(&unknown).problems.len()), (StatusCode::NOT_FOUND, 0));
+        let wrong = ask(&router, UNIX, Method::GET, "/api/v1/reload").await;
+        assert_eq!(
+            (wrong.status, &wrong.headers[ALLOW]),
+            (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("POST"))
+        );
+        assert!(!error(&wrong).error.is_empty());
+    }
+}

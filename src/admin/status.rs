@@ -1,0 +1,714 @@
+//! The front door's state as a document: what `GET /api/v1/status` answers and `vestibule status` reads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::summary;
+use crate::fleet::{
+    Ask, CheckOutcome, CheckResult, GatewayView, LoadReading, Moment, Snapshot, State, Vpn, VpnMode, VrrpId,
+    exclusion,
+};
+
+/// Everything there is to know of a front door at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// What is wrong, in words; or that nothing is.
+    pub summary: String,
+    /// The front door itself.
+    pub node: NodeStatus,
+    /// The moment it describes.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// In the order of the configuration.
+    pub gateways: Vec<GatewayStatus>,
+    /// In the order of the configuration.
+    pub listeners: Vec<ListenerEntry>,
+}
+
+/// The front door itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Of the program.
+    pub version: String,
+    /// When the process started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// The number of the snapshot described; grows with every change.
+    pub snapshot: u64,
+}
+
+/// One gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GatewayStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// In one word.
+    #[serde(with = "StateWord")]
+    pub state: State,
+    /// Since when it is in that state.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// Why it is in that state; empty before the first conclusion.
+    pub reason: String,
+    /// Ties it to listeners.
+    pub vrrp_id: Option<u8>,
+    /// What it offers.
+    #[serde(with = "VpnModeWord")]
+    pub vpn_mode: VpnMode,
+    /// Where a browser or SSL VPN client is sent: `host:port`.
+    pub ssl_endpoint: String,
+    /// Whether newcomers may be sent to it.
+    pub availability: Availability,
+    /// Its last load report; `None` if none ever came.
+    pub load: Option<LoadStatus>,
+    /// Newcomers sent to it that no report shows yet.
+    pub pending: u64,
+    /// It has come back and is still being filled gradually.
+    pub filling: bool,
+    /// Who has taken it out, and why.
+    pub drain: Option<DrainStatus>,
+    /// The checks of its last round.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// Availability by kind of VPN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Availability {
+    /// For native clients.
+    pub native: Available,
+    /// For browsers and SSL VPN clients.
+    pub ssl: Available,
+}
+
+/// Whether newcomers of one kind may be sent to a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Available {
+    /// They may.
+    pub available: bool,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// A load report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadStatus {
+    /// How old it is.
+    pub age_seconds: f64,
+    /// It is too old to count.
+    pub stale: bool,
+    /// The weighted mean of the criteria, 0..1; `None` if none is known that counts.
+    pub score: Option<f64>,
+    /// What the score is made of.
+    pub criteria: Criteria,
+    /// VPN sessions.
+    pub tunnels: Option<u64>,
+    /// VPN sessions it can hold.
+    pub tunnels_max: Option<u64>,
+    /// Addresses lent to clients.
+    pub pool_used: Option<u64>,
+    /// Addresses it has to lend.
+    pub pool_size: Option<u64>,
+}
+
+/// The four criteria as ratios, 0..1; `None` where unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Criteria {
+    /// Bits per second of capacity, in the busier direction.
+    pub throughput: Option<f64>,
+    /// VPN sessions of the most it can hold.
+    pub tunnels: Option<f64>,
+    /// Pool addresses lent of those it has.
+    pub pool: Option<f64>,
+    /// Processor use.
+    pub cpu: Option<f64>,
+}
+
+/// A gateway that newcomers are kept from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Whose wish it is.
+    pub by: DrainedBy,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+}
+
+/// Who has taken a gateway out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DrainedBy {
+    /// An administrator, on this front door.
+    Administrator,
+    /// The gateway's own agent.
+    Agent,
+}
+
+/// One check of the last round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Its name in messages and metrics.
+    pub name: String,
+    /// What came of it.
+    pub result: CheckWord,
+    /// What was seen, or why it failed.
+    pub detail: String,
+    /// How long it took.
+    pub milliseconds: f64,
+}
+
+/// What came of a check, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckWord {
+    /// As it should.
+    Pass,
+    /// Not as it should.
+    Fail,
+    /// No answer in time.
+    Timeout,
+    /// It could not be tried, for a reason on this host.
+    Inconclusive,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerEntry {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it does with those who come: the word of the configuration.
+    pub mode: String,
+    /// Limits its gateways.
+    pub vrrp_id: Option<u8>,
+    /// The kind of VPN that its clients want.
+    #[serde(with = "VpnWord")]
+    pub vpn: Vpn,
+    /// It takes connections.
+    pub open: bool,
+    /// Gateways that it may send clients to, whatever their state.
+    pub gateways: u64,
+    /// Those of them that are available.
+    pub available: u64,
+    /// Connections at this moment.
+    pub connections: u64,
+    /// Clients sent to a gateway since the start.
+    pub redirects: u64,
+    /// Answers that named no gateway since the start.
+    pub unavailable: u64,
+}
+
+/// Which front door this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name in the configuration.
+    pub name: String,
+    /// When the process started.
+    pub started: SystemTime,
+}
+
+/// What a listener says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerStatus {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it does with those who come: the word of the configuration.
+    pub mode: &'static str,
+    /// Limits its gateways.
+    pub vrrp_id: Option<VrrpId>,
+    /// The kind of VPN that its clients want.
+    pub vpn: Vpn,
+    /// It takes connections.
+    pub open: bool,
+    /// Connections at this moment.
+    pub connections: u64,
+    /// Clients sent to a gateway since the start.
+    pub redirects: u64,
+    /// Answers that named no gateway since the start.
+    pub unavailable: u64,
+}
+
+/// Asks all listeners how they are, in the order of the configuration. Called at every request for the
+/// status, so it must not wait.
+pub type Listeners = Arc<dyn Fn() -> Vec<ListenerStatus> + Send + Sync>;
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+impl Status {
+    /// Describes `snapshot` and `listeners` as they are `now`.
+    pub fn of(snapshot: &Snapshot, listeners: &[ListenerStatus], node: &Node, now: Moment) -> Self {
+        Self {
+            summary: summary::sentence(snapshot, listeners, now),
+            node: NodeStatus {
+                name: node.name.clone(),
+                version: VERSION.into(),
+                started: date(node.started),
+                snapshot: snapshot.number,
+            },
+            at: date(now.wall),
+            gateways: snapshot
+                .gateways
+                .iter()
+                .map(|view| GatewayStatus::of(view, snapshot, now.instant))
+                .collect(),
+            listeners: listeners.iter().map(|l| ListenerEntry::of(l, snapshot, now.instant)).collect(),
+        }
+    }
+
+    /// Why the front door is not fit to own the virtual address, one sentence a reason; empty if it is fit:
+    /// every listener is open and at least one gateway is available.
+    pub fn unfitness(&self) -> Vec<String> {
+        let closed = self.listeners.iter().filter(|listener| !listener.open);
+        let mut reasons: Vec<_> =
+            closed.map(|l| format!("listener {} ({}) is not open", l.name, l.address)).collect();
+        let refusals: Option<Vec<_>> =
+            self.gateways.iter().map(|g| Some(format!("{}: {}", g.name, g.unavailable_because()?))).collect();
+        if let Some(refusals) = refusals {
+            let named = if refusals.is_empty() { "there is none".into() } else { refusals.join(", ") };
+            reasons.push(format!("no gateway is available ({named})"));
+        }
+        reasons
+    }
+}
+
+impl GatewayStatus {
+    /// Why no newcomer of any kind may be sent to it; `None` if some may.
+    pub fn unavailable_because(&self) -> Option<&str> {
+        let Availability { native, ssl } = &self.availability;
+        if native.available || ssl.available {
+            return None;
+        }
+        // what it does not offer is no reason where it offers the other
+        let telling = if self.vpn_mode == VpnMode::Ssl { ssl } else { native };
+        telling.reason.as_deref()
+    }
+
+    fn of(view: &GatewayView, snapshot: &Snapshot, now: Instant) -> Self {
+        let balance = &snapshot.balance;
+        let available = |vpn| {
+            let reason = exclusion(view, Ask { vrrp_id: None, vpn }, balance, now);
+            Available { available: reason.is_none(), reason: reason.map(|r| r.as_str().to_owned()) }
+        };
+        Self {
+            name: view.gateway.name.to_string(),
+            state: view.state(),
+            since: date(view.since().wall),
+            reason: view.reason().to_string(),
+            vrrp_id: view.gateway.vrrp_id.map(VrrpId::get),
+            vpn_mode: view.gateway.vpn_mode,
+            ssl_endpoint: view.gateway.ssl_endpoint.to_string(),
+            availability: Availability { native: available(Vpn::Native), ssl: available(Vpn::Ssl) },
+            load: view.load.as_ref().map(|reading| {
+                let stale = view.fresh_load(now, balance.stale_after).is_none();
+                LoadStatus::of(reading, stale, now)
+            }),
+            pending: view.pending(),
+            filling: view
+                .filling_since
+                .is_some_and(|since| now.saturating_duration_since(since) < balance.slow_start),
+            drain: DrainStatus::of(view),
+            checks: view.checks.iter().map(CheckStatus::of).collect(),
+        }
+    }
+}
+
+impl LoadStatus {
+    fn of(reading: &LoadReading, stale: bool, now: Instant) -> Self {
+        let LoadReading { load, at, score } = reading;
+        let [throughput, tunnels, pool, cpu] = score.components.0;
+        Self {
+            age_seconds: (at.until(now).as_millis() as f64) / 1000.0,
+            stale,
+            score: score.total,
+            criteria: Criteria { throughput, tunnels, pool, cpu },
+            tunnels: load.tunnels,
+            tunnels_max: load.tunnels_max,
+            pool_used: load.pool_used,
+            pool_size: load.pool_size,
+        }
+    }
+}
+
+impl DrainStatus {
+    /// The administrator's order goes before the agent's wish: it is the one that can be taken back here.
+    fn of(view: &GatewayView) -> Option<Self> {
+        if let Some(drain) = &view.drain {
+            let (by, reason) = (DrainedBy::Administrator, drain.reason.to_string());
+            return Some(Self { by, reason, since: date(drain.since.wall) });
+        }
+        let since = date(view.agent_drains_since?.wall);
+        Some(Self { by: DrainedBy::Agent, reason: "its agent wants no newcomers".into(), since })
+    }
+}
+
+impl CheckStatus {
+    fn of(check: &CheckResult) -> Self {
+        Self {
+            name: check.check.to_string(),
+            result: CheckWord::of(&check.outcome),
+            detail: match &check.outcome {
+                CheckOutcome::Pass(text) | CheckOutcome::Fail(text) | CheckOutcome::Inconclusive(text) => {
+                    text.clone()
+                }
+                CheckOutcome::Timeout(after) => format!("no answer within {} ms", after.as_millis()),
+            },
+            milliseconds: check.took.as_micros() as f64 / 1000.0,
+        }
+    }
+}
+
+impl CheckWord {
+    /// The word for an outcome.
+    pub fn of(outcome: &CheckOutcome) -> Self {
+        match outcome {
+            CheckOutcome::Pass(_) => Self::Pass,
+            CheckOutcome::Fail(_) => Self::Fail,
+            CheckOutcome::Timeout(_) => Self::Timeout,
+            CheckOutcome::Inconclusive(_) => Self::Inconclusive,
+        }
+    }
+
+    /// The word used in metrics and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Timeout => "timeout",
+            Self::Inconclusive => "inconclusive",
+        }
+    }
+}
+
+impl ListenerEntry {
+    fn of(listener: &ListenerStatus, snapshot: &Snapshot, now: Instant) -> Self {
+        let views = || snapshot.gateways.iter().filter(|view| listener.is_for(view));
+        let ask = listener.ask();
+        let available = views().filter(|view| exclusion(view, ask, &snapshot.balance, now).is_none());
+        Self {
+            name: listener.name.clone(),
+            address: listener.address,
+            mode: listener.mode.into(),
+            vrrp_id: listener.vrrp_id.map(VrrpId::get),
+            vpn: listener.vpn,
+            open: listener.open,
+            gateways: views().count() as u64,
+            available: available.count() as u64,
+            connections: listener.connections,
+            redirects: listener.redirects,
+            unavailable: listener.unavailable,
+        }
+    }
+}
+
+impl ListenerStatus {
+    /// What its clients ask for.
+    pub fn ask(&self) -> Ask {
+        Ask { vrrp_id: self.vrrp_id, vpn: self.vpn }
+    }
+
+    /// Whether it may send clients to that gateway, whatever state it is in.
+    pub fn is_for(&self, view: &GatewayView) -> bool {
+        (self.vrrp_id.is_none() || view.gateway.vrrp_id == self.vrrp_id)
+            && view.gateway.vpn_mode.offers(self.vpn)
+    }
+}
+
+/// How [`State`] is written in JSON; the same words as [`State::as_str`].
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "State", rename_all = "lowercase")]
+enum StateWord {
+    Up,
+    Down,
+    Draining,
+    Unknown,
+}
+
+/// How [`VpnMode`] is written in JSON; the same words as [`VpnMode::as_str`].
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "VpnMode", rename_all = "kebab-case")]
+enum VpnModeWord {
+    Native,
+    Ssl,
+    Both,
+    VrrpOnly,
+}
+
+/// How [`Vpn`] is written in JSON.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Vpn", rename_all = "lowercase")]
+enum VpnWord {
+    Native,
+    Ssl,
+}
+
+/// To the millisecond: more is noise to whoever reads it.
+fn date(time: SystemTime) -> OffsetDateTime {
+    let time = OffsetDateTime::from(time);
+    time.replace_millisecond(time.millisecond()).unwrap_or(time)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fleet::{
+        Balance, Endpoint, FleetSettings, Gateway, GatewayName, Load, Observation, Roster, Service,
+        ServiceReport, Thresholds, Weights, WhenNone,
+    };
+
+    /// A farm whose clock starts at 12:00:00 on 2 May 2026.
+    pub struct Farm {
+        pub roster: Roster,
+        start: Moment,
+        pub now: Moment,
+    }
+
+    impl Farm {
+        /// Gateways gw1, gw2 … at 192.168.200.1:443 …, all unknown.
+        pub fn new(count: u8) -> Self {
+            Self::with(count, |_, _| {})
+        }
+
+        pub fn with(count: u8, define: impl Fn(u8, &mut Gateway)) -> Self {
+            let wall = SystemTime::from(time::macros::datetime!(2026-05-02 12:00:00 UTC));
+            let start = Moment { instant: Instant::now(), wall };
+            let gateways = (1..=count).map(|i| {
+                let mut gateway = Gateway {
+                    name: GatewayName::new(&format!("gw{i}")),
+                    vrrp_id: VrrpId::new(31),
+                    vpn_mode: VpnMode::Both,
+                    ssl_endpoint: Endpoint::parse(&format!("192.168.200.{i}"), 443).unwrap(),
+                    tunnels_max: Some(1000),
+                    capacity_bits_per_second: None,
+                };
+                define(i, &mut gateway);
+                Arc::new(gateway)
+            });
+            let settings = FleetSettings {
+                gateways: gateways.collect(),
+                thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+                weights: Weights::default(),
+                balance: Balance {
+                    slow_start: Duration::from_secs(30),
+                    stale_after: Duration::from_secs(10),
+                    when_none: WhenNone::Refuse,
+                },
+            };
+            Self { roster: Roster::new(settings, start), start, now: start }
+        }
+
+        pub fn at(&mut self, seconds: u64) -> &mut Self {
+            let after = Duration::from_secs(seconds);
+            self.now = Moment { instant: self.start.instant + after, wall: self.start.wall + after };
+            self
+        }
+
+        pub fn observe(&mut self, name: &str, observation: Observation) -> &mut Self {
+            self.roster.observe(&GatewayName::new(name), observation, self.now);
+            self
+        }
+
+        pub fn up(&mut self, names: &[&str]) -> &mut Self {
+            for name in names {
+                self.observe(name, report(100, Service::Up));
+            }
+            self
+        }
+
+        pub fn drain(&mut self, name: &str, reason: &str) -> &mut Self {
+            self.roster.drain(&GatewayName::new(name), reason, self.now).unwrap();
+            self
+        }
+
+        pub fn status(&mut self, listeners: &[ListenerStatus]) -> Status {
+            let node = Node { name: "front-a".into(), started: self.start.wall };
+            Status::of(&self.roster.snapshot(), listeners, &node, self.now)
+        }
+    }
+
+    pub fn check(name: &str, outcome: CheckOutcome) -> CheckResult {
+        CheckResult { check: name.into(), outcome, took: Duration::from_micros(12_340) }
+    }
+
+    pub fn report(tunnels: u64, service: Service) -> Observation {
+        let load = Load { tunnels: Some(tunnels), cpu_ratio: Some(0.5), ..Load::default() };
+        Observation {
+            checks: vec![check("heartbeat", CheckOutcome::Pass("200 OK".into()))],
+            report: Some(ServiceReport { service, load }),
+        }
+    }
+
+    pub fn refused() -> Observation {
+        let outcome = CheckOutcome::Fail("connection refused".into());
+        Observation { checks: vec![check("portal", outcome)], report: None }
+    }
+
+    pub fn listener(name: &str, port: u16) -> ListenerStatus {
+        ListenerStatus {
+            name: name.into(),
+            address: SocketAddr::from(([62, 168, 1, 203], port)),
+            mode: "redirect",
+            vrrp_id: VrrpId::new(31),
+            vpn: Vpn::Ssl,
+            open: true,
+            connections: 12,
+            redirects: 4711,
+            unavailable: 3,
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_works_is_described_whole() {
+        let mut farm = Farm::new(1);
+        farm.at(3).up(&["gw1"]).at(5);
+        let status = farm.status(&[]);
+        let json = serde_json::to_value(&status.gateways[0]).unwrap();
+        let expected = serde_json::json!({
+            "name": "gw1",
+            "state": "up",
+            "since": "2026-05-02T12:00:03Z",
+            "reason": "first good round",
+            "vrrp_id": 31,
+            "vpn_mode": "both",
+            "ssl_endpoint": "192.168.200.1:443",
+            "availability": {
+                "native": { "available": true, "reason": null },
+                "ssl": { "available": true, "reason": null },
+            },
+            "load": {
+                "age_seconds": 2.0,
+                "stale": false,
+                "score": 0.3,
+                "criteria": { "throughput": null, "tunnels": 0.1, "pool": null, "cpu": 0.5 },
+                "tunnels": 100,
+                "tunnels_max": 1000,
+                "pool_used": null,
+                "pool_size": null,
+            },
+            "pending": 0,
+            "filling": false,
+            "drain": null,
+            "checks": [
+                { "name": "heartbeat", "result": "pass", "detail": "200 OK", "milliseconds": 12.34 },
+            ],
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn the_document_reads_back_as_it_was_written() {
+        let mut farm =
+            Farm::with(2, |i, g| g.vpn_mode = if i == 1 { VpnMode::VrrpOnly } else { VpnMode::Ssl });
+        farm.up(&["gw1"]).at(1).observe("gw2", refused()).drain("gw1", "new kernel");
+        let status = farm.status(&[listener("portal", 443)]);
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_core() {
+        let mut farm = Farm::new(1);
+        let mut gateway = farm.status(&[]).gateways.remove(0);
+        for state in State::ALL {
+            gateway.state = state;
+            assert_eq!(serde_json::to_value(&gateway).unwrap()["state"], state.as_str());
+        }
+        for mode in [VpnMode::Native, VpnMode::Ssl, VpnMode::Both, VpnMode::VrrpOnly] {
+            gateway.vpn_mode = mode;
+            assert_eq!(serde_json::to_value(&gateway).unwrap()["vpn_mode"], mode.as_str());
+        }
+    }
+
+    #[test]
+    fn availability_is_told_for_native_and_ssl_apart_with_the_reason() {
+        let mut farm = Farm::with(2, |i, g| {
+            if i == 1 {
+                g.vpn_mode = VpnMode::Native;
+            }
+        });
+        farm.up(&["gw1"]).observe("gw2", report(1000, Service::Up));
+        let status = farm.status(&[]);
+        let reasons: Vec<_> = status
+            .gateways
+            .iter()
+            .map(|g| (g.availability.native.reason.as_deref(), g.availability.ssl.reason.as_deref()))
+            .collect();
+        assert_eq!(
+            reasons,
+            [(None, Some("does not offer this VPN")), (Some("no tunnel left"), Some("no tunnel left"))]
+        );
+    }
+
+    #[test]
+    fn an_old_report_is_shown_and_marked_stale() {
+        let mut farm = Farm::new(1);
+        farm.up(&["gw1"]).at(11);
+        let load = farm.status(&[]).gateways.remove(0).load.unwrap();
+        assert_eq!((load.stale, load.age_seconds, load.tunnels), (true, 11.0, Some(100)));
+    }
+
+    #[test]
+    fn a_gateway_that_came_back_is_filling_for_as_long_as_the_slow_start() {
+        let mut farm = Farm::new(1);
+        farm.up(&["gw1"]).at(1).observe("gw1", refused()).at(2).up(&["gw1"]);
+        assert!(farm.status(&[]).gateways[0].filling);
+        assert!(!farm.at(32).status(&[]).gateways[0].filling);
+    }
+
+    #[test]
+    fn a_drain_tells_whose_wish_it_is() {
+        let mut farm = Farm::new(1);
+        farm.observe("gw1", report(1, Service::Draining));
+        let by_agent = farm.status(&[]).gateways.remove(0);
+        assert_eq!((by_agent.state, by_agent.drain.unwrap().by), (State::Draining, DrainedBy::Agent));
+        farm.at(60).drain("gw1", "new kernel");
+        let drain = farm.status(&[]).gateways.remove(0).drain.unwrap();
+        assert_eq!((drain.by, drain.reason.as_str()), (DrainedBy::Administrator, "new kernel"));
+        assert_eq!(drain.since, time::macros::datetime!(2026-05-02 12:01:00 UTC));
+    }
+
+    #[test]
+    fn a_listener_counts_its_own_gateways_and_those_available() {
+        let mut farm = Farm::with(4, |i, g| match i {
+            1 => g.vrrp_id = VrrpId::new(32),
+            2 => g.vpn_mode = VpnMode::Native,
+            _ => {}
+        });
+        farm.up(&["gw1", "gw2", "gw3"]);
+        let entry = farm.status(&[listener("portal", 443)]).listeners.remove(0);
+        assert_eq!((entry.gateways, entry.available), (2, 1));
+        let all = ListenerStatus { vrrp_id: None, ..listener("portal", 443) };
+        let entry = farm.status(&[all]).listeners.remove(0);
+        assert_eq!((entry.gateways, entry.available), (3, 2));
+    }
+
+    #[test]
+    fn a_front_door_is_fit_when_its_listeners_are_open_and_a_gateway_is_available() {
+        let mut farm = Farm::new(2);
+        let closed = ListenerStatus { open: false, ..listener("raw", 444) };
+        farm.observe("gw1", refused());
+        assert_eq!(
+            farm.status(&[listener("portal", 443), closed]).unfitness(),
+            [
+                "listener raw (62.168.1.203:444) is not open",
+                "no gateway is available (gw1: down, gw2: no good check yet)",
+            ]
+        );
+        farm.up(&["gw2"]);
+        assert_eq!(farm.status(&[listener("portal", 443)]).unfitness(), [""; 0]);
+        assert_eq!(Farm::new(0).status(&[]).unfitness(), ["no gateway is available (there is none)"]);
+    }
+}

@@ -1,0 +1,322 @@
+//! What is wrong with a front door, in one sentence.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use super::status::ListenerStatus;
+use crate::fleet::{Ask, CheckOutcome, GatewayView, Moment, Snapshot, State, select};
+
+/// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
+/// Listeners that have the same gateways share a sentence. Times are UTC.
+pub(super) fn sentence(snapshot: &Snapshot, listeners: &[ListenerStatus], now: Moment) -> String {
+    let all: Vec<&GatewayView> = snapshot.gateways.iter().map(AsRef::as_ref).collect();
+    let writer = Writer { snapshot, now };
+    let closed = listeners.iter().filter(|listener| !listener.open);
+    let mut sentences: Vec<_> =
+        closed.map(|l| format!("Listener {} ({}) is not open", l.name, l.address)).collect();
+    for (ask, doors) in by_ask(listeners) {
+        let Some(first) = doors.first() else { continue };
+        let views: Vec<_> = all.iter().copied().filter(|view| first.is_for(view)).collect();
+        let names: Vec<_> = doors.iter().map(|door| door.name.as_str()).collect();
+        let subject = Subject { name: capitalised(&enumerated(&names)), plural: names.len() > 1 };
+        sentences.extend(writer.about(&subject, &views, Some(ask)));
+    }
+    // those that no listener sends anyone to: reached by native clients, or by VRRP
+    let rest: Vec<_> = all.iter().copied().filter(|view| !listeners.iter().any(|l| l.is_for(view))).collect();
+    let name = if listeners.is_empty() { "The farm" } else { "The rest of the farm" };
+    if !rest.is_empty() {
+        sentences.extend(writer.about(&Subject { name: name.into(), plural: false }, &rest, None));
+    }
+    if !sentences.is_empty() {
+        return sentences.join(". ");
+    }
+    match all.len() {
+        0 => "There are no gateways.".into(),
+        1 => "The only gateway is up.".into(),
+        count => format!("All {count} gateways are up."),
+    }
+}
+
+/// Whom a sentence is about.
+struct Subject {
+    name: String,
+    plural: bool,
+}
+
+/// Why a gateway cannot take newcomers, in the order in which it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Nothing about it answers as it should.
+    Unreachable,
+    /// It answers, but not everything works.
+    Down,
+    Unknown,
+    Full,
+    Draining,
+}
+
+impl Trouble {
+    const ALL: [Self; 5] = [Self::Unreachable, Self::Down, Self::Unknown, Self::Full, Self::Draining];
+
+    fn predicate(self, plural: bool) -> &'static str {
+        match (self, plural) {
+            (Self::Unreachable, false) => "is unreachable",
+            (Self::Unreachable, true) => "are unreachable",
+            (Self::Down, false) => "is down",
+            (Self::Down, true) => "are down",
+            (Self::Unknown, false) => "has not been checked yet",
+            (Self::Unknown, true) => "have not been checked yet",
+            (Self::Full, false) => "is full",
+            (Self::Full, true) => "are full",
+            (Self::Draining, false) => "is draining",
+            (Self::Draining, true) => "are draining",
+        }
+    }
+}
+
+struct Writer<'a> {
+    snapshot: &'a Snapshot,
+    now: Moment,
+}
+
+impl Writer<'_> {
+    /// `None` if there is nothing to complain about.
+    fn about(&self, subject: &Subject, views: &[&GatewayView], ask: Option<Ask>) -> Option<String> {
+        let Subject { name, plural } = subject;
+        if views.is_empty() {
+            return Some(format!("{name} {} no gateway", if *plural { "have" } else { "has" }));
+        }
+        let troubled: Vec<_> = views.iter().filter_map(|view| Some((self.trouble(view)?, *view))).collect();
+        if troubled.is_empty() {
+            return None;
+        }
+        let lead = match (troubled.len() == views.len(), plural) {
+            (true, false) => "has no available gateway",
+            (true, true) => "have no available gateway",
+            (false, false) => "is degraded",
+            (false, true) => "are degraded",
+        };
+        let causes: Vec<_> =
+            Trouble::ALL.iter().filter_map(|kind| self.cause(*kind, &troubled, views.len())).collect();
+        let mut sentence = format!("{name} {lead}: {}", causes.join("; "));
+        if troubled.len() == views.len()
+            && let Some(ask) = ask
+        {
+            // asked of the one function that decides, so that this cannot say otherwise
+            sentence.push_str(match select(self.snapshot, ask, self.now.instant, 0) {
+                Ok(_) => "; newcomers are sent to one all the same",
+                Err(_) => "; newcomers are turned away",
+            });
+        }
+        Some(sentence)
+    }
+
+    fn trouble(&self, view: &GatewayView) -> Option<Trouble> {
+        // one that was taken out on purpose is expected to be down while it is worked on
+        if view.is_draining() {
+            return Some(Trouble::Draining);
+        }
+        match view.state() {
+            State::Draining => Some(Trouble::Draining),
+            State::Unknown => Some(Trouble::Unknown),
+            State::Down if view.checks.iter().any(|c| matches!(c.outcome, CheckOutcome::Pass(_))) => {
+                Some(Trouble::Down)
+            }
+            State::Down => Some(Trouble::Unreachable),
+            State::Up => full(view, self.snapshot, self.now.instant).map(|_| Trouble::Full),
+        }
+    }
+
+    /// "1 of 3 gateways is unreachable: gw2 (192.168.200.2:443): connection refused since 12:03:11 UTC"
+    fn cause(&self, kind: Trouble, troubled: &[(Trouble, &GatewayView)], of: usize) -> Option<String> {
+        let those: Vec<_> = troubled.iter().filter(|(k, _)| *k == kind).map(|(_, view)| *view).collect();
+        let who = match (those.len(), of) {
+            (0, _) => return None,
+            (1, 1) => "its only gateway".into(),
+            (count, of) if count == of => format!("all {of} gateways"),
+            (count, of) => format!("{count} of {of} gateways"),
+        };
+        let named: Vec<_> = those.iter().map(|view| self.named(kind, view)).collect();
+        Some(format!("{who} {}: {}", kind.predicate(those.len() > 1), named.join(", ")))
+    }
+
+    fn named(&self, kind: Trouble, view: &GatewayView) -> String {
+        let mut text = format!("{} ({})", view.gateway.name, view.gateway.ssl_endpoint);
+        let (reason, since) = match kind {
+            Trouble::Unknown => return text,
+            // how long it has been full is not kept
+            Trouble::Full => (full(view, self.snapshot, self.now.instant).unwrap_or_default().into(), None),
+            Trouble::Draining => match &view.drain {
+                Some(drain) => (drain.reason.to_string(), Some(drain.since)),
+                None => ("its agent wants no newcomers".into(), view.agent_drains_since),
+            },
+            Trouble::Unreachable | Trouble::Down => (view.reason().to_string(), Some(view.since())),
+        };
+        if !reason.is_empty() {
+            let _ = write!(text, ": {reason}");
+        }
+        if let Some(since) = since {
+            let _ = write!(text, " since {}", self.clock(since));
+        }
+        text
+    }
+
+    /// The time of day, with the date where that is not today's.
+    fn clock(&self, moment: Moment) -> String {
+        let (time, now) = (OffsetDateTime::from(moment.wall), OffsetDateTime::from(self.now.wall));
+        let shown = if time.date() == now.date() {
+            time.format(format_description!("[hour]:[minute]:[second] UTC"))
+        } else {
+            time.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))
+        };
+        shown.unwrap_or_default()
+    }
+}
+
+fn full(view: &GatewayView, snapshot: &Snapshot, now: Instant) -> Option<&'static str> {
+    let load = &view.fresh_load(now, snapshot.balance.stale_after)?.load;
+    match (load.is_out_of_tunnels(), load.is_out_of_addresses()) {
+        (true, _) => Some("no tunnel left"),
+        (false, true) => Some("no pool address left"),
+        (false, false) => None,
+    }
+}
+
+/// Listeners with the same wish, in the order in which the wishes first appear.
+fn by_ask(listeners: &[ListenerStatus]) -> Vec<(Ask, Vec<&ListenerStatus>)> {
+    let mut groups: Vec<(Ask, Vec<&ListenerStatus>)> = Vec::new();
+    for listener in listeners {
+        match groups.iter_mut().find(|(ask, _)| *ask == listener.ask()) {
+            Some((_, doors)) => doors.push(listener),
+            None => groups.push((listener.ask(), vec![listener])),
+        }
+    }
+    groups
+}
+
+fn enumerated(names: &[&str]) -> String {
+    match names.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).into(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::status::tests::{Farm, check, listener, refused, report};
+    use super::*;
+    use crate::fleet::{Observation, Service, VpnMode, VrrpId};
+
+    fn said(farm: &mut Farm, listeners: &[ListenerStatus]) -> String {
+        farm.status(listeners).summary
+    }
+
+    #[test]
+    fn all_gateways_up_is_said_shortly() {
+        let mut farm = Farm::new(3);
+        farm.up(&["gw1", "gw2", "gw3"]);
+        assert_eq!(said(&mut farm, &[listener("portal", 443)]), "All 3 gateways are up.");
+        assert_eq!(said(Farm::new(1).up(&["gw1"]), &[]), "The only gateway is up.");
+        assert_eq!(said(&mut Farm::new(0), &[]), "There are no gateways.");
+    }
+
+    #[test]
+    fn a_missing_gateway_is_named_with_its_address_its_reason_and_the_time() {
+        let mut farm = Farm::new(3);
+        farm.up(&["gw1", "gw2", "gw3"]).at(191).up(&["gw1", "gw3"]).observe("gw2", refused());
+        assert_eq!(
+            said(farm.at(195), &[listener("portal", 443)]),
+            "Portal is degraded: 1 of 3 gateways is unreachable: gw2 (192.168.200.2:443): \
+             portal: connection refused since 12:03:11 UTC"
+        );
+    }
+
+    #[test]
+    fn the_date_is_told_when_it_is_not_todays() {
+        let mut farm = Farm::new(2);
+        farm.up(&["gw1"]).observe("gw2", refused()).at(86_400);
+        assert!(said(&mut farm, &[]).ends_with("since 2026-05-02 12:00:00 UTC"));
+    }
+
+    #[test]
+    fn every_kind_of_trouble_has_its_words() {
+        let mut farm = Farm::new(6);
+        let half = Observation {
+            checks: [
+                check("heartbeat", CheckOutcome::Pass("200 OK".into())),
+                check("portal", CheckOutcome::Fail("503 Service Unavailable".into())),
+            ]
+            .into(),
+            report: None,
+        };
+        farm.up(&["gw1", "gw5"]).observe("gw2", half).observe("gw4", report(1000, Service::Up));
+        farm.drain("gw5", "new kernel").observe("gw6", report(1, Service::Draining));
+        assert_eq!(
+            said(&mut farm, &[listener("portal", 443)]),
+            "Portal is degraded: \
+             1 of 6 gateways is down: gw2 (192.168.200.2:443): portal: 503 Service Unavailable \
+             since 12:00:00 UTC; \
+             1 of 6 gateways has not been checked yet: gw3 (192.168.200.3:443); \
+             1 of 6 gateways is full: gw4 (192.168.200.4:443): no tunnel left; \
+             2 of 6 gateways are draining: gw5 (192.168.200.5:443): new kernel since 12:00:00 UTC, \
+             gw6 (192.168.200.6:443): its agent wants no newcomers since 12:00:00 UTC"
+        );
+    }
+
+    #[test]
+    fn no_available_gateway_is_said_clearly_with_what_happens_to_newcomers() {
+        let mut farm = Farm::new(2);
+        farm.observe("gw1", refused()).observe("gw2", refused());
+        assert_eq!(
+            said(&mut farm, &[listener("portal", 443)]),
+            "Portal has no available gateway: all 2 gateways are unreachable: gw1 (192.168.200.1:443): \
+             portal: connection refused since 12:00:00 UTC, gw2 (192.168.200.2:443): portal: connection \
+             refused since 12:00:00 UTC; newcomers are turned away"
+        );
+        let mut farm = Farm::new(1);
+        assert_eq!(
+            said(&mut farm, &[listener("portal", 443)]),
+            "Portal has no available gateway: its only gateway has not been checked yet: \
+             gw1 (192.168.200.1:443); newcomers are turned away"
+        );
+    }
+
+    #[test]
+    fn listeners_with_the_same_gateways_share_a_sentence_and_the_others_have_their_own() {
+        let mut farm = Farm::with(4, |i, g| match i {
+            3 => g.vrrp_id = VrrpId::new(32),
+            4 => g.vpn_mode = VpnMode::Native,
+            _ => {}
+        });
+        farm.up(&["gw1"]).observe("gw2", refused());
+        let other = ListenerStatus { vrrp_id: VrrpId::new(32), open: false, ..listener("partners", 8443) };
+        let text = said(&mut farm, &[listener("portal", 443), other, listener("raw", 444)]);
+        assert_eq!(
+            text,
+            "Listener partners (62.168.1.203:8443) is not open. \
+             Portal and raw are degraded: 1 of 2 gateways is unreachable: gw2 (192.168.200.2:443): \
+             portal: connection refused since 12:00:00 UTC. \
+             Partners has no available gateway: its only gateway has not been checked yet: \
+             gw3 (192.168.200.3:443); newcomers are turned away. \
+             The rest of the farm has no available gateway: its only gateway has not been checked yet: \
+             gw4 (192.168.200.4:443)"
+        );
+    }
+
+    #[test]
+    fn a_listener_without_gateways_says_so() {
+        let lonely = ListenerStatus { vrrp_id: VrrpId::new(99), ..listener("portal", 443) };
+        let mut farm = Farm::new(1);
+        farm.up(&["gw1"]);
+        assert_eq!(said(&mut farm, &[lonely]), "Portal has no gateway");
+    }
+}
