@@ -15,14 +15,14 @@ pub mod fleet;
 pub mod net;
 
 // the rooms, in the order of the flow
-pub mod heartbeat;
-pub mod probe;
-pub mod front;
 pub mod admin;
 pub mod certs;
+pub mod front;
+pub mod heartbeat;
+pub mod probe;
 
 // what puts them together
-pub mod config;
 pub mod app;
-pub mod demo;
 pub mod cli;
+pub mod config;
+pub mod demo;

@@ -29,9 +29,10 @@ pub async fn write(queue: AccessQueue, mut stop: Stop) {
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn line(access: &Access) {
-    let Access { client, listener, gateway, status, took, .. } = access;
+    let Access { client, listener, gateway, status, bytes, took } = access;
+    let listener: &str = listener;
     let gateway = gateway.as_ref().map_or("-", |name| name.as_str());
     let milliseconds = took.as_micros() as f64 / 1000.0;
     let status = status.as_u16();
-    tracing::info!(%client, %listener, gateway, status, milliseconds, "request");
+    tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "request");
 }

@@ -13,8 +13,8 @@ pub async fn run_agent(settings: AgentSettings, stop: Stop) -> anyhow::Result<()
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {}", in_words(&error)))?;
     let name = settings.agent.name.clone();
-    tracing::info!(%name, %address, version = env!("CARGO_PKG_VERSION"), "heartbeat agent starts");
+    tracing::info!(name = &*name, %address, version = env!("CARGO_PKG_VERSION"), "heartbeat agent starts");
     heartbeat::run(settings.agent, listener, stop).await.context("the heartbeat agent has failed")?;
-    tracing::info!(%name, "heartbeat agent has stopped");
+    tracing::info!(name = &*name, "heartbeat agent has stopped");
     Ok(())
 }

@@ -50,7 +50,11 @@ impl Collector for DoorMetrics {
 
     fn collect(&self) -> Vec<proto::MetricFamily> {
         let plans = self.plans.get();
-        self.families.iter().map(|family| family.collect(&plans)).filter(|f| !f.get_metric().is_empty()).collect()
+        self.families
+            .iter()
+            .map(|family| family.collect(&plans))
+            .filter(|f| !f.get_metric().is_empty())
+            .collect()
     }
 }
 
@@ -108,7 +112,8 @@ fn families() -> Vec<Family> {
                 let sample = |handshake: Handshake| {
                     let [result, version, resumed] = handshake.labels().map(str::to_owned);
                     let labels = vec![("result", result), ("version", version), ("resumed", resumed)];
-                    let counter = |meter: &Meter| meter.handshakes.get(handshake.index()).map_or(0, Counter::get);
+                    let counter =
+                        |meter: &Meter| meter.handshakes.get(handshake.index()).map_or(0, Counter::get);
                     Sample::counter(labels, plan.meters.iter().map(|meter| counter(meter)).sum())
                 };
                 if plan.tls.is_some() { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
@@ -135,7 +140,8 @@ fn families() -> Vec<Family> {
             kind: COUNTER,
             read: |plan| {
                 let sample = |rejection: Rejection| {
-                    let counter = |meter: &Meter| meter.rejected.get(rejection.index()).map_or(0, Counter::get);
+                    let counter =
+                        |meter: &Meter| meter.rejected.get(rejection.index()).map_or(0, Counter::get);
                     let count = plan.meters.iter().map(|meter| counter(meter)).sum();
                     Sample::counter(vec![("reason", rejection.as_str().to_owned())], count)
                 };

@@ -75,7 +75,8 @@ impl Doors {
     /// Makes everything ready that can fail: TLS, and a socket for each worker where a listener is new.
     /// Nothing has changed until this is [taken up](Self::take_up); dropping it changes nothing.
     pub fn prepare(&self, listeners: &[ListenerSettings], access: bool) -> Result<Prepared, DoorsError> {
-        let open: HashMap<_, _> = self.plans.get().into_iter().map(|plan| (plan.settings.address, plan)).collect();
+        let open: HashMap<_, _> =
+            self.plans.get().into_iter().map(|plan| (plan.settings.address, plan)).collect();
         let prepare = |settings: &ListenerSettings| {
             let tls = |cause| DoorsError::Tls { name: Arc::clone(&settings.name), cause };
             // a listener is known by its address; another name makes it another one to those who count

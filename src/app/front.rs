@@ -157,7 +157,8 @@ impl FrontDoor {
         tracing::info!("the front door stops");
         self.workers_stop.stop();
         let doors = reloader.doors;
-        let panicked = tokio::task::spawn_blocking(move || doors.join()).await.context("the workers are lost")?;
+        let panicked =
+            tokio::task::spawn_blocking(move || doors.join()).await.context("the workers are lost")?;
         probes.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
@@ -175,7 +176,9 @@ impl FrontDoor {
 /// Returns when every gateway has been asked once, or when every one of them should have answered.
 async fn first_round(mut view: View, mut published: watch::Receiver<u64>, probes: &[ProbeSettings]) {
     let all_asked = async {
-        while !view.load().gateways.iter().all(|gateway| gateway.was_asked()) && published.changed().await.is_ok() {}
+        while !view.load().gateways.iter().all(|gateway| gateway.was_asked())
+            && published.changed().await.is_ok()
+        {}
     };
     let longest = probes.iter().map(|probe| probe.timeout).max().unwrap_or_default();
     let _ = tokio::time::timeout(longest + FIRST_ROUND_MARGIN, all_asked).await;
@@ -190,9 +193,9 @@ fn certificate_files(settings: &FrontSettings) -> Vec<PathBuf> {
 
 fn tell_ready(settings: &FrontSettings) {
     for listener in &settings.listeners {
-        let (name, address, mode) = (&listener.name, listener.address, listener.mode.as_str());
+        let (name, address, mode) = (&*listener.name, listener.address, listener.mode.as_str());
         let vrrp_id = listener.ask.vrrp_id.map_or_else(|| "any".to_owned(), |id| id.to_string());
-        tracing::info!(%name, %address, mode, vrrp_id, "listener is open");
+        tracing::info!(name, %address, mode, vrrp_id, "listener is open");
     }
     let (gateways, workers) = (settings.fleet.gateways.len(), settings.workers);
     let version = env!("CARGO_PKG_VERSION");

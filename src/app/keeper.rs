@@ -99,12 +99,12 @@ impl Keeper {
 }
 
 fn tell(Transition { gateway, from, to, reason }: &Transition) {
-    let (from, word) = (from.as_str(), to.as_str());
+    let (gateway, from, word, reason) = (gateway.as_str(), from.as_str(), to.as_str(), &**reason);
     match to {
-        State::Down => tracing::warn!(%gateway, from, to = word, %reason, "gateway is down"),
-        State::Up => tracing::info!(%gateway, from, to = word, %reason, "gateway is up"),
-        State::Draining => tracing::info!(%gateway, from, to = word, %reason, "gateway drains"),
-        State::Unknown => tracing::info!(%gateway, from, to = word, %reason, "gateway is unknown"),
+        State::Down => tracing::warn!(gateway, from, to = word, reason, "gateway is down"),
+        State::Up => tracing::info!(gateway, from, to = word, reason, "gateway is up"),
+        State::Draining => tracing::info!(gateway, from, to = word, reason, "gateway drains"),
+        State::Unknown => tracing::info!(gateway, from, to = word, reason, "gateway is unknown"),
     }
 }
 

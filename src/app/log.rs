@@ -1,3 +1,5 @@
+//! Sets up the log.
+
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};

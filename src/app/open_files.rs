@@ -13,7 +13,9 @@ pub fn prepare(settings: &mut FrontSettings) {
     };
     // no limit at all
     let Some(available) = available else { return };
-    let own = OWN_FILES + FILES_PER_WORKER * settings.workers as u64 + FILES_PER_GATEWAY * settings.probes.len() as u64;
+    let own = OWN_FILES
+        + FILES_PER_WORKER * settings.workers as u64
+        + FILES_PER_GATEWAY * settings.probes.len() as u64;
     let for_clients = available.saturating_sub(own).max(available / 2);
     let wanted: u64 = settings.listeners.iter().map(|l| u64::from(l.limits.connections)).sum();
     if wanted <= for_clients {
@@ -23,7 +25,7 @@ pub fn prepare(settings: &mut FrontSettings) {
         let share = u64::from(listener.limits.connections) * for_clients / wanted;
         listener.limits.connections = u32::try_from(share.max(1)).unwrap_or(u32::MAX);
         tracing::warn!(
-            listener = %listener.name,
+            listener = &*listener.name,
             connections = listener.limits.connections,
             open_files = available,
             "fewer connections than configured: the limit of open files is too low; raise LimitNOFILE"

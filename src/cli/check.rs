@@ -38,7 +38,12 @@ impl Check {
             }
             Format::Text => {
                 let lines = problems.iter().map(|problem| format!("{problem}\n"));
-                let total = format!("{}: {}, {}\n", self.config.display(), plural(errors, "error"), plural(warnings, "warning"));
+                let total = format!(
+                    "{}: {}, {}\n",
+                    self.config.display(),
+                    plural(errors, "error"),
+                    plural(warnings, "warning")
+                );
                 output::print(&lines.chain([total]).collect::<String>())?;
             }
         }

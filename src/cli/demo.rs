@@ -48,7 +48,12 @@ fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
         farm.gateways().len()
     );
     for gateway in farm.gateways() {
-        writeln!(text, "  {:<31} https://{}/", format!("Gateway {}", gateway.name()), gateway.page_address()?)?;
+        writeln!(
+            text,
+            "  {:<31} https://{}/",
+            format!("Gateway {}", gateway.name()),
+            gateway.page_address()?
+        )?;
     }
     text.push_str("\nTheir loads move: ask again and again. Below is the front door's log.\n\n");
     Ok(text)

@@ -40,5 +40,7 @@ impl Serve {
 /// Tells what is wrong with a configuration that something was to be run with.
 pub fn refuse(problems: &[crate::config::Problem]) -> anyhow::Result<Answer> {
     output::problems(problems);
-    anyhow::bail!("nothing is started with a configuration that has errors; correct them, then try: vestibule check -c FILE")
+    anyhow::bail!(
+        "nothing is started with a configuration that has errors; correct them, then try: vestibule check -c FILE"
+    )
 }

@@ -13,7 +13,9 @@ use crate::fleet::State;
 ///
 /// Exit status 1: some gateway is not up.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  vestibule status\n  vestibule status --admin 127.0.0.1:9463 --format json")]
+#[command(
+    after_help = "Example:\n  vestibule status\n  vestibule status --admin 127.0.0.1:9463 --format json"
+)]
 pub struct Status {
     #[command(flatten)]
     admin: AdminArgs,
@@ -29,7 +31,12 @@ pub struct Status {
 #[derive(Debug, Args)]
 pub struct AdminArgs {
     /// The running front door's admin socket, or the ip:port of its admin endpoint.
-    #[arg(long, value_name = "PATH|ADDRESS", env = "VESTIBULE_ADMIN", default_value = "/run/vestibule/admin.sock")]
+    #[arg(
+        long,
+        value_name = "PATH|ADDRESS",
+        env = "VESTIBULE_ADMIN",
+        default_value = "/run/vestibule/admin.sock"
+    )]
     admin: Address,
 }
 

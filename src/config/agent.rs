@@ -74,7 +74,10 @@ fn server_tls(agent: &AgentTable, files: &Files<'_>) -> Option<Option<Arc<rustls
         }
         (None, None) if loopback => Some(None),
         (None, Some((_, ca))) => {
-            problems.error(&ca.span(), "'client_ca' needs 'certificate' and 'key': client certificates go over TLS");
+            problems.error(
+                &ca.span(),
+                "'client_ca' needs 'certificate' and 'key': client certificates go over TLS",
+            );
             None
         }
         (_, None) => {
@@ -107,7 +110,10 @@ fn local_check(table: &LocalCheckTable, files: &Files<'_>) -> Option<LocalCheck>
     if matches!(kind, CheckKind::Exec | CheckKind::Systemd)
         && (table.check.address.is_some() || table.check.has_http_keys || table.check.has_tls_keys)
     {
-        problems.error(head, "this kind of check connects to nothing; leave out 'address' and what belongs to it");
+        problems.error(
+            head,
+            "this kind of check connects to nothing; leave out 'address' and what belongs to it",
+        );
     }
     match kind {
         CheckKind::Exec => {
@@ -167,13 +173,16 @@ fn count_source(
     ];
     for (key, is_given, of) in given {
         if is_given && of != source {
-            files.problems().error(&table.head, format!("'{key}' has no effect for this source; leave it out"));
+            files
+                .problems()
+                .error(&table.head, format!("'{key}' has no effect for this source; leave it out"));
         }
     }
     match source {
         Source::None => Some(CountSource::None),
         Source::Ocserv => {
-            let socket = table.socket.as_ref().or(default_socket).map_or(OCCTL_SOCKET, |s| s.get_ref().as_str());
+            let socket =
+                table.socket.as_ref().or(default_socket).map_or(OCCTL_SOCKET, |s| s.get_ref().as_str());
             Some(CountSource::Ocserv { socket: files.resolve(socket) })
         }
         Source::Interfaces => match &table.prefix {

@@ -130,21 +130,27 @@ impl LoadTable {
         let mut load = Self {
             interface: table.parsed("interface", InterfaceName::new).map(Spanned::into_inner),
             tunnels: table.section("tunnels", "tunnels").map(|t| {
-                SourceTable::read(t, &[
-                    ("ocserv", Source::Ocserv),
-                    ("interfaces", Source::Interfaces),
-                    ("exec", Source::Exec),
-                    ("file", Source::File),
-                    ("none", Source::None),
-                ])
+                SourceTable::read(
+                    t,
+                    &[
+                        ("ocserv", Source::Ocserv),
+                        ("interfaces", Source::Interfaces),
+                        ("exec", Source::Exec),
+                        ("file", Source::File),
+                        ("none", Source::None),
+                    ],
+                )
             }),
             pool: table.section("pool", "pool").map(|t| {
-                SourceTable::read(t, &[
-                    ("ocserv", Source::Ocserv),
-                    ("exec", Source::Exec),
-                    ("file", Source::File),
-                    ("none", Source::None),
-                ])
+                SourceTable::read(
+                    t,
+                    &[
+                        ("ocserv", Source::Ocserv),
+                        ("exec", Source::Exec),
+                        ("file", Source::File),
+                        ("none", Source::None),
+                    ],
+                )
             }),
             ..Self::default()
         };

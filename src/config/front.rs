@@ -161,7 +161,9 @@ impl Resolver<'_> {
             }
         };
         let span = admin.token_file.as_ref().map_or(0..0, Spanned::span);
-        let token = match token.map(|text| (text.len() >= SHORTEST_TOKEN).then(|| Token::new(&text)).flatten()) {
+        let token = match token
+            .map(|text| (text.len() >= SHORTEST_TOKEN).then(|| Token::new(&text)).flatten())
+        {
             Some(Some(token)) => Some(token),
             None => None,
             Some(None) => {
@@ -317,10 +319,7 @@ impl Resolver<'_> {
         table: &GatewayTable,
         agents: Option<&Arc<rustls::ClientConfig>>,
     ) -> Option<ProbeSettings> {
-        let heartbeat = match &table.heartbeat {
-            Some(url) => Some(heartbeat_target(url.get_ref(), agents)),
-            None => None,
-        };
+        let heartbeat = table.heartbeat.as_ref().map(|url| heartbeat_target(url.get_ref(), agents));
         let checks = self.checks(table);
         Some(ProbeSettings {
             gateway: GatewayName::new(table.name.as_ref()?.get_ref()),

@@ -14,7 +14,8 @@ use crate::app::FrontDoor;
 use crate::certs::{self, GatewayHost, Made, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::fleet::{
-    Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights, WhenNone,
+    Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights,
+    WhenNone,
 };
 use crate::front::{Certificates, Limits, ListenerSettings, Mode, Redirect};
 use crate::heartbeat::AgentState;
@@ -140,7 +141,10 @@ fn make_certificates(names: &[String]) -> anyhow::Result<Made> {
     let request = certs::Request {
         server_names: vec!["localhost".into(), Ipv4Addr::LOCALHOST.to_string()],
         fronts: vec![FRONT.into()],
-        gateways: names.iter().map(|name| GatewayHost { name: name.clone(), addresses: vec![loopback] }).collect(),
+        gateways: names
+            .iter()
+            .map(|name| GatewayHost { name: name.clone(), addresses: vec![loopback] })
+            .collect(),
     };
     Ok(certs::make(&request, SystemTime::now())?)
 }
@@ -199,7 +203,8 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
             name: "portal".into(),
             address: loopback(ports.choose(8443)?),
             ask: Ask { vrrp_id: None, vpn: Vpn::Ssl },
-            limits: Limits::default(),
+            // small enough for the limit of open files that an ordinary user has
+            limits: Limits { connections: 400, ..Limits::default() },
             redirect: Redirect::default(),
             mode: Mode::Redirect(Arc::new(certificates)),
         }],

@@ -42,7 +42,13 @@ impl PretendGateway {
             checks: Vec::new(),
             load: Load::default(),
         };
-        Ok(Self { name: name.into(), page, agent, state: watch::Sender::new(up), visitors: Visitors::default() })
+        Ok(Self {
+            name: name.into(),
+            page,
+            agent,
+            state: watch::Sender::new(up),
+            visitors: Visitors::default(),
+        })
     }
 
     /// Its name.
@@ -77,7 +83,8 @@ impl PretendGateway {
         agent_tls: Arc<ServerConfig>,
         stop: Stop,
     ) -> anyhow::Result<()> {
-        let shown = Shown { name: Arc::clone(&self.name), state: self.state.subscribe(), visitors: self.visitors };
+        let shown =
+            Shown { name: Arc::clone(&self.name), state: self.state.subscribe(), visitors: self.visitors };
         let router = Router::new().fallback(page).with_state(shown);
         let page = async {
             serve(Door::Tcp(self.page, Some(page_tls)), router, stop.clone()).await;

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use http::StatusCode;
@@ -11,8 +11,6 @@ use crate::fleet::GatewayName;
 /// What the access log tells of one request. No path, query, header or body is in here, so none can get out.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// When it was answered.
-    pub time: SystemTime,
     /// Who asked.
     pub client: SocketAddr,
     /// Where.
@@ -21,6 +19,8 @@ pub struct Access {
     pub gateway: Option<GatewayName>,
     /// With which status.
     pub status: StatusCode,
+    /// Length of the answer's body.
+    pub bytes: u64,
     /// From the end of the request's head.
     pub took: Duration,
 }

@@ -1,9 +1,10 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, StatusCode};
+use hyper::body::Body;
 
 use super::access::{Access, AccessQueue};
 use super::meter::{Counter, Meter};
@@ -59,11 +60,11 @@ impl Door {
         self.meter.responded(status);
         if let Some(access) = &self.access {
             access.push(Access {
-                time: SystemTime::now(),
                 client,
                 listener: Arc::clone(&self.plan.settings.name),
                 gateway: answer.gateway,
                 status,
+                bytes: answer.reply.body().size_hint().lower(),
                 took: now.saturating_duration_since(received),
             });
         }

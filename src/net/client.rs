@@ -102,18 +102,8 @@ impl Client {
                 other => return other,
             }
         }
-        let fresh = self.open().await?;
+        let fresh = open(&self.target).await?;
         self.ask(fresh, path, body_limit).await
-    }
-
-    async fn open(&self) -> Result<Kept, ClientError> {
-        let stream = connect(&self.target.endpoint).await?;
-        let stream: Pin<Box<dyn ReadWrite>> = match &self.target.tls {
-            Some((config, name)) => Box::pin(handshake(stream, config, name).await?),
-            None => Box::pin(stream),
-        };
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Http)?;
-        Ok(Kept { sender, connection })
     }
 
     async fn ask(&mut self, mut kept: Kept, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
@@ -147,6 +137,16 @@ impl Client {
         self.kept = Some(kept);
         Ok(answer)
     }
+}
+
+async fn open(target: &Target) -> Result<Kept, ClientError> {
+    let stream = connect(&target.endpoint).await?;
+    let stream: Pin<Box<dyn ReadWrite>> = match &target.tls {
+        Some((config, name)) => Box::pin(handshake(stream, config, name).await?),
+        None => Box::pin(stream),
+    };
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Http)?;
+    Ok(Kept { sender, connection })
 }
 
 impl Target {

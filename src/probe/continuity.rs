@@ -93,6 +93,9 @@ mod tests {
         assert_eq!(check_age(sent - Duration::from_secs(10), sent, limit), Ok(()));
         assert_eq!(check_age(sent + Duration::from_secs(1), sent, limit), Ok(()));
         let stale = check_age(sent - Duration::from_secs(45), sent, limit);
-        assert_eq!(stale.unwrap_err().to_string(), "the report is stale: it was made 45 s before it was sent");
+        assert_eq!(
+            stale.unwrap_err().to_string(),
+            "the report is stale: it was made 45 s before it was sent"
+        );
     }
 }

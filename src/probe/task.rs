@@ -60,7 +60,8 @@ struct Agent {
 impl Probe {
     fn new(settings: ProbeSettings) -> Self {
         let agent = settings.heartbeat.clone();
-        let agent = agent.map(|target| Agent { client: Client::new(target), continuity: Continuity::default() });
+        let agent =
+            agent.map(|target| Agent { client: Client::new(target), continuity: Continuity::default() });
         Self { settings, agent, draws: fastrand::Rng::new() }
     }
 
@@ -97,7 +98,11 @@ async fn run_all(checks: &[Check], deadline: Duration) -> Vec<CheckResult> {
 }
 
 impl Agent {
-    async fn ask(&mut self, deadline: Duration, stale_after: Duration) -> (CheckResult, Option<ServiceReport>) {
+    async fn ask(
+        &mut self,
+        deadline: Duration,
+        stale_after: Duration,
+    ) -> (CheckResult, Option<ServiceReport>) {
         let started = Instant::now();
         let (outcome, report) = match timeout(deadline, self.report(stale_after)).await {
             Err(_) => (CheckOutcome::Timeout(deadline), None),
