@@ -1,0 +1,16 @@
+//! The heartbeat agent: it runs on a gateway, checks whether the gateway works, samples its load, and tells
+//! both to the front doors that ask.
+//!
+//! The front door reads a [`Report`] and knows nothing else of this room.
+
+mod report;
+mod state;
+mod text;
+mod timestamp;
+
+pub use report::{
+    CheckSection, FenceSection, HolderSection, LoadSection, MAX_REPORT_BYTES, Report, ReportError,
+    ServiceSection,
+};
+pub use state::{AgentState, ServiceState};
+pub use timestamp::Timestamp;
