@@ -3,11 +3,16 @@
 //!
 //! The front door reads a [`Report`] and knows nothing else of this room.
 
+mod checks;
+mod command;
 mod report;
+mod standing;
 mod state;
 mod text;
 mod timestamp;
 
+pub use checks::LocalCheck;
+pub use command::{CommandLine, NoProgram};
 pub use report::{
     CheckSection, FenceSection, HolderSection, LoadSection, MAX_REPORT_BYTES, Report, ReportError,
     ServiceSection,
