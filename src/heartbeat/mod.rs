@@ -5,7 +5,11 @@
 
 mod checks;
 mod command;
+mod count;
+mod counters;
+mod occtl;
 mod report;
+mod sample;
 mod standing;
 mod state;
 mod text;
@@ -13,9 +17,11 @@ mod timestamp;
 
 pub use checks::LocalCheck;
 pub use command::{CommandLine, NoProgram};
+pub use count::CountSource;
 pub use report::{
     CheckSection, FenceSection, HolderSection, LoadSection, MAX_REPORT_BYTES, Report, ReportError,
     ServiceSection,
 };
+pub use sample::{Capacity, InterfaceName, LoadSettings, NotAnInterfaceName};
 pub use state::{AgentState, ServiceState};
 pub use timestamp::Timestamp;
