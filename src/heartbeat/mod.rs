@@ -1,20 +1,27 @@
 //! The heartbeat agent: it runs on a gateway, checks whether the gateway works, samples its load, and tells
 //! both to the front doors that ask.
 //!
-//! The front door reads a [`Report`] and knows nothing else of this room.
+//! A loop of rounds ([`run`]) brings about [`AgentState`]s; a server ([`serve_state`]) answers with the latest
+//! one. They meet in a `watch` channel alone, so that anything else may bring states about, too. The front
+//! door reads a [`Report`] and knows nothing else of this room.
 
+mod agent;
+mod boot_id;
 mod checks;
 mod command;
 mod count;
 mod counters;
+mod metrics;
 mod occtl;
 mod report;
 mod sample;
+mod server;
 mod standing;
 mod state;
 mod text;
 mod timestamp;
 
+pub use agent::{Settings, run};
 pub use checks::LocalCheck;
 pub use command::{CommandLine, NoProgram};
 pub use count::CountSource;
@@ -23,5 +30,17 @@ pub use report::{
     ServiceSection,
 };
 pub use sample::{Capacity, InterfaceName, LoadSettings, NotAnInterfaceName};
+pub use server::serve_state;
 pub use state::{AgentState, ServiceState};
 pub use timestamp::Timestamp;
+
+/// Why an agent cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum HeartbeatError {
+    /// The operating system gives none.
+    #[error("this machine has no random numbers")]
+    NoRandomNumbers,
+    /// Two of them collide: a mistake in this program.
+    #[error("the metrics cannot be set up")]
+    Metrics(#[source] prometheus::Error),
+}

@@ -1,0 +1,183 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+
+use super::HeartbeatError;
+use super::checks::{self, LocalCheck};
+use super::sample::{LoadSettings, Sampler};
+use super::server::serve_state;
+use super::standing::Standing;
+use super::state::AgentState;
+use crate::fleet::{Moment, Thresholds};
+use crate::net::stop::Stop;
+
+/// What the configuration says of an agent.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What it calls its gateway.
+    pub name: Arc<str>,
+    /// Where front doors ask; bound by whoever calls [`run`].
+    pub listen: SocketAddr,
+    /// TLS that asks for client certificates; absent only where `listen` is on loopback.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// From the beginning of one round to that of the next; not zero.
+    pub interval: Duration,
+    /// For each check, and each program or file asked for load.
+    pub timeout: Duration,
+    /// How many rounds it takes to change the conclusion.
+    pub thresholds: Thresholds,
+    /// What "this gateway works" means; their names are unique.
+    pub checks: Vec<LocalCheck>,
+    /// Where the load is found.
+    pub load: LoadSettings,
+}
+
+/// Watches this gateway and answers front doors, until told to stop.
+///
+/// The first round is over before anyone is answered, so that an agent that is started again never reports
+/// what it has not seen. Everything it has begun has ended when this returns.
+///
+/// # Errors
+/// See [`serve_state`].
+pub async fn run(settings: Settings, listener: TcpListener, stop: Stop) -> Result<(), HeartbeatError> {
+    let Settings { name, tls, interval, .. } = settings.clone();
+    let mut rounds = Rounds::new(settings, now());
+    let mut stopped = stop.clone();
+    let first = tokio::select! {
+        () = stopped.stopped() => return Ok(()),
+        state = rounds.next() => state,
+    };
+    let (sender, receiver) = watch::channel(first);
+    let watching = async {
+        tokio::select! {
+            () = stopped.stopped() => {}
+            () = rounds.keep(&sender, interval) => {}
+        }
+        Ok(())
+    };
+    // one task: if one half fails, the other ends with it
+    tokio::try_join!(watching, serve_state(listener, tls, name, receiver, stop))?;
+    Ok(())
+}
+
+/// The rounds of checks and samples.
+struct Rounds {
+    checks: Vec<LocalCheck>,
+    timeout: Duration,
+    head_start: Duration,
+    standing: Standing,
+    sampler: Sampler,
+}
+
+impl Rounds {
+    fn new(settings: Settings, now: Moment) -> Self {
+        Self {
+            checks: settings.checks,
+            timeout: settings.timeout,
+            head_start: HEAD_START,
+            standing: Standing::new(settings.thresholds, now),
+            sampler: Sampler::new(settings.load),
+        }
+    }
+
+    /// Does one round.
+    async fn next(&mut self) -> AgentState {
+        let mut sample = std::pin::pin!(self.sampler.sample(self.timeout));
+        let checks = checks::round(&self.checks, self.timeout);
+        // the sample first: an SSL VPN server counts the connection of a check as a session
+        let (load, checks) = match tokio::time::timeout(self.head_start, &mut sample).await {
+            Ok(load) => (load, checks.await),
+            Err(_) => tokio::join!(sample, checks),
+        };
+        if self.standing.observe(&checks::verdict(&checks), now()) {
+            let health = self.standing.health();
+            tracing::info!(state = ?health.condition, reason = %health.reason, "this gateway has changed");
+        }
+        let since = self.standing.health().since.wall;
+        AgentState { service: self.standing.service(), since, checks, load }
+    }
+
+    /// Does one round after the other.
+    async fn keep(&mut self, state: &watch::Sender<AgentState>, interval: Duration) {
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+        // a round that took too long is followed by a pause, not by those that were missed
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            state.send_replace(self.next().await);
+        }
+    }
+}
+
+/// How long the checks wait for the sample. Whether the gateway works is not found out any later because
+/// what is asked for its load hangs.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+fn now() -> Moment {
+    Moment { instant: Instant::now(), wall: SystemTime::now() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::path::Path;
+
+    use super::*;
+    use crate::fleet::CheckOutcome;
+    use crate::heartbeat::command::CommandLine;
+    use crate::heartbeat::count::CountSource;
+    use crate::heartbeat::sample::Capacity;
+    use crate::heartbeat::state::ServiceState;
+
+    fn shell(script: &str, directory: &Path) -> CommandLine {
+        CommandLine::new(["sh", "-c", &format!("cd {}; {script}", directory.display())]).unwrap()
+    }
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// One round of an agent that checks with one script and counts tunnels with another.
+    async fn round(check: &str, tunnels: &str, timeout: Duration, head_start: Duration) -> AgentState {
+        let directory = tempfile::tempdir().unwrap();
+        let command = shell(check, directory.path());
+        let settings = Settings {
+            name: "gw1".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls: None,
+            interval: timeout,
+            timeout,
+            thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+            checks: vec![LocalCheck::Command { name: "portal".into(), command }],
+            load: LoadSettings {
+                interface: None,
+                capacity: Capacity::default(),
+                tunnels: CountSource::Command(shell(tunnels, directory.path())),
+                pool: CountSource::None,
+            },
+        };
+        Rounds { head_start, ..Rounds::new(settings, now()) }.next().await
+    }
+
+    #[tokio::test]
+    async fn a_check_is_not_counted_as_a_tunnel() {
+        // slow enough for the check to get in, if it were begun at the same time
+        let tunnels = "sleep 0.03; if test -e checked; then echo 4; else echo 3; fi";
+        let state = round("touch checked", tunnels, LONG, LONG).await;
+        assert_eq!(state.load.tunnels, Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_load_source_that_hangs_does_not_keep_the_checks_waiting() {
+        // the sample ends only when the check has been done
+        let tunnels = "until test -e checked; do sleep 0.01; done; echo 3";
+        let state = round("touch checked", tunnels, LONG, HEAD_START).await;
+        assert_eq!(state.load.tunnels, Some(3));
+        let state = round("true", "sleep 1000", Duration::from_millis(500), HEAD_START).await;
+        assert_eq!((state.service, state.load.tunnels), (ServiceState::Up, None));
+        assert!(matches!(state.checks[0].outcome, CheckOutcome::Pass(_)));
+    }
+}

@@ -1,0 +1,168 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderValue, StatusCode, header};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::HeartbeatError;
+use super::boot_id::BootId;
+use super::metrics::{self, Metrics};
+use super::report::Report;
+use super::state::AgentState;
+use crate::net::serve::{Door, serve};
+use crate::net::stop::Stop;
+
+/// Answers front doors with the latest `state`, whoever brings it about, until told to stop.
+///
+/// `tls` asks for client certificates; without it everyone who can connect is answered, so `listener` had
+/// better be on loopback. When the sender of `state` is gone, nobody vouches for it any more: reports and
+/// `/healthz` are then answered with 503.
+///
+/// # Errors
+/// If this machine has no random numbers, or the metrics cannot be set up; both before anything is served.
+pub async fn serve_state(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    name: Arc<str>,
+    state: watch::Receiver<AgentState>,
+    stop: Stop,
+) -> Result<(), HeartbeatError> {
+    let metrics = Metrics::new(state.clone()).map_err(HeartbeatError::Metrics)?;
+    let served = Served { name, boot_id: BootId::random()?, sequence: AtomicU64::new(0), state, metrics };
+    serve(Door::Tcp(listener, tls), router(served), stop).await;
+    Ok(())
+}
+
+struct Served {
+    name: Arc<str>,
+    boot_id: BootId,
+    /// Of the last report served.
+    sequence: AtomicU64,
+    state: watch::Receiver<AgentState>,
+    metrics: Metrics,
+}
+
+impl Served {
+    /// The latest state, as long as somebody keeps it up to date.
+    fn state(&self) -> Option<AgentState> {
+        // a sender that is gone shows as an error
+        self.state.has_changed().is_ok().then(|| self.state.borrow().clone())
+    }
+}
+
+// No timeout and no load shedding here: nothing in these answers waits, and the server loop bounds how many
+// are under way.
+fn router(served: Served) -> Router {
+    Router::new()
+        .route("/v1/report", get(report))
+        .route("/metrics", get(metrics_text))
+        .route("/healthz", get(healthz))
+        .with_state(Arc::new(served))
+}
+
+async fn report(State(served): State<Arc<Served>>) -> Response {
+    let Some(state) = served.state() else { return not_kept_up() };
+    let sequence = served.sequence.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    let report = Report::of(&state, &served.name, served.boot_id.as_str(), sequence, SystemTime::now());
+    match report.to_json() {
+        Ok(json) => {
+            served.metrics.reports.inc();
+            let headers = [
+                (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            ];
+            (headers, json).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "a report could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn metrics_text(State(served): State<Arc<Served>>) -> Response {
+    match served.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn healthz(State(served): State<Arc<Served>>) -> Response {
+    if served.state().is_some() { "ok\n".into_response() } else { not_kept_up() }
+}
+
+fn not_kept_up() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the state of this gateway is not kept up to date\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Request;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::fleet::Load;
+    use crate::heartbeat::state::ServiceState;
+
+    fn agent() -> (watch::Sender<AgentState>, Router) {
+        let state = AgentState {
+            service: ServiceState::Draining,
+            since: SystemTime::UNIX_EPOCH,
+            checks: Vec::new(),
+            load: Load { tunnels: Some(3), ..Load::default() },
+        };
+        let (sender, receiver) = watch::channel(state);
+        let metrics = Metrics::new(receiver.clone()).unwrap();
+        let boot_id = BootId::random().unwrap();
+        let sequence = AtomicU64::new(0);
+        (sender, router(Served { name: "gw1".into(), boot_id, sequence, state: receiver, metrics }))
+    }
+
+    async fn answer(router: &Router, path: &str) -> (StatusCode, Vec<u8>) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(request).await.unwrap();
+        (answer.status(), answer.into_body().collect().await.unwrap().to_bytes().to_vec())
+    }
+
+    #[tokio::test]
+    async fn every_report_is_the_latest_state_and_counted() {
+        let (sender, router) = agent();
+        let first = Report::parse(&answer(&router, "/v1/report").await.1).unwrap();
+        assert_eq!((first.name.as_str(), first.sequence, first.load.tunnels), ("gw1", 1, Some(3)));
+        assert_eq!(first.service.state, ServiceState::Draining);
+        sender.send_modify(|state| state.load.tunnels = Some(4));
+        let second = Report::parse(&answer(&router, "/v1/report").await.1).unwrap();
+        assert_eq!((second.sequence, second.load.tunnels), (2, Some(4)));
+        assert_eq!(first.boot_id, second.boot_id);
+        let metrics = String::from_utf8(answer(&router, "/metrics").await.1).unwrap();
+        assert!(metrics.contains("vestibule_agent_reports_total 2\n"));
+    }
+
+    #[tokio::test]
+    async fn a_state_that_nobody_keeps_up_to_date_is_not_served() {
+        let (sender, router) = agent();
+        assert_eq!(answer(&router, "/healthz").await.0, StatusCode::OK);
+        drop(sender);
+        for path in ["/v1/report", "/healthz"] {
+            assert_eq!(answer(&router, path).await.0, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn there_is_nothing_else() {
+        let (_sender, router) = agent();
+        assert_eq!(answer(&router, "/").await.0, StatusCode::NOT_FOUND);
+    }
+}
