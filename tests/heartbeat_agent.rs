@@ -165,8 +165,9 @@ async fn reports_are_numbered_and_a_restart_shows() {
             assert_eq!(first.boot_id.len(), 32);
             assert!(second.time >= first.time && first.service.since == second.service.since);
             agent.stop().await;
+            // its port may be that of another test's agent by now, but that one has another authority
             let late = fetch(&mut front_door(address, &authority, Some(&identity))).await;
-            assert!(matches!(late, Err(ClientError::Connect(_))), "it still answers: {late:?}");
+            assert!(late.is_err(), "it still answers: {late:?}");
 
             let agent = Agent::start(&authority, Vec::new(), no_load()).await;
             let again = fetch(&mut front_door(agent.address, &authority, Some(&identity))).await.unwrap();
