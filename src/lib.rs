@@ -12,6 +12,7 @@
 
 // from the domain outwards
 pub mod fleet;
+pub mod heartbeat;
 pub mod net;
 
 // the rooms, in the order of the flow

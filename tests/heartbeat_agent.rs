@@ -1,0 +1,283 @@
+//! A heartbeat agent over loopback, with real TLS: who gets its report, and what the report says over time.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, LocalSet};
+use vestibule::fleet::{Endpoint, Load, Service, ServiceReport, Thresholds};
+use vestibule::heartbeat::{
+    self, AgentState, Capacity, CommandLine, CountSource, HeartbeatError, LoadSettings, LocalCheck,
+    MAX_REPORT_BYTES, Report, ServiceState, Settings,
+};
+use vestibule::net::client::{Client, ClientError, Target};
+use vestibule::net::stop::{self, Stopper};
+use vestibule::net::tls::{self, Identity, Trust};
+
+/// A private certificate authority.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "heartbeat test");
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn certificates(&self) -> Vec<CertificateDer<'static>> {
+        vec![self.0.der().clone()]
+    }
+
+    fn issue(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        tls::identity(vec![certificate.der().clone()], key).unwrap()
+    }
+}
+
+/// An agent and how to stop it.
+struct Agent {
+    address: SocketAddr,
+    stopper: Stopper,
+    task: JoinHandle<Result<(), HeartbeatError>>,
+}
+
+impl Agent {
+    async fn start(authority: &Authority, checks: Vec<LocalCheck>, load: LoadSettings) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let identity = authority.issue("gw1");
+        let settings = Settings {
+            name: "gw1".into(),
+            listen: address,
+            tls: Some(tls::mutual_server_config(&identity, &authority.certificates()).unwrap()),
+            interval: Duration::from_millis(20),
+            timeout: LONG,
+            thresholds: Thresholds { rise: NonZeroU32::new(2).unwrap(), fall: NonZeroU32::new(3).unwrap() },
+            checks,
+            load,
+        };
+        let (stopper, stop) = stop::channel();
+        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, stop));
+        Self { address, stopper, task }
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        tokio::time::timeout(LONG, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn no_load() -> LoadSettings {
+    let capacity = Capacity { bits_per_second: None, tunnels: Some(1000), pool: None };
+    LoadSettings { interface: None, capacity, tunnels: CountSource::None, pool: CountSource::None }
+}
+
+/// A front door that trusts `authority` and shows `identity`.
+fn front_door(address: SocketAddr, authority: &Authority, identity: Option<&Identity>) -> Client {
+    let trust = Trust::Authorities(authority.certificates());
+    let config = tls::client_config(&trust, identity).unwrap();
+    let name = ServerName::try_from("gw1").unwrap();
+    let endpoint = Endpoint::parse(&address.to_string(), 443).unwrap();
+    Client::new(Target { endpoint, tls: Some((config, name)) })
+}
+
+async fn fetch(client: &mut Client) -> Result<Report, ClientError> {
+    let answer = tokio::time::timeout(LONG, client.get("/v1/report", MAX_REPORT_BYTES)).await.unwrap()?;
+    assert_eq!(answer.status, 200);
+    Ok(Report::parse(&answer.body).unwrap())
+}
+
+/// Asks until the report is as wanted.
+async fn until(client: &mut Client, wanted: impl Fn(&Report) -> bool) -> Report {
+    let started = Instant::now();
+    loop {
+        let report = fetch(client).await.unwrap();
+        if wanted(&report) {
+            return report;
+        }
+        assert!(started.elapsed() < LONG, "it never came about: {report:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A check that passes as long as there is a file, and leaves a line in another one at each round.
+fn file_check(directory: &Path) -> (LocalCheck, PathBuf, PathBuf) {
+    let (file, rounds) = (directory.join("works"), directory.join("rounds"));
+    let script =
+        format!("echo >> {}; test -e {} || {{ echo it is gone; exit 1; }}", rounds.display(), file.display());
+    let command = CommandLine::new(["sh", "-c", &script]).unwrap();
+    (LocalCheck::Command { name: "file".into(), command }, file, rounds)
+}
+
+#[tokio::test]
+async fn a_report_goes_to_front_doors_of_the_same_authority_alone() {
+    LocalSet::new()
+        .run_until(async {
+            let (ours, foreign) = (Authority::new(), Authority::new());
+            let agent = Agent::start(&ours, Vec::new(), no_load()).await;
+            let report =
+                fetch(&mut front_door(agent.address, &ours, Some(&ours.issue("front-a")))).await.unwrap();
+            assert_eq!((report.name.as_str(), report.sequence), ("gw1", 1));
+            assert_eq!(report.service.state, ServiceState::Up);
+            assert_eq!(report.load.tunnels_max, Some(1000));
+
+            assert!(fetch(&mut front_door(agent.address, &ours, None)).await.is_err());
+            let stranger = foreign.issue("front-a");
+            assert!(fetch(&mut front_door(agent.address, &ours, Some(&stranger))).await.is_err());
+            // and a front door talks only to agents of its own authority
+            let identity = ours.issue("front-a");
+            let refused = fetch(&mut front_door(agent.address, &foreign, Some(&identity))).await;
+            assert!(matches!(refused, Err(ClientError::Tls(_))), "{refused:?}");
+            // those who were refused have not used up a number
+            let again = fetch(&mut front_door(agent.address, &ours, Some(&identity))).await.unwrap();
+            assert_eq!(again.sequence, 2);
+            agent.stop().await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn reports_are_numbered_and_a_restart_shows() {
+    LocalSet::new()
+        .run_until(async {
+            let authority = Authority::new();
+            let identity = authority.issue("front-a");
+            let agent = Agent::start(&authority, Vec::new(), no_load()).await;
+            let address = agent.address;
+            let mut client = front_door(address, &authority, Some(&identity));
+            let first = fetch(&mut client).await.unwrap();
+            let second = fetch(&mut client).await.unwrap();
+            assert_eq!((first.sequence, second.sequence), (1, 2));
+            assert_eq!(first.boot_id, second.boot_id);
+            assert_eq!(first.boot_id.len(), 32);
+            assert!(second.time >= first.time && first.service.since == second.service.since);
+            agent.stop().await;
+            // its port may be that of another test's agent by now, but that one has another authority
+            let late = fetch(&mut front_door(address, &authority, Some(&identity))).await;
+            assert!(late.is_err(), "it still answers: {late:?}");
+
+            let agent = Agent::start(&authority, Vec::new(), no_load()).await;
+            let again = fetch(&mut front_door(agent.address, &authority, Some(&identity))).await.unwrap();
+            assert_eq!(again.sequence, 1);
+            assert_ne!(again.boot_id, first.boot_id);
+            agent.stop().await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_gateway_falls_after_bad_rounds_and_rises_after_good_ones() {
+    LocalSet::new()
+        .run_until(async {
+            let directory = tempfile::tempdir().unwrap();
+            let (check, file, rounds) = file_check(directory.path());
+            let counted = || std::fs::read_to_string(&rounds).unwrap().len();
+            std::fs::write(&file, "").unwrap();
+            let authority = Authority::new();
+            let identity = authority.issue("front-a");
+            let agent = Agent::start(&authority, vec![check], no_load()).await;
+            let mut client = front_door(agent.address, &authority, Some(&identity));
+            let up = fetch(&mut client).await.unwrap();
+            assert_eq!(up.service.state, ServiceState::Up);
+            assert!(up.service.checks[0].passing);
+
+            std::fs::remove_file(&file).unwrap();
+            let before = counted();
+            let failing = until(&mut client, |report| !report.service.checks[0].passing).await;
+            let down = until(&mut client, |report| report.service.state == ServiceState::Down).await;
+            // the round that was under way may have failed already
+            assert!(counted() - before >= 2, "it fell too early");
+            assert!(
+                down.service.since > up.service.since && failing.service.checks[0].detail == "it is gone"
+            );
+            assert_eq!(ServiceReport::from(&down).service, Service::Down("file: it is gone".into()));
+
+            std::fs::write(&file, "").unwrap();
+            let before = counted();
+            let up_again = until(&mut client, |report| report.service.state == ServiceState::Up).await;
+            assert!(counted() - before >= 1, "it rose too early");
+            assert!(up_again.service.since > down.service.since);
+            agent.stop().await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_on_a_broken_gateway_never_reports_up() {
+    LocalSet::new()
+        .run_until(async {
+            let directory = tempfile::tempdir().unwrap();
+            let (check, ..) = file_check(directory.path());
+            let authority = Authority::new();
+            let agent = Agent::start(&authority, vec![check], no_load()).await;
+            let identity = authority.issue("front-a");
+            let first = fetch(&mut front_door(agent.address, &authority, Some(&identity))).await.unwrap();
+            assert_eq!((first.sequence, first.service.state), (1, ServiceState::Down));
+            agent.stop().await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn an_agent_stops_at_once_even_while_a_check_hangs() {
+    LocalSet::new()
+        .run_until(async {
+            let directory = tempfile::tempdir().unwrap();
+            let pid = directory.path().join("pid");
+            let script = format!("echo $$ > {}; exec sleep 1000", pid.display());
+            let command = CommandLine::new(["sh", "-c", &script]).unwrap();
+            let check = LocalCheck::Command { name: "hangs".into(), command };
+            let agent = Agent::start(&Authority::new(), vec![check], no_load()).await;
+            let started = Instant::now();
+            let begun = || std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n'));
+            while !begun() {
+                assert!(started.elapsed() < LONG);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let started = Instant::now();
+            agent.stop().await;
+            assert!(started.elapsed() < LONG / 2, "it has waited for the check");
+            let process = Path::new("/proc").join(std::fs::read_to_string(&pid).unwrap().trim());
+            while process.exists() {
+                assert!(started.elapsed() < LONG, "the check's program is still there");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_state_of_ones_own_making_is_served_without_tls_on_loopback() {
+    let state = AgentState {
+        service: ServiceState::Draining,
+        since: std::time::SystemTime::now(),
+        checks: Vec::new(),
+        load: Load { cpu_ratio: Some(0.5), ..Load::default() },
+    };
+    let (sender, receiver) = tokio::sync::watch::channel(state);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
+    let (stopper, stop) = stop::channel();
+    let name: Arc<str> = "pretend".into();
+    let server = tokio::spawn(heartbeat::serve_state(listener, None, name, receiver, stop));
+    let mut client = Client::new(Target { endpoint, tls: None });
+    let report = fetch(&mut client).await.unwrap();
+    assert_eq!((report.service.state, report.load.cpu_ratio), (ServiceState::Draining, Some(0.5)));
+    sender.send_modify(|state| state.service = ServiceState::Up);
+    assert_eq!(fetch(&mut client).await.unwrap().service.state, ServiceState::Up);
+    stopper.stop();
+    tokio::time::timeout(LONG, server).await.unwrap().unwrap().unwrap();
+}
