@@ -350,7 +350,6 @@ front_config() {
   cat >"$WORK/$1.toml" <<CONFIG
 [node]
 name = "$1"
-state_dir = "state-$1"
 
 [admin]
 listen = "127.0.0.1:9463"
@@ -368,10 +367,9 @@ fall = 3
 
 [heartbeat]
 ca = "certs/ca.pem"
-certificate = "certs/front-a.pem"
-key = "certs/front-a.key"
+certificate = "certs/$1.pem"
+key = "certs/$1.key"
 CONFIG
-  mkdir -p "$WORK/state-$1"
 }
 
 # front_listener NAME LISTENER ADDRESS:PORT [MODE [LINE...]] : one more listener, and further lines of it
