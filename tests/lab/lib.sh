@@ -1,0 +1,493 @@
+# Shared by the lab tests: source it, do not run it.
+#
+# It gives: a private switch (a bridge in a network namespace of its own) with any number of hosts
+# (namespaces) on it, certificates, ocserv gateways, heartbeat agents, front doors and clients, and
+# assertions. Every process is ended by its pid; the namespaces and the temporary folder are deleted
+# however the test ends. The machine's own network namespace is never touched.
+#
+# Needs: root; bash, iproute2, openssl, curl; what the single tests name.
+# Env:   VESTIBULE=PATH   the binary under test (default: target/debug/vestibule)
+#        LAB_KEEP=1       keeps the temporary folder with all logs and names it at the end
+
+set -u
+LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+LAB_NAME=$(basename "$0" .sh)
+VESTIBULE=$(realpath -m "${VESTIBULE:-$LAB_DIR/../../target/debug/vestibule}")
+LAB_PREFIX=vl$$                      # of the namespaces; unique while this test runs
+LAB_PASSED=0
+LAB_PIDS=() LAB_HOSTS=() LAB_LOGS=()
+
+[ "$(id -u)" = 0 ] || { echo "error: $LAB_NAME needs root, for network namespaces" >&2; exit 2; }
+[ -x "$VESTIBULE" ] || { echo "error: no binary at $VESTIBULE; cargo build, or set VESTIBULE" >&2; exit 2; }
+WORK=$(mktemp -d -t vestibule-lab.XXXXXX) || exit 2
+
+# lab_cleanup : ends our processes, deletes our namespaces and our folder
+lab_cleanup() {
+  trap '' INT TERM
+  trap - EXIT
+  local pid host
+  for pid in "${LAB_PIDS[@]}"; do kill -TERM "$pid" 2>/dev/null; done
+  wait_for 2 lab_all_ended
+  for pid in "${LAB_PIDS[@]}"; do kill -KILL "$pid" 2>/dev/null; done
+  for host in "${LAB_HOSTS[@]}"; do
+    # what those processes have forked, inside the namespace that we made
+    for pid in $(ip netns pids "$LAB_PREFIX-$host" 2>/dev/null); do kill -KILL "$pid" 2>/dev/null; done
+    ip netns del "$LAB_PREFIX-$host" 2>/dev/null
+  done
+  wait 2>/dev/null
+  if [ "${LAB_KEEP:-0}" = 1 ]; then echo "kept: $WORK"; else rm -rf "$WORK"; fi
+}
+trap lab_cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# lab_all_ended : no process of ours is left
+lab_all_ended() {
+  local pid
+  for pid in "${LAB_PIDS[@]}"; do kill -0 "$pid" 2>/dev/null && return 1; done
+  return 0
+}
+
+# ---- results ---------------------------------------------------------------------------------------
+
+# part TEXT : a heading
+part() { printf '\n%s: %s\n' "$LAB_NAME" "$*"; }
+
+# note TEXT : something measured, worth reading
+note() { printf '        %s\n' "$*"; }
+
+# pass TEXT : one test case has passed
+pass() { LAB_PASSED=$((LAB_PASSED + 1)); printf '  ok    %s\n' "$*"; }
+
+# fail TEXT : the test case has failed: shows every log and ends the test
+fail() {
+  printf '  FAIL  %s\n' "$*"
+  local log
+  for log in "${LAB_LOGS[@]}"; do
+    [ -s "$WORK/$log" ] || continue
+    printf '  ---- %s (its last lines)\n' "$log"
+    tail -n "${LAB_LOG_LINES:-25}" "$WORK/$log" | sed 's/^/  | /'
+  done
+  printf '%s: %d passed, 1 failed\n' "$LAB_NAME" "$LAB_PASSED"
+  exit 1
+}
+
+# lab_done : the last line of every test
+lab_done() { printf '%s: %d passed, 0 failed\n' "$LAB_NAME" "$LAB_PASSED"; exit 0; }
+
+# expect TEXT COMMAND... : passes if the command succeeds
+expect() {
+  local text=$1; shift
+  if "$@"; then pass "$text"; else fail "$text (failed: $*)"; fi
+}
+
+# expect_soon SECONDS TEXT COMMAND... : passes as soon as the command succeeds
+expect_soon() {
+  local seconds=$1 text=$2; shift 2
+  if wait_for "$seconds" "$@"; then pass "$text"; else fail "$text (not within $seconds s: $*)"; fi
+}
+
+# expect_equal TEXT WANTED SEEN
+expect_equal() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1 (wanted '$2', saw '$3')"; fi; }
+
+# expect_at_most TEXT LIMIT SEEN : decimal numbers
+expect_at_most() {
+  if at_most "$3" "$2"; then pass "$1: $3 (limit $2)"; else fail "$1: $3 is more than $2"; fi
+}
+
+# at_most A B : A <= B
+at_most() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a <= b) }'; }
+
+# now : seconds, with fractions, of a clock that nobody sets
+now() { cut -d' ' -f1 /proc/uptime; }
+
+# since START : seconds gone by
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }
+
+# wait_for SECONDS COMMAND... : until the command succeeds; asked every 50 ms
+wait_for() {
+  local end; end=$(awk -v s="$1" -v n="$(now)" 'BEGIN { print n + s }'); shift
+  while :; do
+    "$@" >/dev/null 2>&1 && return 0
+    at_most "$end" "$(now)" && return 1
+    sleep 0.05
+  done
+}
+
+# ---- hosts and processes ---------------------------------------------------------------------------
+
+# lab_namespace NAME
+lab_namespace() {
+  ip netns add "$LAB_PREFIX-$1" || { echo "error: cannot make a network namespace" >&2; exit 2; }
+  LAB_HOSTS+=("$1")
+  ip -n "$LAB_PREFIX-$1" link set lo up
+}
+
+# lab_switch : the bridge that the hosts are plugged into
+lab_switch() {
+  lab_namespace sw
+  ip -n "$LAB_PREFIX-sw" link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+  ip -n "$LAB_PREFIX-sw" link set br0 up
+}
+
+# lab_host NAME ADDRESS/LENGTH... : a host whose eth0 has these addresses
+lab_host() {
+  local host=$1 address; shift
+  lab_namespace "$host"
+  ip -n "$LAB_PREFIX-sw" link add "p-$host" type veth peer name eth0 netns "$LAB_PREFIX-$host"
+  ip -n "$LAB_PREFIX-sw" link set "p-$host" master br0 up
+  ip -n "$LAB_PREFIX-$host" link set eth0 up
+  for address in "$@"; do lab_address "$host" "$address"; done
+}
+
+# lab_address HOST ADDRESS/LENGTH : one more address, usable at once
+lab_address() {
+  case $2 in
+    *:*) ip -n "$LAB_PREFIX-$1" address add "$2" dev eth0 nodad ;;
+    *) ip -n "$LAB_PREFIX-$1" address add "$2" dev eth0 ;;
+  esac
+}
+
+# lab_names LINE... : the hosts file that all hosts of the lab see
+lab_names() {
+  printf '127.0.0.1 localhost\n' >"$WORK/hosts"
+  printf '%s\n' "$@" >>"$WORK/hosts"
+}
+
+# What runs inside a namespace sees the lab's hosts file, and a resolv.conf that VPN scripts may scribble on.
+printf '127.0.0.1 localhost\n' >"$WORK/hosts"
+printf '# none\n' >"$WORK/resolv.conf"
+# shellcheck disable=SC2016
+LAB_ENTER='mount --bind "$0/hosts" /etc/hosts; mount --bind "$0/resolv.conf" /etc/resolv.conf 2>/dev/null; exec "$@"'
+
+# on HOST COMMAND... : runs it on that host
+on() {
+  local host=$1; shift
+  ip netns exec "$LAB_PREFIX-$host" sh -c "$LAB_ENTER" "$WORK" "$@"
+}
+
+# start HOST LOG COMMAND... : the same in the background; its pid in $STARTED, its output in $WORK/LOG
+start() {
+  local host=$1 log=$2; shift 2
+  ip netns exec "$LAB_PREFIX-$host" sh -c "$LAB_ENTER" "$WORK" "$@" >"$WORK/$log" 2>&1 <"${STDIN:-/dev/null}" &
+  STARTED=$!
+  LAB_PIDS+=("$STARTED")
+  lab_log "$log"
+}
+
+# lab_log LOG : shown when a case fails; the one named last is shown last
+lab_log() {
+  local log kept=()
+  for log in "${LAB_LOGS[@]}"; do [ "$log" = "$1" ] || kept+=("$log"); done
+  LAB_LOGS=("${kept[@]}" "$1")
+}
+
+# running PID
+running() { kill -0 "$1" 2>/dev/null; }
+
+# ended PID
+ended() { ! kill -0 "$1" 2>/dev/null; }
+
+# stop PID [SIGNAL] : ends a process of ours and waits for it
+stop() {
+  local pid kept=()
+  kill "-${2:-TERM}" "$1" 2>/dev/null
+  wait_for 5 ended "$1" || kill -KILL "$1" 2>/dev/null
+  wait "$1" 2>/dev/null
+  for pid in "${LAB_PIDS[@]}"; do [ "$pid" = "$1" ] || kept+=("$pid"); done
+  LAB_PIDS=("${kept[@]}")
+}
+
+# listens HOST ADDRESS:PORT : a TCP socket is bound there, as ss writes it (0.0.0.0:443, [fd99::10]:443, *:443)
+listens() { ip netns exec "$LAB_PREFIX-$1" ss -Hltn | awk '{ print $4 }' | grep -qxF -- "$2"; }
+
+# listens_on_port HOST PORT
+listens_on_port() { ip netns exec "$LAB_PREFIX-$1" ss -Hltn | awk '{ print $4 }' | grep -q ":$2\$"; }
+
+# ---- certificates ----------------------------------------------------------------------------------
+
+# web_ca : the CA that the clients trust, in $WORK/web/ca.pem; it stands for a public one
+web_ca() {
+  mkdir -p "$WORK/web"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=Vestibule lab" \
+    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign \
+    -keyout "$WORK/web/ca.key" -out "$WORK/web/ca.pem" 2>/dev/null
+}
+
+# web_certificate NAME SAN : e.g. web_certificate gw1 DNS:gw1.lab,IP:10.99.0.11
+web_certificate() {
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+    -keyout "$WORK/web/$1.key" -out "$WORK/web/$1.csr" 2>/dev/null
+  openssl x509 -req -in "$WORK/web/$1.csr" -CA "$WORK/web/ca.pem" -CAkey "$WORK/web/ca.key" -CAcreateserial \
+    -days 2 -out "$WORK/web/$1.pem" 2>/dev/null \
+    -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n' "$2")
+}
+
+# heartbeat_certificates FRONT NAME=ADDRESS... : what front doors and agents show each other, in $WORK/certs
+heartbeat_certificates() {
+  local front=$1 gateway arguments=(); shift
+  for gateway in "$@"; do arguments+=(--gateway "$gateway"); done
+  "$VESTIBULE" certs init --dir "$WORK/certs" --name vpn.lab --front "$front" "${arguments[@]}" \
+    >"$WORK/certs.log" 2>&1 || { lab_log certs.log; fail "vestibule certs init"; }
+  for gateway in ca "$front" "${@%%=*}"; do
+    [ -s "$WORK/certs/$gateway.pem" ] || { ls -l "$WORK/certs"; fail "vestibule certs init made no $gateway.pem"; }
+  done
+}
+
+# ---- gateways --------------------------------------------------------------------------------------
+
+# ocserv_config NAME NETWORK : $WORK/NAME.ocserv; user alice, password secret
+ocserv_config() {
+  [ -f "$WORK/passwd" ] || printf 'secret\nsecret\n' | ocpasswd -c "$WORK/passwd" alice >/dev/null 2>&1
+  cat >"$WORK/$1.ocserv" <<CONFIG
+auth = "plain[passwd=$WORK/passwd]"
+tcp-port = 443
+run-as-user = root
+run-as-group = root
+socket-file = $WORK/$1.sock
+occtl-socket-file = $WORK/$1.occtl
+use-occtl = true
+pid-file = $WORK/$1.pid
+isolate-workers = false
+server-cert = $WORK/web/$1.pem
+server-key = $WORK/web/$1.key
+max-clients = 100
+max-same-clients = 0
+rate-limit-ms = 0
+max-ban-score = 0
+keepalive = 300
+dpd = 20
+cookie-timeout = 300
+device = vpns
+predictable-ips = true
+ipv4-network = $2
+ipv4-netmask = 255.255.255.0
+ping-leases = false
+cisco-client-compat = true
+CONFIG
+}
+
+# ocserv_start NAME : ocserv on the host of that name
+ocserv_start() {
+  start "$1" "$1.ocserv.log" ocserv --foreground --debug 1 --config "$WORK/$1.ocserv"
+  wait_for 5 test -S "$WORK/$1.occtl" && wait_for 5 listens_on_port "$1" 443 || fail "ocserv does not start on $1"
+}
+
+# ocserv_kill NAME : takes ocserv away at once, with all that it has forked, as a crash would
+ocserv_kill() {
+  local pid pids=()
+  for pid in $(ip netns pids "$LAB_PREFIX-$1"); do
+    case $(cat "/proc/$pid/comm" 2>/dev/null) in ocserv*) pids+=("$pid") ;; esac
+  done
+  [ ${#pids[@]} -gt 0 ] || fail "there is no ocserv to kill on $1"
+  kill -KILL "${pids[@]}" 2>/dev/null
+  wait "${pids[@]}" 2>/dev/null
+  wait_for 2 no_process "$1" ocserv
+  rm -f "$WORK/$1.occtl" "$WORK/$1.sock" "$WORK/$1.pid"
+}
+
+# no_process HOST NAME : none on that host whose name begins so
+no_process() {
+  local pid
+  for pid in $(ip netns pids "$LAB_PREFIX-$1"); do
+    case $(cat "/proc/$pid/comm" 2>/dev/null) in "$2"*) return 1 ;; esac
+  done
+}
+
+# ocserv_sessions NAME : how many sessions ocserv itself counts
+ocserv_sessions() { on "$1" occtl -s "$WORK/$1.occtl" -j show status | sed -n 's/.*"Active sessions": *\([0-9]*\).*/\1/p'; }
+
+# web_start NAME [PORT] : a small HTTPS server on that host whose page names it; requests in $WORK/NAME.requests
+web_start() {
+  : >"$WORK/$1.requests"
+  start "$1" "$1.web.log" python3 "$LAB_DIR/web_gateway.py" --name "$1" --port "${2:-443}" \
+    --certificate "$WORK/web/$1.pem" --key "$WORK/web/$1.key" --log "$WORK/$1.requests"
+  wait_for 5 listens_on_port "$1" "${2:-443}" || fail "the web server does not start on $1"
+}
+
+# agent_config NAME ADDRESS TUNNELS : $WORK/NAME.heartbeat.toml; TUNNELS is the inline table for [load] tunnels
+agent_config() {
+  cat >"$WORK/$1.heartbeat.toml" <<CONFIG
+[agent]
+name = "$1"
+listen = "$2:9464"
+certificate = "certs/$1.pem"
+key = "certs/$1.key"
+client_ca = "certs/ca.pem"
+
+[health]
+interval = "1s"
+timeout = "800ms"
+rise = 2
+fall = 3
+
+[[check]]
+name = "portal"
+kind = "https"
+address = "$2:443"
+
+[load]
+interface = "eth0"
+capacity = { throughput = "1Gbit", tunnels = 1000 }
+tunnels = $3
+CONFIG
+}
+
+# agent_start NAME : the heartbeat agent on the host of that name; its pid in $STARTED
+agent_start() {
+  start "$1" "$1.heartbeat.log" "$VESTIBULE" heartbeat -c "$WORK/$1.heartbeat.toml"
+  wait_for 5 listens_on_port "$1" 9464 || fail "the heartbeat agent does not start on $1"
+}
+
+# tunnels NAME COUNT : what the agent of that gateway reads from its file (source = "file")
+tunnels() { printf '%s\n' "$2" >"$WORK/$1.tunnels.new"; mv "$WORK/$1.tunnels.new" "$WORK/$1.tunnels"; }
+
+# ---- front doors -----------------------------------------------------------------------------------
+
+# front_config NAME : $WORK/NAME.toml but for listeners and gateways. Only tunnels count towards the load
+# here: the hosts of the lab share one processor, whose load would decide otherwise.
+front_config() {
+  cat >"$WORK/$1.toml" <<CONFIG
+[node]
+name = "$1"
+
+[admin]
+listen = "127.0.0.1:9463"
+socket = "$1.admin.sock"
+
+[balance]
+slow_start = "0s"
+weights = { throughput = 0, tunnels = 1, pool = 0, cpu = 0 }
+
+[health]
+interval = "1s"
+timeout = "800ms"
+rise = 2
+fall = 3
+
+[heartbeat]
+ca = "certs/ca.pem"
+certificate = "certs/$1.pem"
+key = "certs/$1.key"
+CONFIG
+}
+
+# front_listener NAME LISTENER ADDRESS:PORT [MODE [LINE...]] : one more listener, and further lines of it
+front_listener() {
+  local name=$1 listener=$2 address=$3 mode=${4:-redirect}
+  shift $(($# < 4 ? $# : 4))
+  {
+    printf '\n[[listener]]\nname = "%s"\naddress = "%s"\nmode = "%s"\n' "$listener" "$address" "$mode"
+    [ "$mode" = https-upgrade ] ||
+      printf 'certificates = [{ certificate = "web/front.pem", key = "web/front.key" }]\n'
+    [ $# = 0 ] || printf '%s\n' "$@"
+  } >>"$WORK/$name.toml"
+}
+
+# front_gateway NAME GATEWAY ENDPOINT [AGENT ADDRESS] : one more gateway, checked from outside as well
+front_gateway() {
+  {
+    printf '\n[[gateway]]\nname = "%s"\nssl_endpoint = "%s"\n' "$2" "$3"
+    [ -z "${4:-}" ] || printf 'heartbeat = "https://%s:9464"\n' "$4"
+    printf '\n[[gateway.check]]\nkind = "https"\n'
+  } >>"$WORK/$1.toml"
+}
+
+# front_start NAME [OPEN FILES] : a front door on host "front"; its pid in $FRONT
+front_start() {
+  on front "$VESTIBULE" check -c "$WORK/$1.toml" >"$WORK/$1.check.log" 2>&1 ||
+    { lab_log "$1.check.log"; fail "the configuration of the lab is refused"; }
+  if [ -n "${2:-}" ]; then
+    # shellcheck disable=SC2016
+    start front "$1.log" sh -c 'ulimit -n "$0"; exec "$@"' "$2" "$VESTIBULE" serve -c "$WORK/$1.toml"
+  else
+    start front "$1.log" "$VESTIBULE" serve -c "$WORK/$1.toml"
+  fi
+  FRONT=$STARTED
+}
+
+# metric NAME [LABEL="VALUE"...] : the sum of what the front door says of it; nothing where it says nothing
+metric() {
+  local name=$1; shift
+  ip netns exec "$LAB_PREFIX-front" curl -sS --noproxy '*' -m 2 http://127.0.0.1:9463/metrics |
+    awk -v name="$name" -v labels="$*" '
+      BEGIN { n = split(labels, wanted, " ") }
+      $1 == name || index($1, name "{") == 1 {
+        for (i = 1; i <= n; i++) if (!index($1, wanted[i])) next
+        sum += $NF; found = 1
+      }
+      END { if (found) print sum }'
+}
+
+# metric_is VALUE NAME [LABEL="VALUE"...]
+metric_is() { local value=$1; shift; [ "$(metric "$@")" = "$value" ]; }
+
+# is_up GATEWAY / is_down GATEWAY : in the eyes of the front door, for SSL VPN
+is_up() { metric_is 1 vestibule_gateway_up "gateway=\"$1\"" 'vpn="ssl"'; }
+is_down() { metric_is 0 vestibule_gateway_up "gateway=\"$1\"" 'vpn="ssl"'; }
+
+# has_tunnels GATEWAY COUNT : the front door has a report that says so
+has_tunnels() { metric_is "$2" vestibule_gateway_tunnels "gateway=\"$1\""; }
+
+# location URL [CURL OPTION...] : where the answer to a request from the client points; empty if nowhere
+location() {
+  local url=$1; shift
+  on "${CLIENT:-client}" curl -sS --noproxy '*' -m 3 --cacert "$WORK/web/ca.pem" -o /dev/null -w '%{redirect_url}' "$@" "$url" 2>>"$WORK/curl.log"
+}
+
+# status URL [CURL OPTION...] : the status of the answer; 000 if there is none
+status() {
+  local url=$1; shift
+  on "${CLIENT:-client}" curl -sS --noproxy '*' -m 3 --cacert "$WORK/web/ca.pem" -o /dev/null -w '%{http_code}' "$@" "$url" 2>>"$WORK/curl.log"
+}
+
+# ---- openconnect -----------------------------------------------------------------------------------
+
+# openconnect_start HOST LOG ARGUMENT... : as alice, over TCP only, trusting the lab's web CA; pid in $STARTED
+openconnect_start() {
+  local host=$1 log=$2; shift 2
+  printf 'secret\n' >"$WORK/password"
+  STDIN=$WORK/password start "$host" "$log" openconnect --user=alice --passwd-on-stdin --non-inter --no-dtls \
+    --cafile "$WORK/web/ca.pem" --interface tun0 --timestamp "$@"
+}
+
+# tunnel_address HOST : the address that a gateway has given it
+tunnel_address() { ip -n "$LAB_PREFIX-$1" -4 -brief address show dev tun0 2>/dev/null | awk '{ sub("/.*", "", $3); print $3 }'; }
+
+# tunnel_is_up HOST
+tunnel_is_up() { [ -n "$(tunnel_address "$1")" ]; }
+
+# tunnel_up_or_ended HOST PID : openconnect has come to a result
+tunnel_up_or_ended() { tunnel_is_up "$1" || ended "$2"; }
+
+# landed_on HOST : the gateway whose network the tunnel address of HOST is from (see NETWORKS in the tests)
+landed_on() {
+  case $(tunnel_address "$1") in
+    10.101.*) echo gw1 ;;
+    10.102.*) echo gw2 ;;
+    *) echo none ;;
+  esac
+}
+
+# login HOST LOG ARGUMENT... : openconnect until the tunnel is up or it gives up; gateway in $LANDED, pid in $STARTED
+login() {
+  local host=$1
+  openconnect_start "$@"
+  wait_for 10 tunnel_up_or_ended "$host" "$STARTED"
+  LANDED=$(landed_on "$host")
+}
+
+# logout HOST PID : an orderly end of the session
+logout() {
+  stop "$2" INT
+  wait_for 3 no_tunnel "$1"
+}
+
+# no_tunnel HOST
+no_tunnel() { ! tunnel_is_up "$1"; }
+
+# ping_through HOST : the gateway's inner address answers through the tunnel
+ping_through() {
+  local inner; inner=$(tunnel_address "$1" | sed 's/\.[0-9]*$/.1/')
+  on "$1" ping -n -q -c 3 -i 0.2 -W 2 -I tun0 "$inner" >"$WORK/ping.log" 2>&1
+}
