@@ -12,18 +12,24 @@
 
 // from the domain outwards
 pub mod fleet;
-pub mod heartbeat;
 pub mod net;
 
 // the rooms, in the order of the flow
-pub mod admin;
-pub mod certs;
-pub mod front;
 pub mod heartbeat;
+
 pub mod probe;
 
+pub mod front;
+
+pub mod admin;
+
+pub mod certs;
+
 // what puts them together
-pub mod app;
-pub mod cli;
 pub mod config;
+
+pub mod app;
+
 pub mod demo;
+
+pub mod cli;

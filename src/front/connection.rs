@@ -32,7 +32,7 @@ use super::tls::{H2, Tls};
 use crate::net::stop::Stop;
 
 /// Serves a connection that has been given a place.
-pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place: Place, stop: Stop) {
+pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place: Place, mut stop: Stop) {
     door.meter.opened.add(1);
     // answers are short and leave in one piece; waiting to fill a segment gains nothing
     let _ = stream.set_nodelay(true);
@@ -43,7 +43,13 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place:
             serve_http1(Stream::new(stream, Rc::clone(&visit.pace)), visit, limits, stop).await;
         }
         Some(tls) => {
-            if let Some(stream) = shake_hands(stream, tls, &door).await {
+            let stream = tokio::select! {
+                biased;
+                stream = shake_hands(stream, tls, &door) => stream,
+                // whoever is half way in goes to the next front door
+                () = stop.stopped() => None,
+            };
+            if let Some(stream) = stream {
                 let visit = Visit::new(&door, client);
                 let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
                 let stream = Stream::new(stream, Rc::clone(&visit.pace));
@@ -123,6 +129,10 @@ async fn drive<C: Connection>(connection: C, pace: &Cell<Pace>, mut stop: Stop) 
                 return Poll::Ready(());
             }
             if !saying_goodbye && told_to_stop.as_mut().poll(cx).is_ready() {
+                // hyper would wait for the first request
+                if pace.get().phase() == Phase::Opening {
+                    return Poll::Ready(());
+                }
                 saying_goodbye = true;
                 connection.as_mut().say_goodbye();
                 continue;

@@ -19,7 +19,9 @@ pub struct Pace {
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// A request has begun, or the first one is due.
+    /// Nothing has come yet.
+    Opening,
+    /// A request has begun.
     Reading,
     /// A request is being answered.
     Serving,
@@ -35,10 +37,15 @@ impl Pace {
         Self {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
-            phase: Phase::Reading,
+            phase: Phase::Opening,
             serving: 0,
             deadline: now + limits.header_timeout,
         }
+    }
+
+    /// Whether nothing is under way, so that it can be closed without anyone losing anything.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Idle)
     }
 
     /// What it is doing.
@@ -53,8 +60,10 @@ impl Pace {
 
     /// The first bytes of the next request have come.
     pub fn bytes_came(&mut self, now: Instant) {
-        if self.phase == Phase::Idle {
-            self.go(Phase::Reading, now + self.header_timeout);
+        match self.phase {
+            Phase::Opening => self.phase = Phase::Reading,
+            Phase::Idle => self.go(Phase::Reading, now + self.header_timeout),
+            Phase::Reading | Phase::Serving | Phase::Closing => {}
         }
     }
 

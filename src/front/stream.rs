@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::{Pace, Phase};
+use super::pace::Pace;
 
 /// A connection's bytes: tells its [`Pace`] when they come, and closes so that the last answer arrives.
 ///
@@ -41,7 +41,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if self.pace.get().phase() == Phase::Idle && buf.filled().len() > before {
+        if self.pace.get().is_waiting() && buf.filled().len() > before {
             self.update(|pace| pace.bytes_came(Instant::now()));
         }
         result

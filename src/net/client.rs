@@ -106,7 +106,8 @@ impl Client {
         self.ask(fresh, path, body_limit).await
     }
 
-    async fn ask(&mut self, mut kept: Kept, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
+    async fn ask(&mut self, kept: Kept, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
+        let Kept { mut sender, mut connection } = kept;
         let request = Request::get(path)
             .header(header::HOST, self.target.host_header())
             .header(header::USER_AGENT, concat!("vestibule/", env!("CARGO_PKG_VERSION")))
@@ -114,7 +115,6 @@ impl Client {
             .body(Empty::new())
             .map_err(ClientError::Request)?;
         let answer = {
-            let Kept { sender, connection } = &mut kept;
             let exchange = async {
                 sender.ready().await.map_err(ClientError::Http)?;
                 let response = sender.send_request(request).await.map_err(ClientError::Http)?;
@@ -123,18 +123,24 @@ impl Client {
                 Ok(Answer { status: head.status, headers: head.headers, body })
             };
             let mut exchange = std::pin::pin!(exchange);
-            tokio::select! {
+            let ended = tokio::select! {
                 biased;
-                answer = &mut exchange => answer?,
-                // the connection may end before the answer has been taken out of it
-                ended = connection => {
+                answer = &mut exchange => Ok(answer?),
+                ended = &mut connection => Err(ended),
+            };
+            match ended {
+                Ok(answer) => answer,
+                // the connection may end before the answer has been taken out of it; the exchange learns
+                // that no more will come when the connection is gone
+                Err(ended) => {
+                    drop(connection);
                     let answer = exchange.await;
                     ended.map_err(ClientError::Http)?;
                     return answer;
                 }
             }
         };
-        self.kept = Some(kept);
+        self.kept = Some(Kept { sender, connection });
         Ok(answer)
     }
 }
@@ -217,5 +223,44 @@ fn http_in_words(error: &hyper::Error) -> String {
         Some(source) => in_words(source),
         None if error.is_parse() => "the answer is not HTTP".into(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that answers one request a connection and then closes it without having said so.
+    async fn forgetful_server() -> Target {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 1024];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            }
+        });
+        Target { endpoint: Endpoint::parse(&format!("127.0.0.1:{port}"), 80).unwrap(), tls: None }
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_was_closed_meanwhile_is_replaced() {
+        let mut client = Client::new(forgetful_server().await);
+        for _ in 0..3 {
+            let answer = tokio::time::timeout(Duration::from_secs(5), client.get("/", 100)).await;
+            assert_eq!(&answer.expect("in time").unwrap().body[..], b"ok");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_too_large_is_given_up() {
+        let mut client = Client::new(forgetful_server().await);
+        assert!(matches!(client.get("/", 1).await, Err(ClientError::TooLarge(1))));
     }
 }
