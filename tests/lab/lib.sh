@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2015,SC2034
 # Shared by the lab tests: source it, do not run it.
 #
 # It gives: a private switch (a bridge in a network namespace of its own) with any number of hosts

@@ -160,7 +160,7 @@ FIRST=$LANDED FIRST_PID=$STARTED
 case $FIRST in gw1) SECOND=gw2 ;; gw2) SECOND=gw1 ;; *) fail "the first client gets no tunnel" ;; esac
 expect_soon 5 "the front door knows the session of the first client, on $FIRST" has_tunnels "$FIRST" 1
 expect_equal "so does ocserv" 1 "$(ocserv_sessions "$FIRST")"
-lands_on $SECOND "the next client goes to the other"
+lands_on "$SECOND" "the next client goes to the other"
 logout client2 "$FIRST_PID"
 stop "$FRONT"
 ocserv_kill gw1
