@@ -16,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::server::Acceptor;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::door::Door;
 use super::limit::Place;
 use super::meter::Handshake;
-use super::pace::{Pace, Phase};
+use super::pace::{LINGER, Pace, Phase};
 use super::reply::{self, Reply};
 use super::settings::Limits;
 use super::stream::Stream;
@@ -90,14 +90,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pace = Rc::clone(&visit.pace);
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // our pace keeps the times: hyper's one timeout would cover idle and header alike
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes)
         .max_headers(MAX_HEADERS)
         .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), visit);
-    drive(connection, &pace, stop).await;
+    if drive(&mut connection, &pace, stop).await == Ended::ByItself {
+        // after a request for an upgrade hyper leaves the closing to others; else this has happened
+        let mut stream = connection.into_parts().io.into_inner();
+        let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+    }
 }
 
 async fn serve_http2<S>(stream: Stream<S>, visit: Visit, limits: &Limits, stop: Stop)
@@ -105,7 +109,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pace = Rc::clone(&visit.pace);
-    let connection = http2::Builder::new(LocalExecutor)
+    let mut connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
@@ -113,12 +117,12 @@ where
         .initial_stream_window_size(BODY_LIMIT)
         .initial_connection_window_size(BODY_LIMIT)
         .serve_connection(TokioIo::new(stream), visit);
-    drive(connection, &pace, stop).await;
+    drive(&mut connection, &pace, stop).await;
 }
 
 /// Lets a connection run until it ends, is overdue, or is told to stop and has finished what it was doing.
-async fn drive<C: Connection>(connection: C, pace: &Cell<Pace>, mut stop: Stop) {
-    let mut connection = std::pin::pin!(connection);
+async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: Stop) -> Ended {
+    let mut connection = Pin::new(connection);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.get().deadline().into()));
     let mut told_to_stop = std::pin::pin!(stop.stopped());
     let mut saying_goodbye = false;
@@ -126,12 +130,12 @@ async fn drive<C: Connection>(connection: C, pace: &Cell<Pace>, mut stop: Stop) 
         loop {
             // how it ended is the client's business: a broken request has had its answer from hyper
             if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(Ended::ByItself);
             }
             if !saying_goodbye && told_to_stop.as_mut().poll(cx).is_ready() {
                 // hyper would wait for the first request
                 if pace.get().phase() == Phase::Opening {
-                    return Poll::Ready(());
+                    return Poll::Ready(Ended::ByUs);
                 }
                 saying_goodbye = true;
                 connection.as_mut().say_goodbye();
@@ -157,15 +161,24 @@ async fn drive<C: Connection>(connection: C, pace: &Cell<Pace>, mut stop: Stop) 
                 pace.set(closing);
                 timer.as_mut().reset(closing.deadline().into());
             } else {
-                return Poll::Ready(());
+                return Poll::Ready(Ended::ByUs);
             }
         }
     })
-    .await;
+    .await
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Both sides are done with it.
+    ByItself,
+    /// It is overdue, or we stop: it is cut.
+    ByUs,
 }
 
 /// What both protocols' connections can do.
-trait Connection: Future<Output = hyper::Result<()>> {
+trait Connection: Future<Output = hyper::Result<()>> + Unpin {
     /// Finishes what is under way, takes no more requests, and closes.
     fn say_goodbye(self: Pin<&mut Self>);
 }

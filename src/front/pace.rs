@@ -96,7 +96,7 @@ impl Pace {
 
 /// How long what the other side still sends is read and thrown away after the last answer. To close before
 /// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub const LINGER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

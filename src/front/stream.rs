@@ -66,11 +66,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         let mut scratch = [0u8; 4096];
         while self.thrown_away < THROW_AWAY_LIMIT {
             let mut buf = ReadBuf::new(&mut scratch);
+            let result = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf));
+            self.thrown_away += buf.filled().len();
             // an error here is the other side's way to close
-            let Ok(()) = ready!(Pin::new(&mut self.inner).poll_read(cx, &mut buf)) else { break };
-            match buf.filled().len() {
-                0 => break,
-                read => self.thrown_away += read,
+            if result.is_err() || buf.filled().is_empty() {
+                self.thrown_away = THROW_AWAY_LIMIT;
             }
         }
         Poll::Ready(Ok(()))

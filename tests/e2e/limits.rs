@@ -1,0 +1,102 @@
+//! What a listener bears.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{PATIENCE, Running, read_head, read_to_end, status};
+
+/// Waits until the front door closes a connection, and tells how long that took.
+async fn time_to_close<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> Duration {
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    // a slow client may be cut without ceremony
+    let _ =
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed in time");
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn each_slow_client_is_cut_in_its_time_and_others_are_served_meanwhile() {
+    let farm = Running::with(1, |settings| {
+        let limits = &mut settings.listeners[0].limits;
+        limits.handshake_timeout = Duration::from_millis(300);
+        limits.header_timeout = Duration::from_millis(600);
+        limits.idle_timeout = Duration::from_millis(900);
+    })
+    .await;
+    let mut silent = TcpStream::connect(farm.front).await.unwrap();
+    let mut no_request = farm.connect().await;
+    let mut half_a_request = farm.connect().await;
+    half_a_request.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
+    let mut half_a_body = farm.connect().await;
+    half_a_body.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+    let mut idle = farm.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_head(&mut idle).await), 302);
+    let mut half_of_the_next = farm.connect().await;
+    half_of_the_next.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_head(&mut half_of_the_next).await), 302);
+    half_of_the_next.write_all(b"GET / HT").await.unwrap();
+
+    let (a, b, c, d, e, f) = tokio::join!(
+        time_to_close(&mut silent),
+        time_to_close(&mut no_request),
+        time_to_close(&mut half_a_request),
+        time_to_close(&mut half_a_body),
+        time_to_close(&mut idle),
+        time_to_close(&mut half_of_the_next),
+    );
+    let header = [b, c, d, f];
+    let generous = Duration::from_secs(5);
+    assert!(a < generous && e < generous && header.iter().all(|t| *t < generous), "{a:?} {header:?} {e:?}");
+    assert!(e > header[3], "an idle connection has longer than half a request: {e:?} {header:?}");
+    assert_eq!(farm.gateway_chosen().await, Some(0));
+    let timeouts =
+        "vestibule_tls_handshakes_total{listener=\"portal\",result=\"timeout\",version=\"\",resumed=\"\"}";
+    assert_eq!(farm.metric(timeouts).await, Some(1.0));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_order() {
+    let farm = Running::with(1, |s| s.listeners[0].limits.idle_timeout = Duration::from_millis(100)).await;
+    let mut stream = farm.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_head(&mut stream).await), 302);
+    // close_notify comes before the end, or this would be an error
+    assert_eq!(read_to_end(&mut stream).await, "");
+}
+
+#[tokio::test]
+async fn who_is_one_too_many_is_turned_away_and_counted_until_another_goes() {
+    let farm = Running::with(1, |settings| settings.listeners[0].limits.connections_per_source = 3).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(farm.connect().await);
+    }
+    let mut fourth = TcpStream::connect(farm.front).await.unwrap();
+    time_to_close(&mut fourth).await;
+    let sample =
+        "vestibule_connections_rejected_total{listener=\"portal\",reason=\"connections_per_source\"}";
+    assert_eq!(farm.metric(sample).await, Some(1.0));
+    assert_eq!(farm.metric("vestibule_connections{listener=\"portal\"}").await, Some(3.0));
+    drop(open);
+    farm.wait_until(|status| status.listeners[0].connections == 0).await;
+    assert_eq!(farm.gateway_chosen().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_front_door_that_stops_lets_go_of_idle_clients_at_once() {
+    let farm = Running::farm(1).await;
+    let _silent = TcpStream::connect(farm.front).await.unwrap();
+    let _no_request = farm.connect().await;
+    let mut idle = farm.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert_eq!(status(&read_head(&mut idle).await), 302);
+    let started = Instant::now();
+    let closed = tokio::spawn(async move { read_to_end(&mut idle).await });
+    farm.stop().await.unwrap();
+    assert_eq!(closed.await.unwrap(), "", "the idle one is told goodbye");
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}

@@ -1,0 +1,16 @@
+//! The library over loopback: a real front door, real agents, pretend gateways; no privileges, no files.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail in any way that says where"
+)]
+
+mod admin;
+mod health;
+mod limits;
+mod redirect;
+mod support;
+mod tls;
