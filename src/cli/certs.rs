@@ -9,6 +9,7 @@ use crate::certs::{self, CertsError, GatewayHost, Request};
 
 /// Make certificates.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:\n  vestibule certs init --dir certs --name vpn.example.com")]
 pub enum Certs {
     Init(Init),
 }

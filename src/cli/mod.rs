@@ -16,7 +16,14 @@ use clap::{Parser, Subcommand};
 
 /// The front door of SSL VPN gateway farms.
 #[derive(Debug, Parser)]
-#[command(name = "vestibule", version, about, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "vestibule",
+    version,
+    about,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Example:\n  vestibule demo"
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
