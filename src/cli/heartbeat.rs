@@ -22,7 +22,7 @@ impl Heartbeat {
     pub fn run(self) -> anyhow::Result<Answer> {
         let (settings, warnings) = match load_agent(&self.config) {
             Ok(loaded) => loaded,
-            Err(problems) => return refuse(&problems),
+            Err(problems) => return refuse(&self.config, &problems),
         };
         let _guard = log::start(settings.log);
         for warning in &warnings {

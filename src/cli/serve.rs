@@ -1,10 +1,10 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{Answer, output, running};
 use crate::app::{FrontDoor, log};
-use crate::config::load_front;
+use crate::config::{Problem, load_front};
 
 /// Run a front door.
 ///
@@ -22,7 +22,7 @@ impl Serve {
     pub fn run(self) -> anyhow::Result<Answer> {
         let (settings, warnings) = match load_front(&self.config) {
             Ok(loaded) => loaded,
-            Err(problems) => return refuse(&problems),
+            Err(problems) => return refuse(&self.config, &problems),
         };
         let _guard = log::start(settings.log);
         for warning in &warnings {
@@ -38,9 +38,10 @@ impl Serve {
 }
 
 /// Tells what is wrong with a configuration that something was to be run with.
-pub fn refuse(problems: &[crate::config::Problem]) -> anyhow::Result<Answer> {
+pub fn refuse(config: &Path, problems: &[Problem]) -> anyhow::Result<Answer> {
     output::problems(problems);
     anyhow::bail!(
-        "nothing is started with a configuration that has errors; correct them, then try: vestibule check -c FILE"
+        "nothing is started with a configuration that has errors; correct them, then try: vestibule check -c {}",
+        config.display()
     )
 }
