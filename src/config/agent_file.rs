@@ -68,7 +68,7 @@ impl AgentFile {
         if !root.has("agent") {
             root.error("there is no [agent]: say at least its 'name' and where it is to 'listen'");
         }
-        if !root.has("check") {
+        if !root.has("check") || root.is_empty_list("check") {
             root.error("there is no [[check]]: say what \"this gateway works\" means here");
         }
         let health_table = root.section("health", "[health]");

@@ -28,7 +28,7 @@ pub fn kind_of(path: &Path) -> Kind {
     let (table, _) = DeTable::parse_recoverable(&text);
     let has = |key: &str| table.get_ref().contains_key(key);
     let agent = ["agent", "check", "load"].into_iter().filter(|key| has(key)).count();
-    let front = ["node", "admin", "listener", "gateway", "balance", "heartbeat", "log"]
+    let front = ["node", "admin", "listener", "gateway", "balance", "heartbeat"]
         .into_iter()
         .filter(|key| has(key))
         .count();
@@ -53,8 +53,14 @@ pub fn load<T>(
     let (table, syntax) = DeTable::parse_recoverable(&text);
     if !syntax.is_empty() {
         for error in syntax {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            problems.error(&error.span().unwrap_or(0..0), message);
+            let span = error.span().unwrap_or(0..0);
+            let mut message = error.message().lines().collect::<Vec<_>>().join("; ");
+            if message == "duplicate key"
+                && let Some(key) = text.get(span.clone())
+            {
+                message = format!("duplicate key '{key}'; each key and each [table] stands once");
+            }
+            problems.error(&span, message);
         }
         return Err(problems.into_list());
     }

@@ -61,6 +61,11 @@ fn repeated<'a, T: Eq + Hash + 'a>(items: impl Iterator<Item = &'a Spanned<T>>, 
 fn check_farm(file: &FrontFile, files: &Files<'_>) {
     let problems = files.problems();
     for listener in &file.listeners {
+        if let Some(span) = &listener.permanent {
+            let message = "browsers remember a permanent redirect and would never come back to this front door; \
+                           302 is meant for this";
+            problems.warning(span, message);
+        }
         let Some(id) = &listener.vrrp_id else { continue };
         let mut of_this_id =
             file.gateways.iter().filter(|g| g.vrrp_id.as_ref().is_some_and(|g| g.get_ref() == id.get_ref()));
@@ -68,11 +73,6 @@ fn check_farm(file: &FrontFile, files: &Files<'_>) {
             let message =
                 format!("no gateway has vrrp_id {}; this listener could never choose one", id.get_ref());
             problems.error(&id.span(), message);
-        }
-        if let Some(span) = &listener.permanent {
-            let message = "browsers remember a permanent redirect and would never come back to this front door; \
-                           302 is meant for this";
-            problems.warning(span, message);
         }
     }
     let listener_ids: Vec<_> =
@@ -153,30 +153,10 @@ impl Resolver<'_> {
     fn admin(&self) -> Option<AdminSettings> {
         let admin = &self.file.admin;
         let listen = admin.listen.as_ref().map_or(DEFAULT_ADMIN, |listen| *listen.get_ref());
-        let token = match &admin.token_file {
-            Some(named) => Some(self.files.text(named)?),
-            // the default file need not be there
-            None => {
-                std::fs::read_to_string(self.files.resolve("admin.token")).ok().map(|t| t.trim().to_owned())
-            }
-        };
-        let span = admin.token_file.as_ref().map_or(0..0, Spanned::span);
-        let token = match token
-            .map(|text| (text.len() >= SHORTEST_TOKEN).then(|| Token::new(&text)).flatten())
-        {
-            Some(Some(token)) => Some(token),
-            None => None,
-            Some(None) => {
-                let message = format!(
-                    "the token must be one word of at least {SHORTEST_TOKEN} characters; make one with: openssl rand -hex 32"
-                );
-                self.files.problems().error(&span, message);
-                None
-            }
-        };
+        let token = self.token(admin.token_file.as_ref());
         if let Some(listen) = &admin.listen
             && !listen.get_ref().ip().is_loopback()
-            && token.is_none()
+            && matches!(token, Some(None))
         {
             let message =
                 "'listen' is not loopback and there is no token; set 'token_file' to a file that holds one";
@@ -184,7 +164,41 @@ impl Resolver<'_> {
         }
         let socket = admin.socket.as_deref().unwrap_or("/run/vestibule/admin.sock");
         let socket = (!socket.is_empty()).then(|| self.files.resolve(socket));
-        Some(AdminSettings { listen, socket, token })
+        Some(AdminSettings { listen, socket, token: token? })
+    }
+
+    /// The outer `None` is an error; the inner one is no token at all.
+    #[expect(clippy::option_option, reason = "both are meant, see above")]
+    fn token(&self, named: Option<&Spanned<String>>) -> Option<Option<Token>> {
+        let (file, span) = match named {
+            Some(named) => (named.get_ref().as_str(), named.span()),
+            None => (DEFAULT_TOKEN_FILE, 0..0),
+        };
+        let path = self.files.resolve(file);
+        let text = match named {
+            Some(named) => self.files.text(named)?,
+            // the default file need not be there
+            None => match std::fs::read_to_string(&path) {
+                Ok(text) => text.trim().to_owned(),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(None),
+                Err(error) => {
+                    let words = crate::net::client::in_words(&error);
+                    let message = format!("{} cannot be read: {words}", path.display());
+                    self.files.problems().error(&span, message);
+                    return None;
+                }
+            },
+        };
+        let token = if text.len() < SHORTEST_TOKEN { None } else { Token::new(&text) };
+        if token.is_none() {
+            let message = format!(
+                "the token in {} must be one word of at least {SHORTEST_TOKEN} characters; make one with: \
+                 openssl rand -hex 32",
+                path.display()
+            );
+            self.files.problems().error(&span, message);
+        }
+        token.map(Some)
     }
 
     fn certificates(&self, listener: &Listener) -> Vec<(Identity, CertificateFacts)> {
@@ -206,8 +220,6 @@ impl Resolver<'_> {
                     let message = "missing key 'certificates' in [[listener]]; for a trial make some with: \
                                    vestibule certs init --dir certs --name HOST";
                     problems.error(&listener.head, message);
-                } else if listener.certificates.is_empty() {
-                    problems.error(&listener.head, "'certificates' must not be empty");
                 }
                 if let Some(to) = &listener.https_endpoint {
                     problems.error(&to.span(), "'https_endpoint' is for mode 'https-upgrade'");
@@ -460,4 +472,5 @@ fn host_name() -> String {
 
 const DEFAULT_ADMIN: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9463);
+const DEFAULT_TOKEN_FILE: &str = "admin.token";
 const SHORTEST_TOKEN: usize = 16;

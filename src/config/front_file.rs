@@ -151,10 +151,10 @@ impl FrontFile {
             gateways: root.sections("gateway", "[[gateway]]").into_iter().map(GatewayTable::read).collect(),
             heartbeat: read_heartbeat(&root),
         };
-        if !root.has("listener") {
+        if !root.has("listener") || root.is_empty_list("listener") {
             root.error("there is no [[listener]]: this front door would answer nobody; add one");
         }
-        if !root.has("gateway") {
+        if !root.has("gateway") || root.is_empty_list("gateway") {
             root.error("there is no [[gateway]]: there is nobody to send clients to; add one");
         }
         for later in ["dve", "ikev2_redirect", "vrrp", "fence"] {
@@ -200,24 +200,21 @@ pub fn read_log(root: &Section<'_>) -> LogSettings {
 
 impl Listener {
     fn read(table: Section<'_>) -> Self {
-        let modes = [("redirect", Some(Mode::Redirect)), ("https-upgrade", Some(Mode::HttpsUpgrade))];
-        let later = [("proxy", None), ("passthrough", None)];
-        let mode = table.spanned_word("mode", &[modes, later].concat());
+        let modes = [("redirect", Mode::Redirect), ("https-upgrade", Mode::HttpsUpgrade)];
+        let mode = table.word_or_later("mode", &modes, &["proxy", "passthrough"]);
         if !table.has("mode") {
             table.error("missing key 'mode' in [[listener]]; it is 'redirect' or 'https-upgrade'");
         }
-        if let Some(mode) = &mode
-            && mode.get_ref().is_none()
-        {
-            table.error_at(&mode.span(), "this mode is not supported by this version yet");
+        let certificates = table.sections("certificates", CERTIFICATES).into_iter();
+        if table.is_empty_list("certificates") {
+            table.error("'certificates' must not be empty");
         }
-        let certificates = table.sections("certificates", "certificates").into_iter();
         let mut listener = Self {
             head: table.span.clone(),
             name: table.required_text("name"),
             address: table.required_parsed("address", address),
             vrrp_id: vrrp_id(&table),
-            mode: mode.and_then(Spanned::into_inner),
+            mode,
             certificates: certificates.map(CertificateFiles::read).collect(),
             has_certificates: table.has("certificates"),
             redirect: Redirect::default(),
@@ -259,6 +256,9 @@ impl Listener {
         table.finish();
     }
 }
+
+/// How it is written, for those who have written it otherwise.
+const CERTIFICATES: &str = "certificates = [{ certificate = \"FILE\", key = \"FILE\" }]";
 
 impl CertificateFiles {
     fn read(table: Section<'_>) -> Self {
@@ -305,11 +305,16 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
         }),
         None => (Health::default(), None, None),
     };
-    if let (Some(table), Some(stale_after)) = (&health_table, &stale_after)
-        && *stale_after.get_ref() < *health.interval.get_ref() * 2
+    let lasts = stale_after.as_ref().map_or(STALE_AFTER, |stale_after| *stale_after.get_ref());
+    if let Some(table) = &health_table
+        && lasts < *health.interval.get_ref() * 2
     {
-        let message = "'stale_after' is shorter than two intervals: loads would be unknown most of the time";
-        table.warning_at(&stale_after.span(), message);
+        let message = format!(
+            "'stale_after' ({lasts:?}) is shorter than two intervals: loads would be unknown most of the time"
+        );
+        // the one that is not in the file has its default, and no place
+        let culprit = stale_after.as_ref().map_or_else(|| health.interval.span(), Spanned::span);
+        table.warning_at(&culprit, message);
     }
     if let Some(table) = health_table {
         table.finish();
@@ -317,12 +322,8 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
     let mut weights = None;
     let mut slow_start = None;
     if let Some(table) = root.section("balance", "[balance]") {
-        let modes = [("load-balancing", true), ("failsafe", false)];
-        if let Some(mode) = table.spanned_word("mode", &modes)
-            && !mode.get_ref()
-        {
-            table.error_at(&mode.span(), "this mode is not supported by this version yet");
-        }
+        // the only mode so far, so there is nothing to remember
+        table.word_or_later("mode", &[("load-balancing", ())], &["failsafe"]);
         table.not_yet("failback");
         slow_start = table.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
         weights = table.section("weights", "weights").and_then(read_weights);
@@ -330,7 +331,7 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
     }
     let balance = Balance {
         slow_start: or(slow_start, Duration::from_secs(30)),
-        stale_after: or(stale_after, Duration::from_secs(10)),
+        stale_after: lasts,
         when_none: when_none.unwrap_or(WhenNone::Refuse),
     };
     (balance, weights.unwrap_or_default(), health)
@@ -362,8 +363,13 @@ pub fn read_health(table: &Section<'_>) -> Health {
         },
     };
     if health.timeout.get_ref() > health.interval.get_ref() {
-        let message = "'timeout' is longer than 'interval': a gateway that hangs is asked less often";
-        table.warning_at(&health.timeout.span(), message);
+        let message = format!(
+            "'timeout' ({:?}) is longer than 'interval': a gateway that hangs is asked less often",
+            health.timeout.get_ref()
+        );
+        // the one that is not in the file has its default, and no place
+        let culprit = if table.has("timeout") { &health.timeout } else { &health.interval };
+        table.warning_at(&culprit.span(), message);
     }
     health
 }
@@ -483,6 +489,8 @@ impl HeartbeatUrl {
 
 /// The agent's usual port.
 const HEARTBEAT_PORT: u16 = 9464;
+
+const STALE_AFTER: Duration = Duration::from_secs(10);
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 

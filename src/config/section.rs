@@ -144,18 +144,29 @@ impl<'a> Section<'a> {
 
     /// A word out of a closed set.
     pub fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        self.spanned_word(key, words).map(Spanned::into_inner)
+        self.word_or_later(key, words, &[])
     }
 
-    /// A word out of a closed set, with its place.
-    pub fn spanned_word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<Spanned<T>> {
+    /// The same where the documentation knows more words than this version does: those of `later` are
+    /// refused, and not offered to those who have mistyped one.
+    pub fn word_or_later<T: Copy>(
+        &self,
+        key: &'static str,
+        words: &[(&str, T)],
+        later: &[&str],
+    ) -> Option<T> {
         let text = self.text(key)?;
-        if let Some((_, value)) = words.iter().find(|(word, _)| word == text.get_ref()) {
-            return Some(Spanned::new(text.span(), *value));
+        let word = text.get_ref().as_str();
+        if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
+            return Some(*value);
         }
-        let all = words.iter().map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ");
-        self.problems
-            .error(&text.span(), format!("'{key}' cannot be '{}'; it is one of {all}", text.get_ref()));
+        let message = if later.contains(&word) {
+            format!("{key} '{word}' is not supported by this version yet")
+        } else {
+            let all = words.iter().map(|(known, _)| format!("'{known}'")).collect::<Vec<_>>().join(", ");
+            format!("'{key}' cannot be '{word}'; it is one of {all}")
+        };
+        self.problems.error(&text.span(), message);
         None
     }
 
@@ -207,6 +218,12 @@ impl<'a> Section<'a> {
     /// Whether the key is there, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Whether the key is there with a list of nothing.
+    pub fn is_empty_list(&self, key: &str) -> bool {
+        let list = self.table.get(key).and_then(|value| value.get_ref().as_array());
+        list.is_some_and(|list| list.is_empty())
     }
 
     /// Complains about every key that nobody has asked for.
