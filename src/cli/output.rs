@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use clap::ValueEnum;
 
 use crate::config::Problem;
+use crate::net::client::in_words;
 
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -34,7 +35,8 @@ pub fn error(error: &anyhow::Error) {
     let mut text = format!("error: {error}");
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string();
+        // the kernel's words, without "(os error 98)", as our own errors tell them
+        let cause = cause.downcast_ref::<io::Error>().map_or_else(|| cause.to_string(), in_words);
         // an error that already tells its cause is not told twice
         if !last.contains(&cause) {
             text = format!("{text}: {cause}");
