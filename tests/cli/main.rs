@@ -1,0 +1,17 @@
+//! The real binary: what it prints and how it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod agent_config;
+mod certs;
+mod demo;
+mod examples;
+mod front_config;
+mod help;
+mod serve;
+mod support;
