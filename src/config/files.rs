@@ -172,7 +172,11 @@ impl<'a> Files<'a> {
     fn pem_problem(&self, named: &Spanned<String>, path: &Path, error: &PemError) {
         let cause = match error {
             PemError::Read(cause) => format!(": {}", crate::net::client::in_words(cause)),
-            PemError::Malformed(cause) => format!(": {cause}"),
+            PemError::Malformed(cause) => match cause.to_string() {
+                words if words.contains(' ') => format!(": {words}"),
+                // base64 errors come as the bare name of a variant, InvalidCharacter(33)
+                _ => ": what stands between BEGIN and END is damaged".to_owned(),
+            },
             PemError::Missing(_) => String::new(),
         };
         self.problems.error(&named.span(), format!("{} {error}{cause}", path.display()));

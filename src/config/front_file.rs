@@ -252,7 +252,7 @@ impl Listener {
             keep_path: table.boolean("keep_path").unwrap_or(default.keep_path),
             retry_after: or(table.duration("retry_after", second_to_hour), default.retry_after),
         };
-        self.https_endpoint = table.parsed("https_endpoint", |text| Endpoint::parse(text, 443));
+        self.https_endpoint = table.parsed("https_endpoint", |text| endpoint(text, 443));
         table.finish();
     }
 }
@@ -400,7 +400,7 @@ impl GatewayTable {
             name: table.required_text("name"),
             vrrp_id: vrrp_id(&table),
             vpn_mode: table.word("vpn_mode", &modes).unwrap_or(VpnMode::Both),
-            ssl_endpoint: table.required_parsed("ssl_endpoint", |text| Endpoint::parse(text, 443)),
+            ssl_endpoint: table.required_parsed("ssl_endpoint", |text| endpoint(text, 443)),
             preset: table.word("preset", &presets).unwrap_or(Preset::None),
             heartbeat: table.parsed("heartbeat", HeartbeatUrl::parse),
             throughput: throughput.map(Spanned::into_inner),
@@ -445,7 +445,7 @@ impl CheckTable {
             head: table.span.clone(),
             name: table.text("name"),
             kind,
-            address: table.parsed("address", |text| Endpoint::parse(text, default_port)),
+            address: table.parsed("address", |text| endpoint(text, default_port)),
             path: table.parsed("path", request_path),
             expect: or(table.parsed("expect_status", StatusRange::parse), StatusRange::usual()),
             server_name: table.text("server_name"),
@@ -474,8 +474,7 @@ impl HeartbeatUrl {
             (None, Some(rest)) => (false, rest),
             (None, None) => return Err("must begin with https://, like \"https://192.0.2.1:9464\"".into()),
         };
-        let endpoint = Endpoint::parse(rest.strip_suffix('/').unwrap_or(rest), HEARTBEAT_PORT)
-            .map_err(|error| error.to_string())?;
+        let endpoint = endpoint(rest.strip_suffix('/').unwrap_or(rest), HEARTBEAT_PORT)?;
         let loopback = match &endpoint.host {
             Host::Address(address) => address.is_loopback(),
             Host::Name(name) => &**name == "localhost",
@@ -493,6 +492,17 @@ const HEARTBEAT_PORT: u16 = 9464;
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+/// `host[:port]`. A URL is what people give most often instead; the errors of the parts would mislead them.
+fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, String> {
+    if text.contains("://") {
+        return Err("must be a host with or without a port, like \"192.0.2.1:443\", and not a URL".into());
+    }
+    if text.contains('/') {
+        return Err("must end after the host or its port; a path has no place here".into());
+    }
+    Endpoint::parse(text, default_port).map_err(|error| error.to_string())
+}
 
 /// `ip:port`.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
