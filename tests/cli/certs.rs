@@ -75,6 +75,9 @@ fn certs_init_that_makes_no_sense_ends_with_2_and_makes_nothing() {
     folder.write("file", "");
     let ended = folder.run(["certs", "init", "--dir", "file/certs", "--name", "vpn.example.com"]);
     assert_eq!(ended.status, 2);
-    assert_eq!(ended.stderr, "error: no certificates were made: file/certs cannot be written: not a directory\n");
+    assert_eq!(
+        ended.stderr,
+        "error: no certificates were made: file/certs cannot be written: not a directory\n"
+    );
     assert_eq!(folder.list(), ["file"]);
 }
