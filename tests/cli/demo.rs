@@ -1,1 +1,88 @@
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustix::process::Signal;
+
+use crate::support::{Folder, Running, header, https, until};
+
+/// Demos share loopback and its usual ports: two that start at the same moment may both find one free.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The word that follows these ones in what the demo has printed.
+fn after<'a>(text: &'a str, words: &str) -> &'a str {
+    let (_, rest) = text.split_once(words).unwrap_or_else(|| panic!("{words:?} is not in:\n{text}"));
+    rest.split_whitespace().next().unwrap()
+}
+
+fn address(url: &str) -> SocketAddr {
+    url.trim_start_matches("https://").trim_end_matches('/').parse().unwrap()
+}
+
+#[test]
+fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
+    let _turn = one_at_a_time();
+    let folder = Folder::new();
+    let mut command = folder.command(["demo", "--gateways", "2"]);
+    // what it would put elsewhere, it would put here
+    command.env("TMPDIR", folder.path()).env("HOME", folder.path());
+    let demo = Running::start(command);
+    demo.wait_for("the front door is ready");
+    let text = demo.stdout();
+    assert!(
+        text.starts_with(
+            "A front door and 2 gateways on this machine, with certificates made just now. Ctrl-C ends it all.\n"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("\nTheir loads move: ask again and again. Below is the front door's log.\n\n"),
+        "{text}"
+    );
+
+    // each of its proposals works as it stands
+    let door = address(after(&text, "curl -k -i "));
+    let (answer, _) = https(door);
+    assert!(answer.starts_with("HTTP/1.1 302 Found\r\n"), "{answer}");
+    let location = header(&answer, "location").unwrap();
+    let gateways = [after(&text, "Gateway gw1"), after(&text, "Gateway gw2")];
+    assert!(gateways.contains(&location), "{location} is none of {gateways:?}");
+    assert_eq!(after(&text, "curl -k -L "), format!("https://{door}/"));
+    let (page, _) = https(address(location));
+    assert!(page.contains("You have reached gw"), "{page}");
+
+    let admin = after(&text, "status --admin ").to_owned();
+    until("the gateways never came up", || folder.run(["status", "--admin", &admin]).status == 0);
+    let status = folder.run(["status", "--admin", &admin]);
+    assert!(status.stdout.contains(&door.to_string()), "{}", status.stdout);
+    let metrics = after(&text, "Metrics                         curl ");
+    assert_eq!(metrics, format!("http://{admin}/metrics"));
+
+    demo.signal(Signal::INT);
+    let ended = demo.wait();
+    assert_eq!((ended.status, ended.stdout), (0, text));
+    assert!(ended.stderr.contains("the front door has stopped"), "{}", ended.stderr);
+    assert_eq!(folder.list(), [""; 0]);
+}
+
+#[test]
+fn two_demos_do_not_get_into_each_others_way() {
+    let _turn = one_at_a_time();
+    let folder = Folder::new();
+    let start = || {
+        let demo = Running::start(folder.command(["demo", "--gateways", "1"]));
+        demo.wait_for("the front door is ready");
+        demo
+    };
+    let (one, other) = (start(), start());
+    let doors = [&one, &other].map(|demo| address(after(&demo.stdout(), "curl -k -i ")));
+    assert_ne!(doors[0], doors[1]);
+    for (demo, door) in [one, other].into_iter().zip(doors) {
+        let (answer, _) = https(door);
+        assert!(answer.starts_with("HTTP/1.1 302 Found\r\n"), "{answer}");
+        demo.signal(Signal::TERM);
+        assert_eq!(demo.wait().status, 0);
+    }
+}
