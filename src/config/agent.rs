@@ -218,3 +218,49 @@ fn command(words: &[Spanned<String>], head: &super::problem::Span, files: &Files
 
 /// Where occtl and ocserv meet unless told otherwise.
 const OCCTL_SOCKET: &str = "/run/occtl.socket";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(content: &str) -> Settings {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("h.toml");
+        let agent = "[agent]\nname = \"gw1\"\nlisten = \"127.0.0.1:9464\"\n";
+        std::fs::write(&path, format!("{agent}{content}")).unwrap();
+        load_agent(&path).unwrap().0.agent
+    }
+
+    #[test]
+    fn the_pool_is_counted_by_the_ocserv_that_counts_the_tunnels() {
+        let sockets = |load_table: &str| {
+            let check = "[[check]]\nkind = \"tcp\"\naddress = \"127.0.0.1\"\n";
+            let load = load(&format!("{check}[load]\n{load_table}")).load;
+            [load.tunnels, load.pool].map(|source| match source {
+                CountSource::Ocserv { socket } => socket.display().to_string(),
+                other => format!("{other:?}"),
+            })
+        };
+        let other = "tunnels = { source = \"ocserv\", socket = \"/run/other\" }\n";
+        let pool = "pool = { source = \"ocserv\" }\n";
+        assert_eq!(sockets(""), ["None", "None"]);
+        assert_eq!(sockets(pool), ["None", "/run/occtl.socket"]);
+        assert_eq!(sockets(&format!("{other}{pool}")), ["/run/other", "/run/other"]);
+        assert_eq!(sockets(other), ["/run/other", "None"]);
+    }
+
+    #[test]
+    fn a_check_without_a_name_is_called_by_its_kind_or_its_unit() {
+        let checks = "[[check]]\nkind = \"tls\"\naddress = \"127.0.0.1\"\n[[check]]\nkind = \"exec\"\n\
+                      command = [\"true\"]\n[[check]]\nkind = \"systemd\"\nunit = \"ocserv.service\"\n";
+        let names: Vec<_> = load(checks)
+            .checks
+            .iter()
+            .map(|check| match check {
+                LocalCheck::Endpoint(check) => check.name.to_string(),
+                LocalCheck::Command { name, .. } | LocalCheck::Unit { name, .. } => name.to_string(),
+            })
+            .collect();
+        assert_eq!(names, ["tls", "exec", "ocserv.service"]);
+    }
+}

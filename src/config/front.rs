@@ -474,3 +474,116 @@ const DEFAULT_ADMIN: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9463);
 const DEFAULT_TOKEN_FILE: &str = "admin.token";
 const SHORTEST_TOKEN: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certs::{GatewayHost, Request, init};
+
+    const GATEWAY: &str = "[[gateway]]\nname = \"gw1\"\nssl_endpoint = \"gw1.example.com\"\n";
+
+    fn listener(address: &str) -> String {
+        format!(
+            "[[listener]]\nname = \"{address}\"\naddress = \"{address}\"\nmode = \"redirect\"\n\
+             certificates = [{{ certificate = \"portal.pem\", key = \"portal.key\" }}]\n"
+        )
+    }
+
+    fn upgrade(address: &str) -> String {
+        format!("[[listener]]\nname = \"{address}\"\naddress = \"{address}\"\nmode = \"https-upgrade\"\n")
+    }
+
+    /// What comes of a file beside certificates for a portal of these names.
+    fn load(names: &[&str], content: &str) -> (tempfile::TempDir, Result<FrontSettings, Vec<String>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let request = Request {
+            server_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            fronts: Vec::new(),
+            gateways: vec![GatewayHost { name: "gw1".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }],
+        };
+        init(folder.path(), &request).unwrap();
+        let path = folder.path().join("v.toml");
+        std::fs::write(&path, content).unwrap();
+        let told = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.message).collect();
+        let loaded = load_front(&path).map(|(settings, _)| settings).map_err(told);
+        (folder, loaded)
+    }
+
+    fn goes_to(names: &[&str], content: &str) -> Result<String, Vec<String>> {
+        let settings = load(names, &format!("{content}{GATEWAY}")).1?;
+        let to = settings.listeners.iter().find_map(|listener| match &listener.mode {
+            front::Mode::HttpsUpgrade(endpoint) => Some(endpoint.to_string()),
+            front::Mode::Redirect(_) => None,
+        });
+        Ok(to.unwrap())
+    }
+
+    #[test]
+    fn an_upgrade_goes_to_the_first_name_of_the_certificate_beside_it() {
+        let both = listener("127.0.0.1:443") + &upgrade("127.0.0.1:80");
+        let names = ["*.example.com", "vpn.example.com", "127.0.0.1"];
+        assert_eq!(goes_to(&names, &both), Ok("vpn.example.com:443".to_owned()));
+        // no name, but its own address
+        assert_eq!(goes_to(&["127.0.0.1"], &both), Ok("127.0.0.1:443".to_owned()));
+        // neither
+        for names in [["10.0.0.1"], ["*.example.com"]] {
+            let message = "the certificate beside it names no host that could be sent to; say where to with \
+                           'https_endpoint' in [listener.redirect]";
+            assert_eq!(goes_to(&names, &both), Err(vec![message.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn an_upgrade_has_its_own_address_beside_it_and_the_port_of_that_listener() {
+        let three = listener("127.0.0.2:443") + &upgrade("127.0.0.1:80") + &listener("127.0.0.1:8443");
+        assert_eq!(goes_to(&["vpn.example.com"], &three), Ok("vpn.example.com:8443".to_owned()));
+    }
+
+    #[test]
+    fn what_is_checked_follows_from_what_is_given() {
+        let checks = |gateway: &str| {
+            let content = format!("{}{GATEWAY}{gateway}", listener("127.0.0.1:443"));
+            let settings = load(&["vpn.example.com"], &content).1.unwrap();
+            let probe = settings.probes.first().unwrap();
+            let shown = probe.checks.iter().map(|check| match &check.kind {
+                Kind::Https(_, get) => format!("{} {} {}", check.name, check.endpoint, get.expect),
+                _ => format!("{} {}", check.name, check.endpoint),
+            });
+            (probe.heartbeat.is_some(), shown.collect::<Vec<_>>())
+        };
+        let https = |expect: &str| vec![format!("https gw1.example.com:443 {expect}")];
+        assert_eq!(checks(""), (false, https("200-399")));
+        assert_eq!(checks("preset = \"novell\"\n"), (false, https("200-399")));
+        let agent = "heartbeat = \"http://127.0.0.1\"\n";
+        assert_eq!(checks(agent), (true, Vec::new()));
+        assert_eq!(checks(&format!("{agent}preset = \"ocserv\"\n")), (true, https("200")));
+        let tcp = "[[gateway.check]]\nkind = \"tcp\"\n";
+        let http = "[[gateway.check]]\nkind = \"http\"\naddress = \"10.0.0.1\"\n";
+        assert_eq!(
+            checks(&format!("preset = \"ocserv\"\n{tcp}{tcp}{http}")).1,
+            ["tcp gw1.example.com:443", "tcp-2 gw1.example.com:443", "http 10.0.0.1:80"]
+        );
+    }
+
+    #[test]
+    fn an_empty_socket_is_none_and_a_relative_one_stands_beside_the_file() {
+        let socket = |line: &str| {
+            let content = format!("[admin]\n{line}\n{}{GATEWAY}", listener("127.0.0.1:443"));
+            let (folder, settings) = load(&["vpn.example.com"], &content);
+            let socket = settings.unwrap().admin.socket;
+            socket.map(|path| path.strip_prefix(folder.path()).unwrap_or(&path).display().to_string())
+        };
+        assert_eq!(socket(""), Some("/run/vestibule/admin.sock".to_owned()));
+        assert_eq!(socket("socket = \"\""), None);
+        assert_eq!(socket("socket = \"admin.sock\""), Some("admin.sock".to_owned()));
+    }
+
+    #[test]
+    fn every_file_that_was_read_is_known_and_the_configuration_is_the_first() {
+        let content = format!("{}{}{GATEWAY}", listener("127.0.0.1:443"), listener("127.0.0.2:443"));
+        let (folder, settings) = load(&["vpn.example.com"], &content);
+        let files = settings.unwrap().files;
+        let names: Vec<_> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
+        assert_eq!(names, ["v.toml", "portal.pem", "portal.key"].map(Path::new));
+    }
+}
