@@ -91,7 +91,7 @@ fn front_door(address: SocketAddr, authority: &Authority, identity: Option<&Iden
     let config = tls::client_config(&trust, identity).unwrap();
     let name = ServerName::try_from("gw1").unwrap();
     let endpoint = Endpoint::parse(&address.to_string(), 443).unwrap();
-    Client::new(Target { endpoint, tls: Some((config, name)) })
+    Client::new(Target { site: endpoint.into(), tls: Some((config, name)) })
 }
 
 async fn fetch(client: &mut Client) -> Result<Report, ClientError> {
@@ -273,7 +273,7 @@ async fn a_state_of_ones_own_making_is_served_without_tls_on_loopback() {
     let (stopper, stop) = stop::channel();
     let name: Arc<str> = "pretend".into();
     let server = tokio::spawn(heartbeat::serve_state(listener, None, name, receiver, stop));
-    let mut client = Client::new(Target { endpoint, tls: None });
+    let mut client = Client::new(Target { site: endpoint.into(), tls: None });
     let report = fetch(&mut client).await.unwrap();
     assert_eq!((report.service.state, report.load.cpu_ratio), (ServiceState::Draining, Some(0.5)));
     sender.send_modify(|state| state.service = ServiceState::Up);

@@ -110,8 +110,7 @@ impl Doors {
     }
 
     fn bind(&self, settings: &ListenerSettings) -> Result<Vec<TcpListener>, DoorsError> {
-        let bind = |_| front::bind(settings.address);
-        (0..self.workers.len()).map(bind).collect::<io::Result<_>>().map_err(|cause| DoorsError::Bind {
+        front::bind(settings.address, self.workers.len()).map_err(|cause| DoorsError::Bind {
             name: Arc::clone(&settings.name),
             address: settings.address,
             cause,

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, bail};
 use prometheus::Registry;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -48,12 +48,15 @@ pub struct FrontDoor {
     trust: Trust,
     config_metrics: ConfigMetrics,
     orders: mpsc::Receiver<AdminOrder>,
+    hangups: Signal,
     workers_stop: Stopper,
 }
 
 impl FrontDoor {
     /// Opens everything that can fail to open. Nobody is answered yet.
     pub async fn open(mut settings: FrontSettings) -> anyhow::Result<Self> {
+        // first of all: before it is caught, a hangup would end the process
+        let hangups = signal(SignalKind::hangup())?;
         open_files::prepare(&mut settings);
         let registry = Registry::new();
         let started = SystemTime::now();
@@ -94,6 +97,7 @@ impl FrontDoor {
             trust,
             config_metrics,
             orders,
+            hangups,
             workers_stop,
         })
     }
@@ -132,7 +136,7 @@ impl FrontDoor {
             trust: self.trust,
             metrics: self.config_metrics,
         };
-        let mut hangups = signal(SignalKind::hangup())?;
+        let mut hangups = self.hangups;
         let mut admin_orders = self.orders;
         loop {
             let answer = tokio::select! {
@@ -140,15 +144,21 @@ impl FrontDoor {
                 _ = hangups.recv() => None,
                 () = watched.changed() => None,
                 Some(AdminOrder::Reload(answer)) = admin_orders.recv() => Some(answer),
+                // none of them ends before it is told to
                 Some(ended) = tasks.join_next() => {
-                    // none of them ends before it is told to
                     ended.context("a part of the front door has failed")?;
                     bail!("a part of the front door has ended");
                 }
+                ended = probes.ended() => {
+                    ended.context("a probe has failed")?;
+                    bail!("a probe has ended");
+                }
             };
+            // what is written while the files are read is seen as a change once more
+            let seen_before = watched.clone();
             let result = reloader.reload(&mut probes).await;
             if result.is_ok() {
-                watched = WatchedFiles::new(certificate_files(&reloader.settings));
+                watched = seen_before.with(certificate_files(&reloader.settings));
             }
             if let Some(answer) = answer {
                 let _ = answer.send(result);

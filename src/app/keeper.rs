@@ -72,6 +72,10 @@ impl Keeper {
     }
 
     fn take(&mut self, Finding { gateway, observation }: Finding) {
+        // one that a reload has removed may still have sent this
+        if !self.roster.has(&gateway) {
+            return;
+        }
         self.metrics.observe(&gateway, &observation);
         if let Some(transition) = self.roster.observe(&gateway, observation, now()) {
             self.metrics.transition(&transition);

@@ -1,5 +1,5 @@
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::net::stop::{self, Stopper};
 use crate::probe::{self, Finding, ProbeSettings};
@@ -26,6 +26,15 @@ impl Probes {
     pub async fn replace(&mut self, settings: &[ProbeSettings]) {
         let new = Self::start(settings, self.findings.clone());
         std::mem::replace(self, new).stop().await;
+    }
+
+    /// Returns when one of them has ended though nobody has told it to; a panic is an error.
+    pub async fn ended(&mut self) -> Result<(), JoinError> {
+        match self.tasks.join_next().await {
+            Some(ended) => ended,
+            // there are none
+            None => std::future::pending().await,
+        }
     }
 
     /// Stops asking.

@@ -17,7 +17,7 @@ where
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let (stopper, stop) = stop::channel();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -30,7 +30,10 @@ where
             }
         }
         Ok(())
-    })
+    });
+    // a name lookup that hangs cannot be called off, and the end does not wait for it
+    runtime.shutdown_background();
+    result
 }
 
 /// Runs one short piece of work.

@@ -367,7 +367,7 @@ impl Resolver<'_> {
         let span = table.ssl_endpoint.as_ref()?.span();
         let tls = check_tls(endpoint, None, &Trust::Anyone, &span, self.files)?;
         let get = Get { path: "/".into(), expect };
-        Some(vec![Check { name: "https".into(), endpoint: endpoint.clone(), kind: Kind::Https(tls, get) }])
+        Some(vec![Check { name: "https".into(), site: endpoint.clone().into(), kind: Kind::Https(tls, get) }])
     }
 }
 
@@ -377,6 +377,7 @@ fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
         vrrp_id: table.vrrp_id.as_ref().map(|id| *id.get_ref()),
         vpn_mode: table.vpn_mode,
         ssl_endpoint: table.ssl_endpoint.as_ref()?.get_ref().clone(),
+        has_agent: table.heartbeat.is_some(),
         tunnels_max: table.tunnels,
         capacity_bits_per_second: table.throughput,
     }))
@@ -388,7 +389,7 @@ fn heartbeat_target(url: &HeartbeatUrl, agents: Option<&Arc<rustls::ClientConfig
     } else {
         None
     };
-    Some(Target { endpoint: url.endpoint.clone(), tls })
+    Some(Target { site: url.endpoint.clone().into(), tls })
 }
 
 /// A check as given; one of the kinds tcp, tls, http, https.
@@ -432,7 +433,7 @@ pub fn resolve_check(table: &CheckTable, default: Option<&Endpoint>, files: &Fil
         _ => ("tcp", Kind::Tcp),
     };
     let name = table.name.as_ref().map_or(word, |name| name.get_ref().as_str());
-    Some(Check { name: name.into(), endpoint: endpoint.clone(), kind })
+    Some(Check { name: name.into(), site: endpoint.clone().into(), kind })
 }
 
 fn check_tls(
@@ -546,8 +547,8 @@ mod tests {
             let settings = load(&["vpn.example.com"], &content).1.unwrap();
             let probe = settings.probes.first().unwrap();
             let shown = probe.checks.iter().map(|check| match &check.kind {
-                Kind::Https(_, get) => format!("{} {} {}", check.name, check.endpoint, get.expect),
-                _ => format!("{} {}", check.name, check.endpoint),
+                Kind::Https(_, get) => format!("{} {} {}", check.name, check.site.endpoint(), get.expect),
+                _ => format!("{} {}", check.name, check.site.endpoint()),
             });
             (probe.heartbeat.is_some(), shown.collect::<Vec<_>>())
         };

@@ -166,12 +166,12 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
         Ok(ProbeSettings {
             gateway: GatewayName::new(gateway.name()),
             heartbeat: Some(Target {
-                endpoint: endpoint(gateway.agent_address()?),
+                site: endpoint(gateway.agent_address()?).into(),
                 tls: Some((Arc::clone(&agents), name.clone())),
             }),
             checks: vec![Check {
                 name: "https".into(),
-                endpoint: endpoint(gateway.page_address()?),
+                site: endpoint(gateway.page_address()?).into(),
                 kind: Kind::Https(
                     Tls { config: Arc::clone(&pages), server_name: name },
                     Get { path: "/".into(), expect: StatusRange::usual() },
@@ -188,6 +188,7 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: endpoint(gateway.page_address()?),
+            has_agent: true,
             tunnels_max: None,
             capacity_bits_per_second: None,
         }))

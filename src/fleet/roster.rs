@@ -67,6 +67,11 @@ impl Roster {
         Self { settings, members, started: now, number: 0, generation: 0 }
     }
 
+    /// Whether there is a gateway of that name.
+    pub fn has(&self, name: &GatewayName) -> bool {
+        self.members.iter().any(|member| member.view.gateway.name == *name)
+    }
+
     /// Takes in what a round has found. Rounds of a gateway that is no longer there are ignored.
     pub fn observe(
         &mut self,
@@ -127,7 +132,9 @@ impl Roster {
         Ok(member.change(|view| view.drain = None))
     }
 
-    /// Goes over to other settings. A gateway that keeps its name keeps what is known of it.
+    /// Goes over to other settings. A gateway that keeps its name keeps what is known of it, but for what
+    /// the change makes doubtful: whether it works where clients would be sent now, and what an agent that
+    /// it no longer has once said.
     pub fn reload(&mut self, settings: FleetSettings, now: Moment) {
         if settings.gateways != self.settings.gateways {
             self.generation += 1;
@@ -137,7 +144,7 @@ impl Roster {
             .gateways
             .iter()
             .map(|gateway| match old.iter().position(|m| m.view.gateway.name == gateway.name) {
-                Some(i) => old.swap_remove(i).redefined(gateway, &settings.weights),
+                Some(i) => old.swap_remove(i).redefined(gateway, &settings.weights, now),
                 None => Member::new(Arc::clone(gateway), now),
             })
             .collect();
@@ -183,8 +190,16 @@ impl Member {
     }
 
     /// The same member under a new definition.
-    fn redefined(mut self, gateway: &Arc<Gateway>, weights: &Weights) -> Self {
+    fn redefined(mut self, gateway: &Arc<Gateway>, weights: &Weights, now: Moment) -> Self {
         let view = Arc::make_mut(&mut self.view);
+        if view.gateway.ssl_endpoint != gateway.ssl_endpoint {
+            view.health = Health::unknown(now);
+            view.last_good = None;
+        }
+        if !gateway.has_agent {
+            view.agent_drains_since = None;
+            view.load = None;
+        }
         view.gateway = Arc::clone(gateway);
         if let Some(reading) = &mut view.load {
             reading.score = Score::of(&reading.load, weights);
@@ -225,6 +240,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            has_agent: true,
             tunnels_max: Some(100),
             capacity_bits_per_second: None,
         })
@@ -304,20 +320,52 @@ mod tests {
         assert_eq!(roster.resume(&GatewayName::new("gw9")), Err(UnknownGateway));
     }
 
+    fn two_gateways(second: &str) -> FleetSettings {
+        settings(vec![gateway("gw3", "10.0.0.3"), gateway("gw2", second)])
+    }
+
     #[test]
     fn a_reload_keeps_what_is_known_of_the_gateways_that_stay() {
-        let mut roster =
-            Roster::new(settings(vec![gateway("gw1", "10.0.0.1"), gateway("gw2", "10.0.0.2")]), at(0));
+        let before = settings(vec![gateway("gw1", "10.0.0.1"), gateway("gw2", "10.0.0.2")]);
+        let mut roster = Roster::new(before, at(0));
         roster.observe(&GatewayName::new("gw2"), good(10), at(1));
         let before = roster.snapshot();
-        roster.reload(settings(vec![gateway("gw3", "10.0.0.3"), gateway("gw2", "10.0.0.22")]), at(2));
+        roster.reload(two_gateways("10.0.0.2"), at(2));
         let after = roster.snapshot();
         let shown: Vec<_> = after.gateways.iter().map(|v| (v.gateway.name.as_str(), v.state())).collect();
         assert_eq!(shown, [("gw3", State::Unknown), ("gw2", State::Up)]);
-        assert_eq!(after.gateways[1].gateway.ssl_endpoint.to_string(), "10.0.0.22:443");
+        assert!(after.gateways[1].load.is_some());
         assert!(after.number > before.number && after.generation > before.generation);
-        roster.reload(settings(vec![gateway("gw3", "10.0.0.3"), gateway("gw2", "10.0.0.22")]), at(3));
+        roster.reload(two_gateways("10.0.0.2"), at(3));
         assert_eq!(roster.snapshot().generation, after.generation, "nothing about the gateways has changed");
+    }
+
+    #[test]
+    fn a_gateway_under_another_address_must_be_found_in_order_there() {
+        let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
+        roster.observe(&GatewayName::new("gw2"), good(10), at(1));
+        roster.reload(two_gateways("10.0.0.22"), at(2));
+        let after = roster.snapshot();
+        assert_eq!(after.gateways[1].state(), State::Unknown);
+        assert_eq!(after.gateways[1].gateway.ssl_endpoint.to_string(), "10.0.0.22:443");
+    }
+
+    #[test]
+    fn the_word_of_an_agent_that_is_gone_counts_no_more() {
+        let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
+        let name = GatewayName::new("gw2");
+        let mut draining = good(100);
+        if let Some(report) = &mut draining.report {
+            report.service = Service::Draining;
+        }
+        roster.observe(&name, draining, at(1));
+        assert_eq!(roster.snapshot().gateways[1].state(), State::Draining);
+        let mut without = two_gateways("10.0.0.2");
+        without.gateways[1] = Arc::new(Gateway { has_agent: false, ..(*without.gateways[1]).clone() });
+        roster.reload(without, at(2));
+        roster.observe(&name, Observation::default(), at(3));
+        let view = Arc::clone(&roster.snapshot().gateways[1]);
+        assert_eq!((view.state(), view.load.clone()), (State::Up, None));
     }
 
     #[test]

@@ -117,18 +117,29 @@ pub fn select(snapshot: &Snapshot, ask: Ask, now: Instant, draw: u64) -> Result<
     if let Some(choice) = pick.least_loaded(available) {
         return Ok(choice);
     }
-    let candidate = |view: &GatewayView| {
-        !matches!(
-            exclusion(view, ask, &snapshot.balance, now),
-            Some(Exclusion::OtherVrrpId | Exclusion::VpnMode | Exclusion::Draining)
-        )
-    };
-    match snapshot.balance.when_none {
+    let excluded = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now);
+    let chosen = match snapshot.balance.when_none {
         WhenNone::Refuse => None,
-        WhenNone::LastKnownGood => pick.last_known_good(candidate),
-        WhenNone::Any => pick.least_loaded(candidate),
+        WhenNone::LastKnownGood => pick.last_known_good(|view| excluded(view).is_some_and(may_be_overruled)),
+        // the one with the best prospects: full before not seen yet, that before down
+        WhenNone::Any => [
+            &[Exclusion::OutOfTunnels, Exclusion::OutOfAddresses][..],
+            &[Exclusion::NotSeenYet],
+            &[Exclusion::Down],
+        ]
+        .into_iter()
+        .find_map(|why| pick.least_loaded(|view| excluded(view).is_some_and(|e| why.contains(&e)))),
+    };
+    chosen.ok_or(NoGateway)
+}
+
+/// Whether a gateway left out for this reason may be named when nobody else can be. Who does not fit, and
+/// who has been taken out on purpose, may not.
+fn may_be_overruled(exclusion: Exclusion) -> bool {
+    match exclusion {
+        Exclusion::OtherVrrpId | Exclusion::VpnMode | Exclusion::Draining => false,
+        Exclusion::NotSeenYet | Exclusion::Down | Exclusion::OutOfTunnels | Exclusion::OutOfAddresses => true,
     }
-    .ok_or(NoGateway)
 }
 
 struct Pick<'a> {
@@ -143,8 +154,8 @@ impl<'a> Pick<'a> {
         views.map(|(index, view)| Choice { index, view }).filter(move |c| fits(c.view))
     }
 
-    fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool + Copy) -> Option<Choice<'a>> {
-        let average = self.average_score(fits);
+    fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        let average = self.average_score(&fits);
         // Those that others should be preferred to: still filling up, or full once those who are on
         // their way arrive. They stay the last resort, for a guess must not turn a client away.
         let rank = |c: &Choice<'a>| u8::from(self.is_held_back(c)) + 2 * u8::from(self.is_spoken_for(c.view));
@@ -244,6 +255,7 @@ mod tests {
                         vrrp_id: None,
                         vpn_mode: VpnMode::Both,
                         ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
+                        has_agent: true,
                         tunnels_max: Some(1000),
                         capacity_bits_per_second: None,
                     };
@@ -448,6 +460,28 @@ mod tests {
             farm.roster.drain(&name(3), "service", now).unwrap();
             assert_eq!(farm.choose(SSL), expected, "{rule:?}; the drained one is never taken");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_is_full_goes_before_one_that_is_down_when_any_will_do() {
+        let mut farm = Farm::with(3, WhenNone::Any, |_, _| {});
+        farm.tunnels(&[1000, 3]).fails(1);
+        assert_eq!(farm.choose(SSL), Some(0), "one is full, one is down, one was never seen");
+        farm.fails(0);
+        assert_eq!(farm.choose(SSL), Some(2));
+    }
+
+    #[test]
+    fn a_gateway_without_a_good_round_is_not_chosen() {
+        let mut farm = Farm::new(2);
+        assert_eq!(farm.choose(SSL), None);
+        farm.tunnels(&[900]);
+        assert_eq!(farm.choose(SSL), Some(0));
+        let (snapshot, now) = (farm.roster.snapshot(), farm.now().instant);
+        assert_eq!(
+            exclusion(&snapshot.gateways[1], SSL, &snapshot.balance, now),
+            Some(Exclusion::NotSeenYet)
+        );
     }
 
     #[test]

@@ -12,9 +12,27 @@ use super::connection;
 use super::door::Door;
 use crate::net::stop::Stop;
 
-/// Opens a listening socket: also on an address that this host does not have yet (IP_FREEBIND, so that a
-/// standby is ready before the virtual address comes), and beside the other workers' (SO_REUSEPORT).
-pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+/// Opens listening sockets, one for each worker: also on an address that this host does not have yet
+/// (IP_FREEBIND, so that a standby is ready before the virtual address comes), and beside each other
+/// (SO_REUSEPORT), but not beside those of another program.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    // With SO_REUSEPORT the kernel would let a second front door of the same user share the clients. It
+    // asks both sides, so a first socket without it finds out; it must be gone before the others come.
+    let alone = socket(address)?;
+    alone.bind(&address.into())?;
+    drop(alone);
+    (0..workers).map(|_| shared(address)).collect()
+}
+
+fn shared(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     match address {
         SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
@@ -23,12 +41,10 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
             socket.set_freebind_v6(true)?;
         }
     }
+    // connections of an earlier run may still be in TIME_WAIT
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// The kernel takes as many as net.core.somaxconn allows.

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
-use super::client::{self, Client, ClientError, Target};
-use crate::fleet::{CheckOutcome, CheckResult, Endpoint};
+use super::Site;
+use super::client::{self, ClientError, Target};
+use crate::fleet::{CheckOutcome, CheckResult};
 
 /// A check of one endpoint.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Check {
     /// What it is called in messages and metrics.
     pub name: Arc<str>,
     /// Where.
-    pub endpoint: Endpoint,
+    pub site: Site,
     /// How.
     pub kind: Kind,
 }
@@ -108,11 +109,11 @@ impl Check {
     async fn attempt(&self) -> Result<String, Failure> {
         match &self.kind {
             Kind::Tcp => {
-                client::connect(&self.endpoint).await?;
+                client::connect(&self.site).await?;
                 Ok("connected".into())
             }
             Kind::Tls(tls) => {
-                let stream = client::connect(&self.endpoint).await?;
+                let stream = client::connect(&self.site).await?;
                 client::handshake(stream, &tls.config, &tls.server_name).await?;
                 Ok("TLS established".into())
             }
@@ -128,12 +129,8 @@ impl Check {
         tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
         get: &Get,
     ) -> Result<String, Failure> {
-        let target = Target { endpoint: self.endpoint.clone(), tls };
-        let answer = Client::new(target).get(&get.path, BODY_LIMIT).await;
-        let status = match answer {
-            Ok(answer) => answer.status,
-            Err(error) => return Err(error.into()),
-        };
+        let target = Target { site: self.site.clone(), tls };
+        let status = client::status(&target, &get.path).await?;
         if get.expect.0.contains(&status.as_u16()) {
             Ok(status.to_string())
         } else {
@@ -141,9 +138,6 @@ impl Check {
         }
     }
 }
-
-/// Nobody's login page is larger; a check that has to read more is pointed at the wrong thing.
-const BODY_LIMIT: usize = 1024 * 1024;
 
 enum Failure {
     Client(ClientError),
@@ -162,6 +156,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::fleet::Endpoint;
 
     #[test]
     fn a_status_range_is_one_status_or_two() {
@@ -191,7 +186,7 @@ mod tests {
 
     async fn http(endpoint: Endpoint) -> CheckOutcome {
         let get = Get { path: "/".into(), expect: StatusRange::parse("200-399").unwrap() };
-        let check = Check { name: "portal".into(), endpoint, kind: Kind::Http(get) };
+        let check = Check { name: "portal".into(), site: endpoint.into(), kind: Kind::Http(get) };
         check.run(Duration::from_secs(2)).await.outcome
     }
 
@@ -202,6 +197,17 @@ mod tests {
         let bad = server(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n").await;
         let outcome = CheckOutcome::Fail("503 Service Unavailable, expected 200-399".into());
         assert_eq!(http(bad).await, outcome);
+    }
+
+    #[tokio::test]
+    async fn how_the_body_ends_does_not_matter() {
+        for answer in [
+            &b"HTTP/1.0 200 OK\r\n\r\n<html>"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: 90000000\r\n\r\n<html>",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n<html",
+        ] {
+            assert_eq!(http(server(answer).await).await, CheckOutcome::Pass("200 OK".into()));
+        }
     }
 
     #[tokio::test]
@@ -222,7 +228,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{port}"), 80).unwrap();
         let get = Get { path: "/".into(), expect: StatusRange::parse("200").unwrap() };
-        let check = Check { name: "portal".into(), endpoint, kind: Kind::Http(get) };
+        let check = Check { name: "portal".into(), site: endpoint.into(), kind: Kind::Http(get) };
         let wait = Duration::from_millis(50);
         assert_eq!(check.run(wait).await.outcome, CheckOutcome::Timeout(wait));
         drop(listener);

@@ -7,21 +7,24 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::fleet::{Endpoint, Host};
+use super::site::{LookupError, Site};
+use crate::fleet::Endpoint;
 
 /// Where to connect and how.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// TCP endpoint; a name is resolved at every connect.
-    pub endpoint: Endpoint,
+    /// TCP endpoint.
+    pub site: Site,
     /// TLS with the name that the certificate must hold; absent: plain.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
@@ -40,6 +43,9 @@ pub struct Answer {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// No address.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
     /// No TCP connection.
     #[error("{}", in_words(.0))]
     Connect(#[source] io::Error),
@@ -60,9 +66,17 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the fault lies on this host, so that it says nothing about the other one.
     pub fn is_local(&self) -> bool {
-        let Self::Connect(error) = self else { return false };
-        // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL
-        matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99))
+        match self {
+            // the name may be wrong, too; but then the gateway has never been found in order
+            Self::Lookup(_) => true,
+            Self::Connect(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
+                    true
+                }
+                Some(_) | None => false,
+            },
+            Self::Tls(_) | Self::Http(_) | Self::TooLarge(_) | Self::Request(_) => false,
+        }
     }
 }
 
@@ -95,58 +109,86 @@ impl Client {
     /// Asks for `path` and reads the answer whole. If a connection kept from last time has died, a new
     /// one is opened. There is no deadline in here: whoever drops the future ends the connection.
     pub async fn get(&mut self, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
+        let want = Want::Whole { body_limit };
         if let Some(kept) = self.kept.take() {
-            match self.ask(kept, path, body_limit).await {
+            match exchange(kept, &self.target, path, want).await {
                 // it was closed while nobody looked
                 Err(ClientError::Http(_)) => {}
-                other => return other,
+                other => return other.map(|(answer, kept)| self.keep(answer, kept)),
             }
         }
         let fresh = open(&self.target).await?;
-        self.ask(fresh, path, body_limit).await
+        exchange(fresh, &self.target, path, want).await.map(|(answer, kept)| self.keep(answer, kept))
     }
 
-    async fn ask(&mut self, kept: Kept, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
-        let Kept { mut sender, mut connection } = kept;
-        let request = Request::get(path)
-            .header(header::HOST, self.target.host_header())
-            .header(header::USER_AGENT, concat!("vestibule/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "*/*")
-            .body(Empty::new())
-            .map_err(ClientError::Request)?;
-        let answer = {
-            let exchange = async {
-                sender.ready().await.map_err(ClientError::Http)?;
-                let response = sender.send_request(request).await.map_err(ClientError::Http)?;
-                let (head, body) = response.into_parts();
-                let body = read_up_to(body, body_limit).await?;
-                Ok(Answer { status: head.status, headers: head.headers, body })
-            };
-            let mut exchange = std::pin::pin!(exchange);
-            let ended = tokio::select! {
-                biased;
-                answer = &mut exchange => Ok(answer?),
-                ended = &mut connection => Err(ended),
-            };
-            match ended {
-                Ok(answer) => answer,
-                // the connection may end before the answer has been taken out of it; the exchange learns
-                // that no more will come when the connection is gone
-                Err(ended) => {
-                    drop(connection);
-                    let answer = exchange.await;
-                    ended.map_err(ClientError::Http)?;
-                    return answer;
-                }
-            }
-        };
-        self.kept = Some(Kept { sender, connection });
-        Ok(answer)
+    fn keep(&mut self, answer: Answer, kept: Option<Kept>) -> Answer {
+        self.kept = kept;
+        answer
     }
 }
 
+/// Asks for `path` over a connection of its own and closes it as soon as the status is there: how the body
+/// ends, and whether it ever does, is no concern of those who want to know whether a service answers.
+pub async fn status(target: &Target, path: &str) -> Result<StatusCode, ClientError> {
+    exchange(open(target).await?, target, path, Want::Head).await.map(|(answer, _)| answer.status)
+}
+
+/// How much of an answer is wanted.
+#[derive(Clone, Copy)]
+enum Want {
+    Head,
+    Whole { body_limit: usize },
+}
+
+/// One request and its answer; with the connection, if that can be used again.
+async fn exchange(
+    kept: Kept,
+    target: &Target,
+    path: &str,
+    want: Want,
+) -> Result<(Answer, Option<Kept>), ClientError> {
+    let Kept { mut sender, mut connection } = kept;
+    let request = Request::get(path)
+        .header(header::HOST, target.host_header())
+        .header(header::USER_AGENT, concat!("vestibule/", env!("CARGO_PKG_VERSION")))
+        .header(header::ACCEPT, "*/*")
+        .body(Empty::new())
+        .map_err(ClientError::Request)?;
+    let answer = {
+        let asking = async {
+            sender.ready().await.map_err(ClientError::Http)?;
+            let (head, body) = sender.send_request(request).await.map_err(ClientError::Http)?.into_parts();
+            let body = match want {
+                Want::Head => Bytes::new(),
+                Want::Whole { body_limit } => read_up_to(body, body_limit).await?,
+            };
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        let mut asking = std::pin::pin!(asking);
+        let ended = tokio::select! {
+            biased;
+            answer = &mut asking => Ok(answer?),
+            ended = &mut connection => Err(ended),
+        };
+        match ended {
+            Ok(answer) => answer,
+            Err(ended) => {
+                // The connection may end before the answer has been taken out of it; `asking` learns that
+                // no more will come when the connection is gone. A whole answer counts, however it ended.
+                drop(connection);
+                return match (asking.await, ended) {
+                    (Ok(answer), _) => Ok((answer, None)),
+                    (Err(_), Err(error)) => Err(ClientError::Http(error)),
+                    (Err(error), Ok(())) => Err(error),
+                };
+            }
+        }
+    };
+    Ok((answer, Some(Kept { sender, connection })))
+}
+
 async fn open(target: &Target) -> Result<Kept, ClientError> {
-    let stream = connect(&target.endpoint).await?;
+    let stream = connect(&target.site).await?;
     let stream: Pin<Box<dyn ReadWrite>> = match &target.tls {
         Some((config, name)) => Box::pin(handshake(stream, config, name).await?),
         None => Box::pin(stream),
@@ -156,19 +198,22 @@ async fn open(target: &Target) -> Result<Kept, ClientError> {
 }
 
 impl Target {
+    /// The name that TLS is asked for, or else the endpoint's, with the port where it is not the usual one.
     fn host_header(&self) -> String {
-        let usual = if self.tls.is_some() { 443 } else { 80 };
-        if self.endpoint.port == usual { self.endpoint.host.to_string() } else { self.endpoint.to_string() }
+        let Endpoint { host, port } = self.site.endpoint();
+        let (name, usual) = match &self.tls {
+            Some((_, ServerName::DnsName(name))) => (name.as_ref().to_owned(), 443),
+            Some(_) => (host.to_string(), 443),
+            None => (host.to_string(), 80),
+        };
+        if *port == usual { name } else { format!("{name}:{port}") }
     }
 }
 
 /// Opens a TCP connection.
-pub async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ClientError> {
-    let connected = match &endpoint.host {
-        Host::Address(address) => TcpStream::connect((*address, endpoint.port)).await,
-        Host::Name(name) => TcpStream::connect((&**name, endpoint.port)).await,
-    };
-    let stream = connected.map_err(ClientError::Connect)?;
+pub async fn connect(site: &Site) -> Result<TcpStream, ClientError> {
+    let addresses = site.addresses().await?;
+    let stream = TcpStream::connect(&*addresses).await.map_err(ClientError::Connect)?;
     stream.set_nodelay(true).map_err(ClientError::Connect)?;
     Ok(stream)
 }
@@ -182,7 +227,7 @@ pub async fn handshake(
     TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await.map_err(ClientError::Tls)
 }
 
-async fn read_up_to(mut body: hyper::body::Incoming, limit: usize) -> Result<Bytes, ClientError> {
+async fn read_up_to(mut body: Incoming, limit: usize) -> Result<Bytes, ClientError> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame.map_err(ClientError::Http)?.into_data() {
@@ -246,7 +291,7 @@ mod tests {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
             }
         });
-        Target { endpoint: Endpoint::parse(&format!("127.0.0.1:{port}"), 80).unwrap(), tls: None }
+        Target { site: Endpoint::parse(&format!("127.0.0.1:{port}"), 80).unwrap().into(), tls: None }
     }
 
     #[tokio::test]

@@ -7,5 +7,8 @@ pub mod check;
 pub mod client;
 pub mod pem;
 pub mod serve;
+mod site;
 pub mod stop;
 pub mod tls;
+
+pub use site::{LookupError, Site};

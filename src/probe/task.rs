@@ -11,7 +11,7 @@ use super::settings::ProbeSettings;
 use crate::fleet::{CheckOutcome, CheckResult, GatewayName, Observation, ServiceReport};
 use crate::heartbeat::{MAX_REPORT_BYTES, Report};
 use crate::net::check::Check;
-use crate::net::client::{Client, ClientError};
+use crate::net::client::{Client, ClientError, Target};
 use crate::net::stop::Stop;
 
 /// What a round has found, for the keeper.
@@ -53,15 +53,21 @@ struct Probe {
 
 /// A gateway's agent, over a connection that is kept from round to round.
 struct Agent {
+    gateway: GatewayName,
     client: Client,
     continuity: Continuity,
+    told_of_name: bool,
+}
+
+impl Agent {
+    fn new(gateway: GatewayName, target: Target) -> Self {
+        Self { gateway, client: Client::new(target), continuity: Continuity::default(), told_of_name: false }
+    }
 }
 
 impl Probe {
     fn new(settings: ProbeSettings) -> Self {
-        let agent = settings.heartbeat.clone();
-        let agent =
-            agent.map(|target| Agent { client: Client::new(target), continuity: Continuity::default() });
+        let agent = settings.heartbeat.clone().map(|target| Agent::new(settings.gateway.clone(), target));
         Self { settings, agent, draws: fastrand::Rng::new() }
     }
 
@@ -79,8 +85,8 @@ impl Probe {
         Observation { checks: heartbeat.into_iter().chain(direct).collect(), report: report.flatten() }
     }
 
-    /// Up to a fifth shorter than the interval, so that gateways are not asked in step, and a gateway that
-    /// dies is found within `fall` intervals all the same.
+    /// Up to a fifth shorter than the interval, so that gateways are not asked in step, and one that refuses
+    /// connections is found within `fall` intervals all the same (one that hangs: a timeout later).
     fn pause(&mut self) -> Duration {
         self.settings.interval.mul_f64(0.8 + 0.2 * self.draws.f64())
     }
@@ -122,6 +128,14 @@ impl Agent {
             return Err(Refusal::Status(answer.status));
         }
         let report = Report::parse(&answer.body)?;
+        if report.name != *self.gateway.as_str() && !std::mem::replace(&mut self.told_of_name, true) {
+            let (gateway, name) = (self.gateway.as_str(), &*report.name);
+            tracing::warn!(
+                gateway,
+                name,
+                "the agent asked for this gateway has another name; is its address right?"
+            );
+        }
         check_age(report.time.to_system_time(), sent_at(&answer.headers), stale_after)?;
         self.continuity.admit(&report.boot_id, report.sequence)?;
         Ok(ServiceReport::from(&report))

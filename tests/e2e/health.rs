@@ -67,7 +67,7 @@ async fn reason_when_the_agent_answers(answers: Answers) -> String {
     });
     let farm = Running::with(1, |settings| {
         let endpoint = Endpoint::parse(&address.to_string(), 80).unwrap();
-        settings.probes[0].heartbeat = Some(Target { endpoint, tls: None });
+        settings.probes[0].heartbeat = Some(Target { site: endpoint.into(), tls: None });
     })
     .await;
     let status = farm.wait_until(|status| status.gateways[0].state == State::Down).await;
@@ -129,7 +129,7 @@ async fn an_agent_with_a_certificate_of_somebody_else_is_a_failed_answer() {
         // the page of a gateway of another farm: its certificate is of another authority
         let endpoint = Endpoint::parse(&stranger.pages[0].to_string(), 443).unwrap();
         let heartbeat = settings.probes[0].heartbeat.as_mut().unwrap();
-        heartbeat.endpoint = endpoint;
+        heartbeat.site = endpoint.into();
     })
     .await;
     let status = farm.wait_until(|status| status.gateways[0].state == State::Down).await;
@@ -140,7 +140,7 @@ async fn an_agent_with_a_certificate_of_somebody_else_is_a_failed_answer() {
 #[tokio::test]
 async fn a_gateway_that_was_never_seen_in_order_gets_nobody() {
     let farm = Running::with(2, |settings| {
-        settings.probes[0].checks[0].endpoint = Endpoint::parse("127.0.0.1:1", 443).unwrap();
+        settings.probes[0].checks[0].site = Endpoint::parse("127.0.0.1:1", 443).unwrap().into();
         settings.fleet.thresholds.fall = std::num::NonZeroU32::new(1000).unwrap();
         // `farm` waits for every gateway to be known; this one never is
         settings.fleet.gateways.truncate(2);
