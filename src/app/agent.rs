@@ -1,20 +1,97 @@
+use std::net::{SocketAddr, TcpListener as StdListener};
+
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::AgentSettings;
+use super::files::WatchedFiles;
+use super::listen_error;
+use crate::config::{AgentSettings, Problem};
 use crate::heartbeat;
-use crate::net::client::in_words;
-use crate::net::stop::Stop;
+use crate::net::stop::{self, Stop};
 
-/// Runs a heartbeat agent until told to stop.
-pub async fn run_agent(settings: AgentSettings, stop: Stop) -> anyhow::Result<()> {
-    let address = settings.agent.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {}", in_words(&error)))?;
-    let name = settings.agent.name.clone();
-    tracing::info!(name = &*name, %address, version = env!("CARGO_PKG_VERSION"), "heartbeat agent starts");
-    heartbeat::run(settings.agent, listener, stop).await.context("the heartbeat agent has failed")?;
+/// Reads the agent's configuration again.
+pub type ReloadAgent = Box<dyn FnMut() -> Result<(AgentSettings, Vec<Problem>), Vec<Problem>> + Send>;
+
+/// Runs a heartbeat agent until told to stop. On SIGHUP, and when a certificate changes, it begins anew with
+/// the configuration as it is then; one with errors is refused, and the agent goes on as it was.
+///
+/// The socket stays open meanwhile: front doors that ask wait for the first round of the new life.
+pub async fn run_agent(settings: AgentSettings, reload: ReloadAgent, stop: Stop) -> anyhow::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    let mut life = Life { socket: listen(settings.agent.listen)?, settings };
+    let name = life.settings.agent.name.clone();
+    let (address, version) = (life.settings.agent.listen, env!("CARGO_PKG_VERSION"));
+    tracing::info!(name = &*name, %address, version, "heartbeat agent starts");
+    let mut reload = reload;
+    while let Some(next) = life.live(&mut hangups, &mut reload, stop.clone()).await? {
+        tracing::info!("the configuration has been reloaded");
+        life = next;
+    }
     tracing::info!(name = &*name, "heartbeat agent has stopped");
     Ok(())
+}
+
+/// An agent under one configuration.
+struct Life {
+    settings: AgentSettings,
+    socket: StdListener,
+}
+
+impl Life {
+    /// Runs until told to stop, or until there is another configuration to go on with.
+    async fn live(
+        &self,
+        hangups: &mut tokio::signal::unix::Signal,
+        reload: &mut ReloadAgent,
+        mut stop: Stop,
+    ) -> anyhow::Result<Option<Self>> {
+        let (stopper, own_stop) = stop::channel();
+        let listener = TcpListener::from_std(self.socket.try_clone()?)?;
+        let mut running = std::pin::pin!(heartbeat::run(self.settings.agent.clone(), listener, own_stop));
+        let mut watched = WatchedFiles::new(self.settings.files.iter().skip(1).cloned().collect());
+        let next = loop {
+            tokio::select! {
+                ended = &mut running => {
+                    ended.context("the heartbeat agent has failed")?;
+                    anyhow::bail!("the heartbeat agent has ended");
+                }
+                () = stop.stopped() => break None,
+                _ = hangups.recv() => {}
+                () = watched.changed() => {}
+            }
+            match self.next(reload) {
+                Ok(next) => break Some(next),
+                Err(problems) => {
+                    for problem in problems {
+                        tracing::error!(problem, "the new configuration is refused, the old one stays");
+                    }
+                }
+            }
+        };
+        stopper.stop();
+        running.await.context("the heartbeat agent has failed")?;
+        Ok(next)
+    }
+
+    fn next(&self, reload: &mut ReloadAgent) -> Result<Self, Vec<String>> {
+        let in_words = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (settings, warnings) = reload().map_err(in_words)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let socket = if settings.agent.listen == self.settings.agent.listen {
+            self.socket.try_clone().map_err(|error| vec![error.to_string()])?
+        } else {
+            listen(settings.agent.listen).map_err(|error| vec![error.to_string()])?
+        };
+        Ok(Self { settings, socket })
+    }
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<StdListener> {
+    let listener =
+        StdListener::bind(address).map_err(|error| listen_error("[agent] listen", address, &error))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }

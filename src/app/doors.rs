@@ -129,7 +129,8 @@ impl Plans {
     }
 }
 
-fn what_to_do(error: &io::Error) -> &'static str {
+/// What to do about an address that cannot be listened on.
+pub fn what_to_do(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"

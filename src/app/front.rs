@@ -15,6 +15,7 @@ use super::door_metrics::{self, DoorMetrics};
 use super::doors::Doors;
 use super::files::WatchedFiles;
 use super::keeper::Keeper;
+use super::listen_error;
 use super::open_files;
 use super::probes::Probes;
 use super::reload::Reloader;
@@ -27,7 +28,6 @@ use crate::admin::trust::Trust;
 use crate::config::{FrontSettings, Problem};
 use crate::fleet::View;
 use crate::front::Tickets;
-use crate::net::client::in_words;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
 use crate::probe::ProbeSettings;
@@ -64,9 +64,8 @@ impl FrontDoor {
         let view = keeper.view();
         let socket = settings.admin.socket.as_deref().map(socket::bind).transpose()?;
         let address = settings.admin.listen;
-        let admin = TcpListener::bind(address).await.map_err(|error| {
-            anyhow::anyhow!("cannot listen on {address} ([admin] listen): {}", in_words(&error))
-        })?;
+        let admin = TcpListener::bind(address).await;
+        let admin = admin.map_err(|error| listen_error("[admin] listen", address, &error))?;
         let (workers_stop, stop) = stop::channel();
         let doors = Doors::start(settings.workers, &view, Tickets::new()?, &stop)?;
         let plans = doors.plans();

@@ -12,6 +12,12 @@ mod open_files;
 mod probes;
 mod reload;
 
-pub use agent::run_agent;
+pub use agent::{ReloadAgent, run_agent};
 pub use doors::DoorsError;
 pub use front::{FrontDoor, Reload};
+
+/// Why an address cannot be listened on, in words that say what to do. `what` names the key.
+fn listen_error(what: &str, address: std::net::SocketAddr, error: &std::io::Error) -> anyhow::Error {
+    let (words, advice) = (crate::net::client::in_words(error), doors::what_to_do(error));
+    anyhow::anyhow!("cannot listen on {address} ({what}): {words}{advice}")
+}

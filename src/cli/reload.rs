@@ -18,7 +18,7 @@ pub struct Reload {
 impl Reload {
     pub fn run(self) -> anyhow::Result<Answer> {
         running::once(async {
-            let reply = self.admin.client().post("/api/v1/reload", "").await?;
+            let reply = self.admin.client()?.post("/api/v1/reload", "").await?;
             match reply.status {
                 StatusCode::OK => {
                     output::print("the configuration has been reloaded\n")?;

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{Answer, output, running};
 use crate::app::{FrontDoor, log};
-use crate::config::{Problem, load_front};
+use crate::config::{Kind, Problem, kind_of, load_front};
 
 /// Run a front door.
 ///
@@ -22,7 +22,7 @@ impl Serve {
     pub fn run(self) -> anyhow::Result<Answer> {
         let (settings, warnings) = match load_front(&self.config) {
             Ok(loaded) => loaded,
-            Err(problems) => return refuse(&self.config, &problems),
+            Err(problems) => return refuse(&self.config, Kind::Front, &problems),
         };
         let _guard = log::start(settings.log);
         for warning in &warnings {
@@ -37,11 +37,20 @@ impl Serve {
     }
 }
 
-/// Tells what is wrong with a configuration that something was to be run with.
-pub fn refuse(config: &Path, problems: &[Problem]) -> anyhow::Result<Answer> {
+/// Tells what is wrong with a configuration that something of this kind was to be run with.
+pub fn refuse(config: &Path, wanted: Kind, problems: &[Problem]) -> anyhow::Result<Answer> {
+    let config_shown = config.display();
+    match (wanted, kind_of(config)) {
+        (Kind::Front, Kind::Agent) => anyhow::bail!(
+            "{config_shown} is a heartbeat agent's configuration; run it with: vestibule heartbeat -c {config_shown}"
+        ),
+        (Kind::Agent, Kind::Front) if config.exists() => anyhow::bail!(
+            "{config_shown} is a front door's configuration; run it with: vestibule serve -c {config_shown}"
+        ),
+        _ => {}
+    }
     output::problems(problems);
     anyhow::bail!(
-        "nothing is started with a configuration that has errors; correct them, then try: vestibule check -c {}",
-        config.display()
+        "nothing is started with a configuration that has errors; correct them, then try: vestibule check -c {config_shown}"
     )
 }

@@ -1,5 +1,7 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 
 use super::output::{self, Format};
@@ -7,6 +9,7 @@ use super::{Answer, running};
 use crate::admin::client::{Address, Client};
 use crate::admin::status::Status as Document;
 use crate::admin::table::{Style, render};
+use crate::admin::trust::Token;
 use crate::fleet::State;
 
 /// Show the gateways and listeners of the running front door.
@@ -38,18 +41,26 @@ pub struct AdminArgs {
         default_value = "/run/vestibule/admin.sock"
     )]
     admin: Address,
+    /// A file with the token that the admin endpoint asks for; the socket needs none.
+    #[arg(long, value_name = "FILE", env = "VESTIBULE_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl AdminArgs {
-    pub fn client(&self) -> Client {
-        Client { address: self.admin.clone(), token: None }
+    pub fn client(&self) -> anyhow::Result<Client> {
+        let token = self.token_file.as_deref().map(|path| {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            Token::new(&text).with_context(|| format!("{} does not hold a token", path.display()))
+        });
+        Ok(Client { address: self.admin.clone(), token: token.transpose()? })
     }
 }
 
 impl Status {
     pub fn run(self) -> anyhow::Result<Answer> {
         running::once(async {
-            let client = self.admin.client();
+            let client = self.admin.client()?;
             loop {
                 let status = ask(&client).await?;
                 let text = match self.format {

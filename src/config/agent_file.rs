@@ -93,7 +93,7 @@ impl AgentFile {
 impl AgentTable {
     fn read(table: Section<'_>) -> Self {
         let agent = Self {
-            name: table.required_text("name"),
+            name: table.required_name("name"),
             listen: table.required_parsed("listen", address),
             certificate: table.text("certificate"),
             key: table.text("key"),

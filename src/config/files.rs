@@ -115,6 +115,12 @@ impl<'a> Files<'a> {
         }
     }
 
+    /// A file that is used if it is there; watched like the others either way.
+    pub fn read_if_there(&self, path: &Path) -> std::io::Result<String> {
+        self.read.borrow_mut().push(path.to_path_buf());
+        std::fs::read_to_string(path)
+    }
+
     /// The certificates in a PEM file.
     pub fn certificates(&self, named: &Spanned<String>) -> Option<Vec<CertificateDer<'static>>> {
         let path = self.note(named);

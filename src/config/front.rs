@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::net::certificate::CertificateFacts;
 use crate::net::check::{Check, Get, Kind, StatusRange, Tls};
 use crate::net::client::Target;
 use crate::net::tls::{self, Identity, Trust};
-use crate::probe::ProbeSettings;
+use crate::probe::{HEARTBEAT, ProbeSettings};
 
 /// Reads a front door's configuration: the settings with the warnings, or every problem.
 pub fn load_front(path: &Path) -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> {
@@ -39,10 +40,31 @@ fn check_names(file: &FrontFile, files: &Files<'_>) {
     repeated(file.listeners.iter().filter_map(|l| l.name.as_ref()), |name, span| {
         problems.error(span, format!("two listeners are named '{name}'; give one of them another name"));
     });
-    repeated(file.listeners.iter().filter_map(|l| l.address.as_ref()), |address, span| {
+    let canonical = |address: &Spanned<SocketAddr>| {
+        let own = address.get_ref();
+        Spanned::new(address.span(), SocketAddr::new(own.ip().to_canonical(), own.port()))
+    };
+    let addresses: Vec<_> = file.listeners.iter().filter_map(|l| l.address.as_ref()).map(canonical).collect();
+    let admin = file.admin.listen.as_ref().map_or(DEFAULT_ADMIN, |listen| *listen.get_ref());
+    if let Some(same) = addresses.iter().find(|address| *address.get_ref() == admin) {
+        problems.error(&same.span(), format!("the admin endpoint has the address {admin} ([admin] listen)"));
+    }
+    repeated(addresses.iter(), |address, span| {
         problems
             .error(span, format!("two listeners have the address {address}; one address has one listener"));
     });
+    for gateway in &file.gateways {
+        repeated(gateway.checks.iter().filter_map(|c| c.name.as_ref()), |name, span| {
+            problems.error(span, format!("two checks are named '{name}'; give one of them another name"));
+        });
+        let heartbeat =
+            gateway.checks.iter().filter_map(|c| c.name.as_ref()).find(|n| n.get_ref() == HEARTBEAT);
+        if let Some(name) = heartbeat {
+            let message =
+                format!("'{HEARTBEAT}' is the name of the agent's answer; give this check another name");
+            problems.error(&name.span(), message);
+        }
+    }
     repeated(file.gateways.iter().filter_map(|g| g.name.as_ref()), |name, span| {
         problems.error(span, format!("two gateways are named '{name}'; give one of them another name"));
     });
@@ -178,7 +200,7 @@ impl Resolver<'_> {
         let text = match named {
             Some(named) => self.files.text(named)?,
             // the default file need not be there
-            None => match std::fs::read_to_string(&path) {
+            None => match self.files.read_if_there(&path) {
                 Ok(text) => text.trim().to_owned(),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(None),
                 Err(error) => {
@@ -350,12 +372,12 @@ impl Resolver<'_> {
     fn checks(&self, table: &GatewayTable) -> Option<Vec<Check>> {
         let endpoint = table.ssl_endpoint.as_ref()?.get_ref();
         if !table.checks.is_empty() {
-            let checks: Vec<_> =
-                table.checks.iter().map(|c| resolve_check(c, Some(endpoint), self.files)).collect();
-            return checks.into_iter().collect::<Option<Vec<_>>>().map(|mut checks| {
-                tell_apart(&mut checks);
-                checks
-            });
+            let resolve =
+                |c: &CheckTable| Some((resolve_check(c, Some(endpoint), self.files)?, c.name.is_some()));
+            let checks: Vec<_> = table.checks.iter().map(resolve).collect();
+            let mut checks = checks.into_iter().collect::<Option<Vec<_>>>()?;
+            tell_apart(&mut checks);
+            return Some(checks.into_iter().map(|(check, _)| check).collect());
         }
         let expect = match table.preset {
             // a full ocserv answers nothing, a working one answers its login form with 200
@@ -453,15 +475,18 @@ fn check_tls(
     Some(Tls { config, server_name })
 }
 
-/// Gives checks of one name a number each, for a name stands for one series in the metrics.
-fn tell_apart(checks: &mut [Check]) {
-    let mut count: HashMap<Arc<str>, usize> = HashMap::new();
-    for check in checks {
-        let seen = count.entry(Arc::clone(&check.name)).or_default();
-        *seen += 1;
-        if *seen > 1 {
-            check.name = format!("{}-{seen}", check.name).into();
+/// Gives checks without a name of their own a number, for a name stands for one series in the metrics.
+fn tell_apart(checks: &mut [(Check, bool)]) {
+    let mut taken: Vec<Arc<str>> =
+        checks.iter().filter(|(_, named)| *named).map(|(check, _)| Arc::clone(&check.name)).collect();
+    for (check, _) in checks.iter_mut().filter(|(_, named)| !*named) {
+        let kind = Arc::clone(&check.name);
+        let mut number = 1;
+        while taken.contains(&check.name) {
+            number += 1;
+            check.name = format!("{kind}-{number}").into();
         }
+        taken.push(Arc::clone(&check.name));
     }
 }
 
@@ -471,8 +496,7 @@ fn host_name() -> String {
     if name.is_empty() { "front".into() } else { name.into() }
 }
 
-const DEFAULT_ADMIN: std::net::SocketAddr =
-    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9463);
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9463);
 const DEFAULT_TOKEN_FILE: &str = "admin.token";
 const SHORTEST_TOKEN: usize = 16;
 
@@ -585,6 +609,6 @@ mod tests {
         let (folder, settings) = load(&["vpn.example.com"], &content);
         let files = settings.unwrap().files;
         let names: Vec<_> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
-        assert_eq!(names, ["v.toml", "portal.pem", "portal.key"].map(Path::new));
+        assert_eq!(names, ["v.toml", "admin.token", "portal.pem", "portal.key"].map(Path::new));
     }
 }

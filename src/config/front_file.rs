@@ -131,7 +131,7 @@ pub struct Heartbeat {
 impl FrontFile {
     pub fn read(root: Section<'_>) -> Self {
         let node = root.section("node", "[node]");
-        let node_name = node.as_ref().and_then(|t| t.text("name")).map(Spanned::into_inner);
+        let node_name = node.as_ref().and_then(|t| t.name("name")).map(Spanned::into_inner);
         let workers = node.as_ref().and_then(|t| t.integer("workers", 0..=1024));
         let workers = workers.and_then(|n| usize::try_from(n.into_inner()).ok()).unwrap_or(0);
         if let Some(node) = node {
@@ -211,7 +211,7 @@ impl Listener {
         }
         let mut listener = Self {
             head: table.span.clone(),
-            name: table.required_text("name"),
+            name: table.required_name("name"),
             address: table.required_parsed("address", address),
             vrrp_id: vrrp_id(&table),
             mode,
@@ -397,7 +397,7 @@ impl GatewayTable {
             capacity.finish();
         }
         let gateway = Self {
-            name: table.required_text("name"),
+            name: table.required_name("name"),
             vrrp_id: vrrp_id(&table),
             vpn_mode: table.word("vpn_mode", &modes).unwrap_or(VpnMode::Both),
             ssl_endpoint: table.required_parsed("ssl_endpoint", |text| endpoint(text, 443)),
@@ -443,7 +443,7 @@ impl CheckTable {
         let verify = [("none", Verify::None), ("ca", Verify::Ca)];
         Self {
             head: table.span.clone(),
-            name: table.text("name"),
+            name: table.name("name"),
             kind,
             address: table.parsed("address", |text| endpoint(text, default_port)),
             path: table.parsed("path", request_path),

@@ -71,6 +71,30 @@ impl<'a> Section<'a> {
         Some(text)
     }
 
+    /// A name that stands in logs, metrics and URLs.
+    pub fn required_name(&self, key: &'static str) -> Option<Spanned<String>> {
+        let name = self.required_text(key)?;
+        self.check_name(key, name)
+    }
+
+    /// The same where the key may be missing.
+    pub fn name(&self, key: &'static str) -> Option<Spanned<String>> {
+        let name = self.text(key)?;
+        self.check_name(key, name)
+    }
+
+    fn check_name(&self, key: &str, name: Spanned<String>) -> Option<Spanned<String>> {
+        let text = name.get_ref();
+        let fits = (1..=64).contains(&text.chars().count()) && text.trim() == text;
+        if fits && !text.chars().any(|c| c.is_control() || c == '/' || c == '"') {
+            return Some(name);
+        }
+        let message =
+            format!("'{key}' must have 1 to 64 characters, none of them '/', '\"' or a control character");
+        self.problems.error(&name.span(), message);
+        None
+    }
+
     /// A text that `parse` understands. The error names the key.
     pub fn parsed<T, E: std::fmt::Display>(
         &self,
@@ -120,14 +144,14 @@ impl<'a> Section<'a> {
     /// A number, whole or not.
     pub fn number(&self, key: &'static str) -> Option<Spanned<f64>> {
         let value = self.get(key)?;
-        let text = match value.get_ref() {
-            DeValue::Integer(number) => number.as_str(),
-            DeValue::Float(number) => number.as_str(),
-            _ => return self.wrong_type(key, value, "a number"),
+        let number = match value.get_ref() {
+            DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok().map(|n| n as f64),
+            DeValue::Float(n) => n.as_str().parse().ok(),
+            _ => None,
         };
-        match text.parse::<f64>() {
-            Ok(number) => Some(Spanned::new(value.span(), number)),
-            Err(_) => self.wrong_type(key, value, "a number"),
+        match number {
+            Some(number) => Some(Spanned::new(value.span(), number)),
+            None => self.wrong_type(key, value, "a number"),
         }
     }
 

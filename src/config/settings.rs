@@ -23,7 +23,7 @@ pub struct FrontSettings {
     pub fleet: FleetSettings,
     /// How each gateway is asked.
     pub probes: Vec<ProbeSettings>,
-    /// Every file these settings were read from.
+    /// Every file these settings were read from; the configuration is the first.
     pub files: Vec<PathBuf>,
 }
 
@@ -34,6 +34,8 @@ pub struct AgentSettings {
     pub agent: crate::heartbeat::Settings,
     /// The log.
     pub log: LogSettings,
+    /// Every file these settings were read from; the configuration is the first.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where and to whom the admin endpoint answers.

@@ -40,7 +40,7 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
 /// Reads `100Mbit`, `1Gbit`, as bits per second.
 pub fn bit_rate(text: &str) -> Result<u64, UnitError> {
     let units = [("kbit", 1e3), ("Kbit", 1e3), ("Mbit", 1e6), ("Gbit", 1e9), ("Tbit", 1e12), ("bit", 1.0)];
-    whole(quantity(text, &units)).ok_or(UnitError::Rate)
+    whole(quantity(text, &units)).filter(|rate| *rate > 0).ok_or(UnitError::Rate)
 }
 
 fn quantity(text: &str, units: &[(&str, f64)]) -> Option<f64> {
@@ -77,5 +77,6 @@ mod tests {
         }
         assert_eq!(size("32"), Err(UnitError::Size));
         assert_eq!(bit_rate("1GB"), Err(UnitError::Rate));
+        assert_eq!(bit_rate("0Gbit"), Err(UnitError::Rate), "nothing has no room for anything");
     }
 }

@@ -129,9 +129,9 @@ pub struct Weights([f64; 4]);
 /// Why four numbers are not weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WeightsError {
-    /// Below 0, or not a number.
-    #[error("a weight must be 0 or more")]
-    Negative,
+    /// Below 0, or beyond what can be added up.
+    #[error("a weight must be from 0 to 1000000")]
+    OutOfRange,
     /// Nothing would count.
     #[error("at least one weight must be above 0")]
     AllZero,
@@ -140,8 +140,8 @@ pub enum WeightsError {
 impl Weights {
     /// Takes the weights in the order of [`Criterion::ALL`].
     pub fn new(weights: [f64; 4]) -> Result<Self, WeightsError> {
-        if weights.iter().any(|w| !w.is_finite() || *w < 0.0) {
-            return Err(WeightsError::Negative);
+        if !weights.iter().all(|w| (0.0..=1e6).contains(w)) {
+            return Err(WeightsError::OutOfRange);
         }
         if weights.iter().all(|w| *w == 0.0) {
             return Err(WeightsError::AllZero);
@@ -256,9 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn weights_below_0_or_all_0_are_refused() {
-        assert_eq!(Weights::new([1.0, -0.1, 1.0, 1.0]), Err(WeightsError::Negative));
-        assert_eq!(Weights::new([f64::NAN; 4]), Err(WeightsError::Negative));
+    fn weights_that_cannot_be_weighed_are_refused() {
+        assert_eq!(Weights::new([1.0, -0.1, 1.0, 1.0]), Err(WeightsError::OutOfRange));
+        assert_eq!(Weights::new([f64::NAN; 4]), Err(WeightsError::OutOfRange));
+        assert_eq!(Weights::new([1e308; 4]), Err(WeightsError::OutOfRange));
         assert_eq!(Weights::new([0.0; 4]), Err(WeightsError::AllZero));
     }
 }

@@ -49,11 +49,17 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// The counter of redirects to a gateway. Takes a lock: for when the set of gateways changes, not for
-    /// when a request comes.
-    pub fn redirects_to(&self, gateway: &GatewayName) -> Arc<Counter> {
+    /// The counters of redirects to these gateways, in their order; those to others are forgotten. Takes a
+    /// lock: for when the set of gateways changes, not for when a request comes.
+    pub fn redirects_to<'a>(&self, gateways: impl Iterator<Item = &'a GatewayName>) -> Vec<Arc<Counter>> {
         let mut redirects = self.redirects.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(redirects.entry(gateway.clone()).or_default())
+        let mut old = std::mem::take(&mut *redirects);
+        let mut keep = |name: &GatewayName| {
+            let counter = old.remove(name).unwrap_or_default();
+            redirects.insert(name.clone(), Arc::clone(&counter));
+            counter
+        };
+        gateways.map(&mut keep).collect()
     }
 
     /// Redirects by gateway.
@@ -197,6 +203,14 @@ mod tests {
         let (buckets, count, sum) = histogram.read();
         assert_eq!((buckets[1], buckets[3], buckets.iter().sum::<u64>(), count), (1, 1, 2, 3));
         assert!((sum - 9.004).abs() < 1e-9);
+    }
+
+    #[test]
+    fn redirects_to_gateways_that_are_gone_are_forgotten() {
+        let (meter, [a, b]) = (Meter::default(), ["a", "b"].map(GatewayName::new));
+        meter.redirects_to([&a, &b].into_iter())[1].add(5);
+        meter.redirects_to([&b].into_iter())[0].add(1);
+        assert_eq!(meter.redirects(), [(b, 6)]);
     }
 
     #[test]

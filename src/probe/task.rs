@@ -143,7 +143,7 @@ impl Agent {
 }
 
 /// The name of the agent's answer among the checks.
-const HEARTBEAT: &str = "heartbeat";
+pub const HEARTBEAT: &str = "heartbeat";
 
 /// When the agent says it has sent its answer (RFC 9110 §6.6.1); now, where it does not say.
 fn sent_at(headers: &HeaderMap) -> SystemTime {

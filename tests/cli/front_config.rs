@@ -181,9 +181,9 @@ fn a_gateway_to_which_nobody_is_ever_sent_is_worth_a_warning() {
 fn weights_are_not_negative_and_not_all_0() {
     let folder = Folder::with_certificates();
     for (weights, problem) in [
-        ("{ throughput = -1 }", Some("v.toml:10:11: error: a weight must be 0 or more")),
-        ("{ cpu = nan }", Some("v.toml:10:11: error: a weight must be 0 or more")),
-        ("{ pool = inf }", Some("v.toml:10:11: error: a weight must be 0 or more")),
+        ("{ throughput = -1 }", Some("v.toml:10:11: error: a weight must be from 0 to 1000000")),
+        ("{ cpu = nan }", Some("v.toml:10:11: error: a weight must be from 0 to 1000000")),
+        ("{ pool = inf }", Some("v.toml:10:11: error: a weight must be from 0 to 1000000")),
         (
             "{ throughput = 0, tunnels = 0, pool = 0, cpu = 0 }",
             Some("v.toml:10:11: error: at least one weight must be above 0"),

@@ -299,6 +299,74 @@ fn a_second_front_door_on_the_same_socket_is_refused() {
 }
 
 #[test]
+fn a_second_front_door_does_not_share_the_clients_of_the_first() {
+    let place = Place::new();
+    let _running = place.ready();
+    let [free, ..] = three_free_ports(own_address());
+    let second = place.config().replace(&place.admin.to_string(), &free.to_string());
+    let second = second.replace(SOCKET, "second.sock");
+    place.folder.write("second.toml", &second);
+    let ended = place.folder.run(["serve", "-c", "second.toml"]);
+    assert_eq!((ended.status, ended.stdout.as_str()), (2, ""));
+    let told = format!("error: cannot listen on {} (portal): address already in use", place.door);
+    assert!(ended.stderr.starts_with(&told), "{}", ended.stderr);
+}
+
+#[test]
+fn a_configuration_of_the_other_kind_is_told_as_such() {
+    let folder = Folder::with_certificates();
+    folder.write("v.toml", "[node]\n[[listener]]\n[[gateway]]\n");
+    let ended = folder.run(["heartbeat", "-c", "v.toml"]);
+    let told = "error: v.toml is a front door's configuration; run it with: vestibule serve -c v.toml\n";
+    assert_eq!((ended.status, ended.stderr.as_str()), (2, told));
+    folder.write("h.toml", "[agent]\n[[check]]\n");
+    let ended = folder.run(["serve", "-c", "h.toml"]);
+    let told =
+        "error: h.toml is a heartbeat agent's configuration; run it with: vestibule heartbeat -c h.toml\n";
+    assert_eq!((ended.status, ended.stderr.as_str()), (2, told));
+}
+
+#[test]
+fn an_agent_takes_up_what_has_changed_and_goes_on_when_it_cannot() {
+    let folder = Folder::new();
+    let [address, ..] = three_free_ports(own_address());
+    let config = |name: &str| {
+        format!(
+            "[agent]\nname = \"{name}\"\nlisten = \"{address}\"\n[[check]]\nkind = \"exec\"\ncommand = [\"true\"]\n"
+        )
+    };
+    folder.write("heartbeat.toml", &config("gw1"));
+    let agent = Running::start(folder.command(["heartbeat", "-c", "heartbeat.toml"]));
+    agent.wait_for("heartbeat agent starts");
+    let says = |name: &str| {
+        let told = format!("\"name\":\"{name}\"");
+        until("the agent has another name", || report(address).contains(&told));
+    };
+    says("gw1");
+    folder.write("heartbeat.toml", "nonsense");
+    agent.signal(Signal::HUP);
+    agent.wait_for("the new configuration is refused, the old one stays");
+    says("gw1");
+    folder.write("heartbeat.toml", &config("gw2"));
+    agent.signal(Signal::HUP);
+    agent.wait_for("the configuration has been reloaded");
+    says("gw2");
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait().status, 0);
+}
+
+/// What an agent answers over plain HTTP; nothing as long as it does not.
+fn report(address: SocketAddr) -> String {
+    use std::io::{Read, Write};
+    let mut answer = String::new();
+    if let Ok(mut stream) = std::net::TcpStream::connect(address) {
+        let _ = stream.write_all(b"GET /v1/report HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let _ = stream.read_to_string(&mut answer);
+    }
+    answer
+}
+
+#[test]
 fn a_socket_that_a_front_door_has_left_behind_is_no_hindrance() {
     let place = Place::new();
     let running = place.ready();
@@ -458,6 +526,7 @@ fn an_agent_whose_port_is_taken_says_so() {
     folder.write("heartbeat.toml", &agent);
     let ended = folder.run(["heartbeat", "-c", "heartbeat.toml"]);
     assert_eq!((ended.status, ended.stdout.as_str()), (2, ""));
-    let told = format!("error: cannot listen on {taken}: address already in use");
+    let told =
+        format!("error: cannot listen on {taken} ([agent] listen): address already in use; another program");
     assert!(ended.stderr.lines().last().is_some_and(|line| line.starts_with(&told)), "{}", ended.stderr);
 }

@@ -15,7 +15,7 @@ use vestibule::admin::client::{Address, Client};
 use vestibule::admin::status::Status;
 use vestibule::config::FrontSettings;
 use vestibule::demo::{Farm, Ports};
-use vestibule::fleet::{Load, State};
+use vestibule::fleet::Load;
 use vestibule::heartbeat::{AgentState, ServiceState};
 use vestibule::net::stop::{self, Stopper};
 use vestibule::net::tls::{Trust, client_config};
@@ -58,7 +58,8 @@ impl Running {
         let (stopper, stop) = stop::channel();
         let task = tokio::spawn(farm.run(false, stop));
         let running = Self { front, admin, pages, agents, stopper, task };
-        running.wait_until(|status| status.gateways.iter().all(|g| g.state != State::Unknown)).await;
+        // asked once, however that went
+        running.wait_until(|status| status.gateways.iter().all(|g| !g.checks.is_empty())).await;
         running
     }
 
