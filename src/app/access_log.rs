@@ -1,16 +1,42 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::front::{Access, AccessQueue};
-use crate::net::stop::Stop;
 
-/// Writes the access log: what the workers have noted, a few times a second.
-pub async fn write(queue: AccessQueue, mut stop: Stop) {
+/// Writes the access log, on a thread of its own: under a flood of requests there is always one more line
+/// to write, and nothing else may wait for that.
+pub struct AccessLog {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl AccessLog {
+    /// Begins to write what the workers note.
+    pub fn start(queue: AccessQueue) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || write(&queue, &told))?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Writes what is left, once the workers have ended, and ends. Blocks meanwhile.
+    pub fn finish(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        // a panic has had its say already
+        let _ = self.thread.join();
+    }
+}
+
+fn write(queue: &AccessQueue, stop: &AtomicBool) {
     let mut told_left_out = 0;
     loop {
-        let stopped = tokio::select! {
-            () = tokio::time::sleep(PAUSE) => false,
-            () = stop.stopped() => true,
-        };
+        // looked at first, so that what came before the order is still written
+        let stopped = stop.load(Ordering::Acquire);
         while let Some(access) = queue.pop() {
             line(&access);
         }
@@ -23,6 +49,7 @@ pub async fn write(queue: AccessQueue, mut stop: Stop) {
         if stopped {
             return;
         }
+        std::thread::park_timeout(PAUSE);
     }
 }
 

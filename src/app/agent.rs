@@ -49,7 +49,7 @@ impl Life {
         let (stopper, own_stop) = stop::channel();
         let listener = TcpListener::from_std(self.socket.try_clone()?)?;
         let mut running = std::pin::pin!(heartbeat::run(self.settings.agent.clone(), listener, own_stop));
-        let mut watched = WatchedFiles::new(self.settings.files.iter().skip(1).cloned().collect());
+        let mut watched = WatchedFiles::new(self.settings.files.clone());
         let next = loop {
             tokio::select! {
                 ended = &mut running => {

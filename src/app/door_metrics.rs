@@ -66,7 +66,7 @@ pub fn statuses(plans: &Plans) -> Vec<ListenerStatus> {
         mode: plan.settings.mode.as_str(),
         vrrp_id: plan.settings.ask.vrrp_id,
         vpn: plan.settings.ask.vpn,
-        open: true,
+        open: plan.is_open(),
         connections: u64::from(plan.admission.connections()),
         redirects: redirects(plan).into_iter().map(|(_, count)| count).sum(),
         unavailable: sum(plan, |meter| &meter.unavailable),

@@ -79,9 +79,8 @@ impl Doors {
             self.plans.get().into_iter().map(|plan| (plan.settings.address, plan)).collect();
         let prepare = |settings: &ListenerSettings| {
             let tls = |cause| DoorsError::Tls { name: Arc::clone(&settings.name), cause };
-            // a listener is known by its address; another name makes it another one to those who count
             let known = open.get(&settings.address);
-            let plan = match known.filter(|plan| plan.settings.name == settings.name) {
+            let plan = match known {
                 Some(plan) => plan.with(settings.clone(), &self.tickets),
                 None => Plan::new(settings.clone(), &self.tickets, self.workers.len()),
             };
@@ -102,6 +101,11 @@ impl Doors {
             let listeners = listeners.iter_mut().map(take).collect();
             worker.assign(Assignment { listeners, access: access.then(|| self.access.clone()) });
         }
+    }
+
+    /// Whether a worker has ended though nobody has told it to.
+    pub fn has_lost_a_worker(&self) -> bool {
+        self.workers.iter().any(Worker::has_ended)
     }
 
     /// Waits for the workers to end after their stop; tells how many have panicked.

@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -7,12 +6,13 @@ use anyhow::{Context, bail};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::access_log;
+use super::access_log::AccessLog;
 use super::door_metrics::{self, DoorMetrics};
-use super::doors::Doors;
+use super::doors::{Doors, Prepared};
+use super::farm::Farm;
 use super::files::WatchedFiles;
 use super::keeper::Keeper;
 use super::listen_error;
@@ -26,11 +26,9 @@ use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
 use crate::admin::trust::Trust;
 use crate::config::{FrontSettings, Problem};
-use crate::fleet::View;
 use crate::front::Tickets;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
-use crate::probe::ProbeSettings;
 
 /// Reads the configuration again.
 pub type Reload = Box<dyn FnMut() -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> + Send>;
@@ -39,9 +37,9 @@ pub type Reload = Box<dyn FnMut() -> Result<(FrontSettings, Vec<Problem>), Vec<P
 pub struct FrontDoor {
     settings: FrontSettings,
     doors: Doors,
+    prepared: Prepared,
     keeper: Keeper,
-    view: View,
-    published: watch::Receiver<u64>,
+    farm: Farm,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
     router: axum::Router,
@@ -68,6 +66,7 @@ impl FrontDoor {
         let admin = admin.map_err(|error| listen_error("[admin] listen", address, &error))?;
         let (workers_stop, stop) = stop::channel();
         let doors = Doors::start(settings.workers, &view, Tickets::new()?, &stop)?;
+        let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
         FarmCollector::register(&registry, view.clone())?;
         registry.register(Box::new(DoorMetrics::new(plans.clone())?))?;
@@ -83,13 +82,13 @@ impl FrontDoor {
             orders: order_sender,
         }
         .router(trust.clone());
-        let published = keeper.published();
+        let farm = Farm { view, published: keeper.published() };
         Ok(Self {
             settings,
             doors,
+            prepared,
             keeper,
-            view,
-            published,
+            farm,
             admin,
             socket,
             router,
@@ -107,36 +106,39 @@ impl FrontDoor {
     }
 
     /// Serves until told to stop. `reload` reads the configuration again when that is asked for.
-    pub async fn run(self, reload: Reload, mut stop: Stop) -> anyhow::Result<()> {
+    pub async fn run(mut self, reload: Reload, mut stop: Stop) -> anyhow::Result<()> {
         let (control, control_stop) = stop::channel();
         let mut tasks = JoinSet::new();
         let (finding_sender, findings) = mpsc::channel(1024);
         let (order_sender, orders) = mpsc::channel(8);
         tasks.spawn(self.keeper.run(findings, orders, control_stop.clone()));
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
-        tasks.spawn(access_log::write(self.doors.access(), control_stop.clone()));
-        // sockets first, then the first round, then the workers: whoever comes meanwhile waits in the
-        // backlog and is not told that no gateway is available
-        let prepared = self.doors.prepare(&self.settings.listeners, self.settings.log.access)?;
-        first_round(self.view, self.published, &self.settings.probes).await;
-        self.doors.take_up(prepared);
+        let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
+        // The sockets are open already, the first round is next, and then the workers begin: whoever comes
+        // meanwhile waits in the backlog and is not told that no gateway is available.
+        tokio::select! {
+            () = self.farm.first_round(&self.settings.probes) => {}
+            () = stop.stopped() => {}
+        }
+        self.doors.take_up(self.prepared);
         tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
         let socket_file = self.socket.map(|(listener, file)| {
             tasks.spawn(serve(Door::Unix(listener), self.router, control_stop.clone()));
             file
         });
         tell_ready(&self.settings);
-        let mut watched = WatchedFiles::new(certificate_files(&self.settings));
+        let mut watched = WatchedFiles::new(self.settings.files.clone());
         let mut reloader = Reloader {
-            read: reload,
+            read: Some(reload),
             settings: self.settings,
             doors: self.doors,
             keeper: order_sender,
+            farm: self.farm,
             trust: self.trust,
             metrics: self.config_metrics,
         };
-        let mut hangups = self.hangups;
-        let mut admin_orders = self.orders;
+        let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
+        let mut roll_call = tokio::time::interval(ROLL_CALL);
         loop {
             let answer = tokio::select! {
                 () = stop.stopped() => break,
@@ -152,22 +154,32 @@ impl FrontDoor {
                     ended.context("a probe has failed")?;
                     bail!("a probe has ended");
                 }
+                _ = roll_call.tick() => {
+                    if reloader.doors.has_lost_a_worker() {
+                        bail!("a worker has failed; its last words are above");
+                    }
+                    continue;
+                }
             };
-            // what is written while the files are read is seen as a change once more
-            let seen_before = watched.clone();
             let result = reloader.reload(&mut probes).await;
             if result.is_ok() {
-                watched = seen_before.with(certificate_files(&reloader.settings));
+                watched = WatchedFiles::new(reloader.settings.files.clone());
             }
             if let Some(answer) = answer {
                 let _ = answer.send(result);
             }
         }
         tracing::info!("the front door stops");
+        // who asks for a reload from now on is told so
+        drop(admin_orders);
         self.workers_stop.stop();
         let doors = reloader.doors;
-        let panicked =
-            tokio::task::spawn_blocking(move || doors.join()).await.context("the workers are lost")?;
+        let ended = tokio::task::spawn_blocking(move || {
+            let panicked = doors.join();
+            access_log.finish();
+            panicked
+        });
+        let panicked = ended.await.context("the workers are lost")?;
         probes.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
@@ -182,23 +194,8 @@ impl FrontDoor {
     }
 }
 
-/// Returns when every gateway has been asked once, or when every one of them should have answered.
-async fn first_round(mut view: View, mut published: watch::Receiver<u64>, probes: &[ProbeSettings]) {
-    let all_asked = async {
-        while !view.load().gateways.iter().all(|gateway| gateway.was_asked())
-            && published.changed().await.is_ok()
-        {}
-    };
-    let longest = probes.iter().map(|probe| probe.timeout).max().unwrap_or_default();
-    let _ = tokio::time::timeout(longest + FIRST_ROUND_MARGIN, all_asked).await;
-}
-
-const FIRST_ROUND_MARGIN: Duration = Duration::from_millis(200);
-
-/// The files that the configuration names: the first is the configuration itself.
-fn certificate_files(settings: &FrontSettings) -> Vec<PathBuf> {
-    settings.files.iter().skip(1).cloned().collect()
-}
+/// How often it is looked whether all workers are there.
+const ROLL_CALL: Duration = Duration::from_secs(1);
 
 fn tell_ready(settings: &FrontSettings) {
     for listener in &settings.listeners {

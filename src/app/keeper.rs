@@ -1,6 +1,6 @@
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::metrics::HealthMetrics;
 use crate::fleet::{FleetSettings, Moment, Publisher, Roster, State, Transition, View};
@@ -19,8 +19,8 @@ pub struct Keeper {
 /// What changes other than by findings.
 #[derive(Debug)]
 pub enum Order {
-    /// Goes over to other settings.
-    Reload(FleetSettings),
+    /// Goes over to other settings, and says when that has been published.
+    Reload(FleetSettings, oneshot::Sender<()>),
 }
 
 impl Keeper {
@@ -55,7 +55,13 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.stopped() => return,
-                Some(order) = orders.recv() => self.obey(order),
+                Some(Order::Reload(settings, done)) = orders.recv() => {
+                    self.reload(settings);
+                    self.publish();
+                    // nobody need be waiting
+                    let _ = done.send(());
+                    continue;
+                }
                 Some(finding) = findings.recv() => {
                     self.take(finding);
                     // whatever else has come meanwhile goes into the same snapshot
@@ -64,11 +70,15 @@ impl Keeper {
                     }
                 }
             }
-            let snapshot = self.roster.snapshot();
-            let number = snapshot.number;
-            self.publisher.publish(snapshot);
-            self.published.send_replace(number);
+            self.publish();
         }
+    }
+
+    fn publish(&mut self) {
+        let snapshot = self.roster.snapshot();
+        let number = snapshot.number;
+        self.publisher.publish(snapshot);
+        self.published.send_replace(number);
     }
 
     fn take(&mut self, Finding { gateway, observation }: Finding) {
@@ -83,22 +93,18 @@ impl Keeper {
         }
     }
 
-    fn obey(&mut self, order: Order) {
-        match order {
-            Order::Reload(settings) => {
-                let before = self.roster.snapshot();
-                for view in &before.gateways {
-                    let name = &view.gateway.name;
-                    if !settings.gateways.iter().any(|gateway| gateway.name == *name) {
-                        self.metrics.forget(name);
-                    }
-                }
-                for gateway in settings.gateways.iter().filter(|g| before.gateway(&g.name).is_none()) {
-                    self.metrics.introduce(&gateway.name);
-                }
-                self.roster.reload(settings, now());
+    fn reload(&mut self, settings: FleetSettings) {
+        let before = self.roster.snapshot();
+        for view in &before.gateways {
+            let name = &view.gateway.name;
+            if !settings.gateways.iter().any(|gateway| gateway.name == *name) {
+                self.metrics.forget(name);
             }
         }
+        for gateway in settings.gateways.iter().filter(|g| before.gateway(&g.name).is_none()) {
+            self.metrics.introduce(&gateway.name);
+        }
+        self.roster.reload(settings, now());
     }
 }
 

@@ -4,6 +4,7 @@ mod access_log;
 mod agent;
 mod door_metrics;
 mod doors;
+mod farm;
 mod files;
 mod front;
 mod keeper;

@@ -34,7 +34,8 @@ impl Demo {
 }
 
 fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
-    let program = std::env::args().next().unwrap_or_else(|| "vestibule".into());
+    let program = std::env::args_os().next().unwrap_or_else(|| "vestibule".into());
+    let program = program.to_string_lossy();
     let admin = farm.settings().admin.listen;
     let front = farm.settings().listeners.first().context("the demo has no listener")?.address;
     let mut text = format!(

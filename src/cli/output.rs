@@ -17,12 +17,15 @@ pub enum Format {
     Json,
 }
 
-/// Prints an answer. That nobody reads it (`| head`) is not an error.
+/// Prints an answer.
 pub fn print(text: &str) -> io::Result<()> {
-    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result,
-    }
+    io::stdout().write_all(text.as_bytes())?;
+    io::stdout().flush()
+}
+
+/// Whether nobody reads any more what is printed (`| head`), which is no fault.
+pub fn nobody_reads(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Whether colours are wanted on standard output (<https://no-color.org>).

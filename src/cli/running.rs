@@ -29,7 +29,7 @@ where
                 _ = terminate.recv() => stopper.stop(),
             }
         }
-        Ok(())
+        anyhow::bail!("ended at once by a second signal, and not in order")
     });
     // a name lookup that hangs cannot be called off, and the end does not wait for it
     runtime.shutdown_background();

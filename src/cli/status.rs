@@ -61,22 +61,30 @@ impl Status {
     pub fn run(self) -> anyhow::Result<Answer> {
         running::once(async {
             let client = self.admin.client()?;
-            loop {
+            if !self.watch {
                 let status = ask(&client).await?;
-                let text = match self.format {
-                    Format::Json => serde_json::to_string_pretty(&status)? + "\n",
-                    Format::Text => render(&status, Style { colour: output::colour(), width: None }),
+                output::print(&self.render(&status)?)?;
+                let all_up = status.gateways.iter().all(|gateway| gateway.state == State::Up);
+                return Ok(if all_up { Answer::Yes } else { Answer::No });
+            }
+            loop {
+                // a front door that is started again is worth waiting for
+                let text = match ask(&client).await {
+                    Ok(status) => self.render(&status)?,
+                    Err(error) => format!("{error}\n"),
                 };
-                if !self.watch {
-                    output::print(&text)?;
-                    let all_up = status.gateways.iter().all(|gateway| gateway.state == State::Up);
-                    return Ok(if all_up { Answer::Yes } else { Answer::No });
-                }
                 // home and clear, so that the table stays in place
                 let clear = if output::colour() { "\x1b[H\x1b[2J" } else { "" };
                 output::print(&format!("{clear}{text}"))?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
+        })
+    }
+
+    fn render(&self, status: &Document) -> anyhow::Result<String> {
+        Ok(match self.format {
+            Format::Json => serde_json::to_string_pretty(status)? + "\n",
+            Format::Text => render(status, Style { colour: output::colour(), width: None }),
         })
     }
 }

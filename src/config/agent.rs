@@ -49,7 +49,7 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
                 },
             },
             log: file.log,
-            files: files.all(),
+            files: files.seen(),
         })
     })
 }

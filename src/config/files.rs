@@ -1,6 +1,7 @@
 //! Reading the files that a configuration consists of.
 
 use std::cell::RefCell;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::CertificateDer;
@@ -73,18 +74,44 @@ pub fn load<T>(
     }
 }
 
+/// A file as it was when somebody last looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenFile {
+    path: PathBuf,
+    /// Device, inode, size, time of change; `None` if it was not there.
+    stamp: Option<(u64, u64, u64, i64, i64)>,
+}
+
+impl SeenFile {
+    /// Looks at a file.
+    pub fn look(path: PathBuf) -> Self {
+        let stamp =
+            std::fs::metadata(&path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        Self { path, stamp }
+    }
+
+    /// Looks at the same file again.
+    pub fn look_again(&self) -> Self {
+        Self::look(self.path.clone())
+    }
+
+    /// Which file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// The files that a configuration names, found from the folder it stands in.
 pub struct Files<'a> {
-    path: &'a Path,
     base: PathBuf,
     problems: &'a Problems<'a>,
-    read: RefCell<Vec<PathBuf>>,
+    read: RefCell<Vec<SeenFile>>,
 }
 
 impl<'a> Files<'a> {
     fn new(path: &'a Path, problems: &'a Problems<'a>) -> Self {
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self { path, base, problems, read: RefCell::default() }
+        Self { base, problems, read: RefCell::default() }
     }
 
     /// Where problems are noted.
@@ -97,9 +124,9 @@ impl<'a> Files<'a> {
         self.base.join(named)
     }
 
-    /// The configuration and every file read for it so far.
-    pub fn all(&self) -> Vec<PathBuf> {
-        std::iter::once(self.path.to_path_buf()).chain(self.read.borrow().iter().cloned()).collect()
+    /// The files read so far, the configuration itself not among them.
+    pub fn seen(&self) -> Vec<SeenFile> {
+        self.read.borrow().clone()
     }
 
     /// A short text, such as a token, without white space around it.
@@ -117,7 +144,7 @@ impl<'a> Files<'a> {
 
     /// A file that is used if it is there; watched like the others either way.
     pub fn read_if_there(&self, path: &Path) -> std::io::Result<String> {
-        self.read.borrow_mut().push(path.to_path_buf());
+        self.look_at(path);
         std::fs::read_to_string(path)
     }
 
@@ -168,11 +195,16 @@ impl<'a> Files<'a> {
 
     fn note(&self, named: &Spanned<String>) -> PathBuf {
         let path = self.resolve(named.get_ref());
-        let mut read = self.read.borrow_mut();
-        if !read.contains(&path) {
-            read.push(path.clone());
-        }
+        self.look_at(&path);
         path
+    }
+
+    /// Remembers how the file is before it is read: a change in between is then seen as one.
+    fn look_at(&self, path: &Path) {
+        let mut read = self.read.borrow_mut();
+        if !read.iter().any(|seen| seen.path == path) {
+            read.push(SeenFile::look(path.to_path_buf()));
+        }
     }
 
     fn pem_problem(&self, named: &Spanned<String>, path: &Path, error: &PemError) {

@@ -168,7 +168,7 @@ impl Resolver<'_> {
                 balance: self.file.balance,
             },
             probes: probes.into_iter().collect::<Option<_>>()?,
-            files: self.files.all(),
+            files: self.files.seen(),
         })
     }
 
@@ -604,11 +604,12 @@ mod tests {
     }
 
     #[test]
-    fn every_file_that_was_read_is_known_and_the_configuration_is_the_first() {
+    fn every_file_that_was_read_is_known() {
         let content = format!("{}{}{GATEWAY}", listener("127.0.0.1:443"), listener("127.0.0.2:443"));
         let (folder, settings) = load(&["vpn.example.com"], &content);
         let files = settings.unwrap().files;
-        let names: Vec<_> = files.iter().map(|file| file.strip_prefix(folder.path()).unwrap()).collect();
-        assert_eq!(names, ["v.toml", "admin.token", "portal.pem", "portal.key"].map(Path::new));
+        let names: Vec<_> =
+            files.iter().map(|file| file.path().strip_prefix(folder.path()).unwrap()).collect();
+        assert_eq!(names, ["admin.token", "portal.pem", "portal.key"].map(Path::new));
     }
 }

@@ -15,7 +15,7 @@ mod settings;
 mod units;
 
 pub use agent::load_agent;
-pub use files::{Kind, kind_of};
+pub use files::{Kind, SeenFile, kind_of};
 pub use front::load_front;
 pub use problem::{Problem, Severity};
 pub use settings::{AdminSettings, AgentSettings, FrontSettings, LogFormat, LogSettings};

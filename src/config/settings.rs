@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::files::SeenFile;
 use crate::admin::trust::Token;
 use crate::fleet::FleetSettings;
 use crate::front::ListenerSettings;
@@ -23,8 +24,8 @@ pub struct FrontSettings {
     pub fleet: FleetSettings,
     /// How each gateway is asked.
     pub probes: Vec<ProbeSettings>,
-    /// Every file these settings were read from; the configuration is the first.
-    pub files: Vec<PathBuf>,
+    /// The certificates, keys and other files these settings were read from, beside the configuration.
+    pub files: Vec<SeenFile>,
 }
 
 /// Everything an agent runs on.
@@ -34,8 +35,8 @@ pub struct AgentSettings {
     pub agent: crate::heartbeat::Settings,
     /// The log.
     pub log: LogSettings,
-    /// Every file these settings were read from; the configuration is the first.
-    pub files: Vec<PathBuf>,
+    /// The certificates, keys and other files these settings were read from, beside the configuration.
+    pub files: Vec<SeenFile>,
 }
 
 /// Where and to whom the admin endpoint answers.

@@ -74,7 +74,7 @@ impl Farm {
     }
 
     /// Runs everything until told to stop. With `weather`, loads move by themselves.
-    pub async fn run(self, weather: bool, mut stop: Stop) -> anyhow::Result<()> {
+    pub async fn run(self, weather: bool, stop: Stop) -> anyhow::Result<()> {
         let front = FrontDoor::open(self.settings.clone()).await?;
         // the gateways outlive the front door, which asks them to the last
         let (stopper, gateways_stop) = stop::channel();
@@ -88,14 +88,12 @@ impl Farm {
             tasks.spawn(gateway.run(page, agent, gateways_stop.clone()));
         }
         let settings = self.settings;
-        let front = front.run(Box::new(move || Ok((settings.clone(), Vec::new()))), stop.clone());
-        let mut front = std::pin::pin!(front);
+        let front = front.run(Box::new(move || Ok((settings.clone(), Vec::new()))), stop);
         let ended = tokio::select! {
-            ended = &mut front => ended,
-            Some(ended) = tasks.join_next(), if !stop.is_stopped() => {
+            ended = front => ended,
+            Some(ended) = tasks.join_next() => {
                 ended.context("a gateway is lost")?.context("a gateway has failed")?;
-                stop.stopped().await;
-                front.await
+                anyhow::bail!("a gateway has ended before the front door");
             }
         };
         stopper.stop();

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use http::{Request, Version};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::door::Door;
 use super::limit::Place;
 use super::meter::Handshake;
-use super::pace::{LINGER, Pace, Phase};
+use super::pace::{LAST_CHANCE, LINGER, Pace, Phase};
 use super::reply::{self, Reply};
 use super::settings::Limits;
 use super::stream::Stream;
@@ -33,26 +33,23 @@ use crate::net::stop::Stop;
 
 /// Serves a connection that has been given a place.
 pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place: Place, mut stop: Stop) {
-    door.meter.opened.add(1);
     // answers are short and leave in one piece; waiting to fill a segment gains nothing
     let _ = stream.set_nodelay(true);
     let limits = &door.plan.settings.limits;
     match &door.plan.tls {
         None => {
             let visit = Visit::new(&door, client);
-            serve_http1(Stream::new(stream, Rc::clone(&visit.pace)), visit, limits, stop).await;
+            serve_http1(stream, visit, limits, stop).await;
         }
         Some(tls) => {
             let stream = tokio::select! {
                 biased;
                 stream = shake_hands(stream, tls, &door) => stream,
-                // whoever is half way in goes to the next front door
-                () = stop.stopped() => None,
+                () = last_chance(&mut stop) => None,
             };
             if let Some(stream) = stream {
                 let visit = Visit::new(&door, client);
                 let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-                let stream = Stream::new(stream, Rc::clone(&visit.pace));
                 if is_h2 {
                     serve_http2(stream, visit, limits, stop).await;
                 } else {
@@ -61,8 +58,13 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place:
             }
         }
     }
-    door.meter.closed.add(1);
     drop(place);
+}
+
+/// Returns a while after the order to stop: who has come before it may still get an answer.
+async fn last_chance(stop: &mut Stop) {
+    stop.stopped().await;
+    tokio::time::sleep(LAST_CHANCE).await;
 }
 
 async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStream<TcpStream>> {
@@ -85,11 +87,12 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStr
     stream
 }
 
-async fn serve_http1<S>(stream: Stream<S>, visit: Visit, limits: &Limits, stop: Stop)
+async fn serve_http1<S>(stream: S, visit: Visit, limits: &Limits, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pace = Rc::clone(&visit.pace);
+    let stream = Stream::http1(stream, Rc::clone(&pace));
     let mut connection = http1::Builder::new()
         // our pace keeps the times: hyper's one timeout would cover idle and header alike
         .header_read_timeout(None)
@@ -104,11 +107,12 @@ where
     }
 }
 
-async fn serve_http2<S>(stream: Stream<S>, visit: Visit, limits: &Limits, stop: Stop)
+async fn serve_http2<S>(stream: S, visit: Visit, limits: &Limits, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let pace = Rc::clone(&visit.pace);
+    let stream = Stream::http2(stream, Rc::clone(&pace));
     let mut connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -133,12 +137,12 @@ async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: S
                 return Poll::Ready(Ended::ByItself);
             }
             if !saying_goodbye && told_to_stop.as_mut().poll(cx).is_ready() {
-                // hyper would wait for the first request
-                if pace.get().phase() == Phase::Opening {
-                    return Poll::Ready(Ended::ByUs);
-                }
                 saying_goodbye = true;
+                // an idle connection ends with this; one whose first request is due waits for that
                 connection.as_mut().say_goodbye();
+                let mut hurried = pace.get();
+                hurried.hurry(Instant::now());
+                pace.set(hurried);
                 continue;
             }
             // a deadline that has moved away is looked at when the timer fires: that saves resetting it
@@ -229,10 +233,18 @@ impl Service<Request<Incoming>> for Visit {
             let _pace = request_pace;
             let version = request.version();
             let (head, body) = request.into_parts();
-            let was_read = read_and_forget(body).await;
-            let reply = door.answer(&Request::from_parts(head, ()), client, received);
-            // what is left of the body would be taken for the next request; HTTP/2 has frames for that
-            if was_read || version == Version::HTTP_2 { reply } else { reply::and_close(reply) }
+            let head = Request::from_parts(head, ());
+            // over HTTP/2 the connection's one deadline moves with every request
+            let limit = door.plan.settings.limits.header_timeout;
+            let body = tokio::time::timeout(limit, read_and_forget(body)).await.unwrap_or(Body::Broken);
+            match body {
+                Body::Whole => door.answer(&head, client, received),
+                // what is left of the body would be taken for the next request; HTTP/2 has frames for that
+                Body::TooLong if version == Version::HTTP_2 => door.answer(&head, client, received),
+                Body::TooLong => reply::and_close(door.answer(&head, client, received)),
+                // whoever gives up half way is not sent anywhere, and no gateway is charged
+                Body::Broken => reply::and_close(door.refuse(client, received)),
+            }
         }))
     }
 }
@@ -274,18 +286,26 @@ impl Future for Answering {
     }
 }
 
-/// Reads a body up to [`BODY_LIMIT`] and tells whether that was all of it. VPN clients take an answer that
-/// comes before they have sent their request for an error, and a close in between for worse.
-async fn read_and_forget(mut body: Incoming) -> bool {
+/// How a request's body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Whole,
+    TooLong,
+    Broken,
+}
+
+/// Reads a body up to [`BODY_LIMIT`]. VPN clients take an answer that comes before they have sent their
+/// request for an error, and a close in between for worse.
+async fn read_and_forget(mut body: Incoming) -> Body {
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
+        let Ok(frame) = frame else { return Body::Broken };
         read += frame.data_ref().map_or(0, bytes::Bytes::len);
         if read > BODY_LIMIT as usize {
-            return false;
+            return Body::TooLong;
         }
     }
-    true
+    Body::Whole
 }
 
 /// Runs HTTP/2 streams on the connection's own thread.

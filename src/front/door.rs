@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body;
@@ -52,10 +52,19 @@ impl Door {
         Some(Self { plan, meter, access, retry_after, at_hand })
     }
 
-    /// Answers a request whose body has been read, or refused.
+    /// Answers a request whose body has been read, or was too long to be.
     pub fn answer<B>(&self, request: &Request<B>, client: SocketAddr, received: Instant) -> Reply {
         let now = Instant::now();
         let answer = self.decide(request.method(), request.uri().path(), now);
+        self.note(answer, client, now.saturating_duration_since(received))
+    }
+
+    /// Answers a request whose body never came to its end.
+    pub fn refuse(&self, client: SocketAddr, received: Instant) -> Reply {
+        self.note(Answer { reply: reply::bad_request(), gateway: None }, client, received.elapsed())
+    }
+
+    fn note(&self, answer: Answer, client: SocketAddr, took: Duration) -> Reply {
         let status = answer.reply.status();
         self.meter.responded(status);
         if let Some(access) = &self.access {
@@ -65,7 +74,7 @@ impl Door {
                 gateway: answer.gateway,
                 status,
                 bytes: answer.reply.body().size_hint().lower(),
-                took: now.saturating_duration_since(received),
+                took,
             });
         }
         answer.reply

@@ -2,10 +2,11 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::connection;
@@ -50,13 +51,23 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 /// The kernel takes as many as net.core.somaxconn allows.
 const BACKLOG: i32 = 4096;
 
-/// Accepts connections until told to stop; then lets those that are open finish, for [`GRACE`] at most.
+/// Accepts connections until told to stop, then those that the kernel has already taken; then lets those
+/// that are open finish, for [`GRACE`] at most.
 ///
 /// The door is looked up for each connection, so that a new one serves whoever comes next.
 pub async fn run(listener: StdListener, door: Rc<RefCell<Rc<Door>>>, mut stop: Stop) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     let mut out_of_files = OutOfFiles::default();
+    let admit = |connections: &mut JoinSet<()>, stream, client: SocketAddr, stop: Stop| {
+        let door = Rc::clone(&door.borrow());
+        match door.plan.admission.admit(client.ip(), &door.plan.settings.limits) {
+            Ok(place) => {
+                connections.spawn_local(connection::serve(stream, client, door, place, stop));
+            }
+            Err(rejection) => door.meter.rejected(rejection),
+        }
+    };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -67,28 +78,35 @@ pub async fn run(listener: StdListener, door: Rc<RefCell<Rc<Door>>>, mut stop: S
         match accepted {
             Ok((stream, client)) => {
                 out_of_files.over();
-                let door = Rc::clone(&door.borrow());
-                match door.plan.admission.admit(client.ip(), &door.plan.settings.limits) {
-                    Ok(place) => {
-                        connections.spawn_local(connection::serve(stream, client, door, place, stop.clone()));
-                    }
-                    Err(rejection) => door.meter.rejected(rejection),
-                }
+                admit(&mut connections, stream, client, stop.clone());
             }
             // the client was gone before we looked
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
-                let name = Rc::clone(&door.borrow());
-                out_of_files.tell(&name.plan.settings.name, &error);
+                let door = Rc::clone(&door.borrow());
+                out_of_files.tell(&door.plan.settings.name, &error);
                 // connections that end give files back; until then whoever comes waits in the backlog
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+    // closing the socket resets whoever waits in its backlog
+    while let Some(Ok((stream, client))) = accept_now(&listener).await {
+        admit(&mut connections, stream, client, stop.clone());
+    }
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GRACE, finished).await;
     Ok(())
+}
+
+/// A connection that is there already, if any.
+async fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+    std::future::poll_fn(|cx| match listener.poll_accept(cx) {
+        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// How long open connections have to finish when a listener closes.

@@ -41,10 +41,6 @@ pub struct Meter {
     pub handshakes: [Counter; Handshake::COUNT],
     /// Of the handshakes that succeeded.
     pub handshake_duration: Histogram,
-    /// Connections that were taken.
-    pub opened: Counter,
-    /// Those of them that have ended.
-    pub closed: Counter,
     redirects: Mutex<BTreeMap<GatewayName, Arc<Counter>>>,
 }
 

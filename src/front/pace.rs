@@ -70,15 +70,23 @@ impl Pace {
     /// A request's head is complete; its body, if any, has as long as a head.
     pub fn request_came(&mut self, now: Instant) {
         self.serving += 1;
-        self.go(Phase::Serving, now + self.header_timeout);
+        if self.phase != Phase::Closing {
+            self.go(Phase::Serving, now + self.header_timeout);
+        }
     }
 
-    /// A request has its answer.
+    /// A request has its answer, which leaves right away. Bytes of the next request that came together with
+    /// the last one go unnoticed; then it is the idle timeout that ends the wait for the rest.
     pub fn answered(&mut self, now: Instant) {
         self.serving = self.serving.saturating_sub(1);
         if self.serving == 0 && self.phase == Phase::Serving {
             self.go(Phase::Idle, now + self.idle_timeout);
         }
+    }
+
+    /// No more requests are wanted, but one that is on its way is still answered.
+    pub fn hurry(&mut self, now: Instant) {
+        self.deadline = self.deadline.min(now + LAST_CHANCE);
     }
 
     /// This side has said all it will.
@@ -97,6 +105,9 @@ impl Pace {
 /// How long what the other side still sends is read and thrown away after the last answer. To close before
 /// would reset the connection, and the reset can overtake the answer (RFC 9112 §9.6).
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How long who has just come has to ask when we stop.
+pub const LAST_CHANCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +164,8 @@ mod tests {
         pace.closing(now);
         pace.closing(now + s(1));
         pace.bytes_came(now + s(1));
+        pace.request_came(now + s(1));
+        pace.answered(now + s(1));
         assert_eq!((pace.phase(), pace.deadline()), (Phase::Closing, now + LINGER));
     }
 }

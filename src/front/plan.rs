@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::limit::Admission;
 use super::meter::Meter;
@@ -17,30 +18,48 @@ pub struct Plan {
     pub admission: Arc<Admission>,
     /// One for each worker.
     pub meters: Arc<[Arc<Meter>]>,
+    /// How many workers have its socket open.
+    pub open: Arc<AtomicUsize>,
 }
 
 impl Plan {
     /// A listener that nobody has come to yet.
     pub fn new(settings: ListenerSettings, tickets: &Tickets, workers: usize) -> Result<Self, TlsError> {
-        let meters = (0..workers).map(|_| Arc::default()).collect();
-        Self::assemble(settings, tickets, Arc::default(), meters)
+        Ok(Self {
+            tls: tls(&settings, tickets)?,
+            admission: Arc::new(Admission::new(settings.limits.connections)),
+            meters: meters(workers),
+            open: Arc::default(),
+            settings,
+        })
     }
 
-    /// The same listener under new settings: it goes on counting where it was.
+    /// The listener at the same address under new settings: its connections and its sockets stay. Under
+    /// another name it is another one to those who count.
     pub fn with(&self, settings: ListenerSettings, tickets: &Tickets) -> Result<Self, TlsError> {
-        Self::assemble(settings, tickets, Arc::clone(&self.admission), Arc::clone(&self.meters))
+        let renamed = self.settings.name != settings.name;
+        Ok(Self {
+            tls: tls(&settings, tickets)?,
+            admission: Arc::clone(&self.admission),
+            meters: if renamed { meters(self.meters.len()) } else { Arc::clone(&self.meters) },
+            open: Arc::clone(&self.open),
+            settings,
+        })
     }
 
-    fn assemble(
-        settings: ListenerSettings,
-        tickets: &Tickets,
-        admission: Arc<Admission>,
-        meters: Arc<[Arc<Meter>]>,
-    ) -> Result<Self, TlsError> {
-        let tls = match &settings.mode {
-            Mode::Redirect(certificates) => Some(Tls::new(Arc::clone(certificates), tickets)?),
-            Mode::HttpsUpgrade(_) => None,
-        };
-        Ok(Self { settings, tls, admission, meters })
+    /// Whether every worker has its socket open.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed) == self.meters.len()
     }
+}
+
+fn tls(settings: &ListenerSettings, tickets: &Tickets) -> Result<Option<Tls>, TlsError> {
+    match &settings.mode {
+        Mode::Redirect(certificates) => Ok(Some(Tls::new(Arc::clone(certificates), tickets)?)),
+        Mode::HttpsUpgrade(_) => Ok(None),
+    }
+}
+
+fn meters(workers: usize) -> Arc<[Arc<Meter>]> {
+    (0..workers).map(|_| Arc::default()).collect()
 }

@@ -7,7 +7,8 @@ use crate::fleet::{Endpoint, Snapshot};
 #[derive(Debug)]
 pub struct Locations {
     generation: u64,
-    prepared: Vec<Prepared>,
+    /// In the order of the snapshot.
+    prepared: Vec<Option<Prepared>>,
 }
 
 #[derive(Debug)]
@@ -21,12 +22,12 @@ impl Locations {
     /// Those of a snapshot.
     pub fn of(snapshot: &Snapshot) -> Self {
         let endpoints = snapshot.gateways.iter().map(|view| &view.gateway.ssl_endpoint);
-        Self { generation: snapshot.generation, prepared: endpoints.filter_map(Prepared::of).collect() }
+        Self { generation: snapshot.generation, prepared: endpoints.map(Prepared::of).collect() }
     }
 
     /// That of one place alone.
     pub fn of_one(endpoint: &Endpoint) -> Self {
-        Self { generation: 0, prepared: Prepared::of(endpoint).into_iter().collect() }
+        Self { generation: 0, prepared: vec![Prepared::of(endpoint)] }
     }
 
     /// Whether they are those of the snapshot.
@@ -39,7 +40,7 @@ impl Locations {
     /// path is the request's only if the listener keeps paths; the query never is, for openconnect starts
     /// over at the front door when there is one.
     pub fn location(&self, index: usize, path: &str, settings: &ListenerSettings) -> Option<HeaderValue> {
-        let prepared = self.prepared.get(index)?;
+        let prepared = self.prepared.get(index)?.as_ref()?;
         if !settings.redirect.keep_path || path.len() <= 1 {
             return Some(prepared.root.clone());
         }

@@ -40,6 +40,11 @@ pub fn password_comes_first() -> Reply {
     page(StatusCode::FORBIDDEN, PASSWORD_COMES_FIRST)
 }
 
+/// A request that never came to its end.
+pub fn bad_request() -> Reply {
+    bare(StatusCode::BAD_REQUEST)
+}
+
 /// Has the connection closed after this answer.
 pub fn and_close(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

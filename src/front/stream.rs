@@ -16,14 +16,20 @@ use super::pace::Pace;
 pub struct Stream<S> {
     inner: S,
     pace: Rc<Cell<Pace>>,
+    bytes_begin_requests: bool,
     said_goodbye: bool,
     thrown_away: usize,
 }
 
 impl<S> Stream<S> {
-    /// Wraps a stream.
-    pub fn new(inner: S, pace: Rc<Cell<Pace>>) -> Self {
-        Self { inner, pace, said_goodbye: false, thrown_away: 0 }
+    /// Wraps a stream of HTTP/1, where bytes after an answer begin the next request.
+    pub fn http1(inner: S, pace: Rc<Cell<Pace>>) -> Self {
+        Self { inner, pace, bytes_begin_requests: true, said_goodbye: false, thrown_away: 0 }
+    }
+
+    /// Wraps a stream of HTTP/2, where bytes may be anything: an acknowledgement, a ping.
+    pub fn http2(inner: S, pace: Rc<Cell<Pace>>) -> Self {
+        Self { bytes_begin_requests: false, ..Self::http1(inner, pace) }
     }
 
     fn update(&self, change: impl FnOnce(&mut Pace)) {
@@ -41,7 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if self.pace.get().is_waiting() && buf.filled().len() > before {
+        if self.bytes_begin_requests && self.pace.get().is_waiting() && buf.filled().len() > before {
             self.update(|pace| pace.bytes_came(Instant::now()));
         }
         result

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
@@ -51,6 +52,11 @@ impl Worker {
         let _ = self.assignments.send(assignment);
     }
 
+    /// Whether the thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits for the thread to end after its stop; `Err` if it has panicked.
     pub fn join(self) -> std::thread::Result<()> {
         drop(self.assignments);
@@ -71,6 +77,22 @@ struct Open {
     _stopper: Stopper,
 }
 
+/// Counts a listener as open on this worker for as long as it lives.
+struct CountedOpen(Arc<AtomicUsize>);
+
+impl CountedOpen {
+    fn new(open: Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open)
+    }
+}
+
+impl Drop for CountedOpen {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Desk {
     async fn run(mut self, mut assignments: mpsc::UnboundedReceiver<Assignment>, mut stop: Stop) {
         loop {
@@ -81,7 +103,11 @@ impl Desk {
                     Some(assignment) => self.take(assignment),
                     None => break,
                 },
-                Some(_) = self.tasks.join_next() => {}
+                Some(ended) = self.tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "a listener has failed on one worker; restart the front door");
+                    }
+                }
             }
         }
         self.open.clear();
@@ -106,9 +132,11 @@ impl Desk {
 
     fn open(&mut self, address: SocketAddr, door: Rc<Door>, socket: StdListener) {
         let (stopper, stop) = stop::channel();
+        let counted = CountedOpen::new(Arc::clone(&door.plan.open));
         let door = Rc::new(RefCell::new(door));
         self.open.insert(address, Open { door: Rc::clone(&door), _stopper: stopper });
         self.tasks.spawn_local(async move {
+            let _counted = counted;
             if let Err(error) = listener::run(socket, door, stop).await {
                 tracing::error!(%address, %error, "a listener has failed");
             }

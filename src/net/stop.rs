@@ -29,9 +29,4 @@ impl Stop {
         // an error means that the stopper is gone: the same as the order
         let _ = self.0.wait_for(|stopped| *stopped).await;
     }
-
-    /// Whether the order has been given.
-    pub fn is_stopped(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
-    }
 }
