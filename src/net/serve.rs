@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
-use super::certificate::CertificateFacts;
 use super::stop::Stop;
 
 /// Where requests come in.
@@ -37,8 +36,6 @@ pub enum Door {
 pub struct Peer {
     /// Address of a TCP peer; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
-    /// Common name of the client certificate, where one was shown and checked.
-    pub certificate_name: Option<String>,
 }
 
 /// Serves `router` until told to stop; then lets the requests under way finish, within [`GRACE`].
@@ -103,21 +100,15 @@ impl Accepted {
     async fn serve(self, router: Router, stop: Stop) {
         match self {
             Self::Unix(stream) => {
-                let peer = Peer { address: None, certificate_name: None };
-                serve_stream(Box::pin(stream), peer, router, stop).await;
+                serve_stream(Box::pin(stream), Peer { address: None }, router, stop).await;
             }
             Self::Tcp(stream, address, None) => {
-                let peer = Peer { address: Some(address), certificate_name: None };
-                serve_stream(Box::pin(stream), peer, router, stop).await;
+                serve_stream(Box::pin(stream), Peer { address: Some(address) }, router, stop).await;
             }
             Self::Tcp(stream, address, Some(acceptor)) => {
                 match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => {
-                        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-                        let facts = shown.and_then(|der| CertificateFacts::of(der).ok());
-                        let certificate_name = facts.and_then(|facts| facts.common_name);
-                        let peer = Peer { address: Some(address), certificate_name };
-                        serve_stream(Box::pin(stream), peer, router, stop).await;
+                        serve_stream(Box::pin(stream), Peer { address: Some(address) }, router, stop).await;
                     }
                     Ok(Err(error)) => tracing::warn!(client = %address, %error, "TLS handshake refused"),
                     Err(_) => tracing::debug!(client = %address, "no TLS handshake in time"),
