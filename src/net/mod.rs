@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod check;
 pub mod client;
 pub mod pem;
+mod places;
 pub mod serve;
 pub mod stop;
 pub mod tls;
