@@ -7,6 +7,7 @@ pub mod check;
 pub mod client;
 pub mod pem;
 mod places;
+pub mod seldom;
 pub mod serve;
 pub mod stop;
 pub mod tls;

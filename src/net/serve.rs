@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use http::Request;
@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 use super::places::Places;
+use super::seldom::{self, Seldom};
 use super::stop::Stop;
 
 /// Where requests come in.
@@ -70,12 +71,18 @@ impl Default for Limits {
 
 async fn serve_within(limits: Limits, door: Door, router: Router, mut stop: Stop) {
     let places = Arc::new(Places::new(limits.connections, limits.connections_per_source));
+    let refusals = Arc::new(Refusals::new());
+    let mut sums = tokio::time::interval(seldom::PAUSE);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = stop.stopped() => break,
             accepted = door.accept() => accepted,
             Some(_) = connections.join_next() => continue,
+            _ = sums.tick() => {
+                refusals.tell(|refused| refused.sum(Instant::now()));
+                continue;
+            }
         };
         let stream = match accepted {
             Ok(stream) => stream,
@@ -88,25 +95,48 @@ async fn serve_within(limits: Limits, door: Door, router: Router, mut stop: Stop
         let client = stream.client();
         match places.take(client.map(|address| address.ip())) {
             Ok(place) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, refusals, stop) = (router.clone(), Arc::clone(&refusals), stop.clone());
                 connections.spawn(async move {
-                    stream.serve(limits, router, stop).await;
+                    stream.serve(limits, router, &refusals, stop).await;
                     drop(place);
                 });
             }
-            Err(reason) => {
+            Err(reason) if refusals.connections.note(Instant::now(), client, reason) => {
                 let client = client.map(tracing::field::display);
-                tracing::warn!(client, %reason, "control connection closed at once");
+                tracing::warn!(client, %reason, "control connection refused");
             }
+            Err(_) => {}
         }
     }
     let finished = async { while connections.join_next().await.is_some() {} };
     // those that do not finish in time end with the set
     let _ = tokio::time::timeout(GRACE, finished).await;
+    refusals.tell(Seldom::rest);
 }
 
 const GRACE: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What everyone who can reach the door can bring about.
+struct Refusals {
+    connections: Seldom,
+    handshakes: Seldom,
+}
+
+impl Refusals {
+    fn new() -> Self {
+        Self {
+            connections: Seldom::new("control connection refused", "control connections refused"),
+            handshakes: Seldom::new("TLS handshake refused", "TLS handshakes refused"),
+        }
+    }
+
+    fn tell(&self, line: impl Fn(&Seldom) -> Option<String>) {
+        for line in [&self.connections, &self.handshakes].into_iter().filter_map(line) {
+            tracing::warn!("{line}");
+        }
+    }
+}
 
 enum Accepted {
     Tcp(tokio::net::TcpStream, SocketAddr, Option<TlsAcceptor>),
@@ -133,7 +163,7 @@ impl Accepted {
         }
     }
 
-    async fn serve(self, limits: Limits, router: Router, stop: Stop) {
+    async fn serve(self, limits: Limits, router: Router, refusals: &Refusals, stop: Stop) {
         let peer = Peer { address: self.client() };
         let stream: Pin<Box<dyn Stream>> = match self {
             Self::Unix(stream) => Box::pin(stream),
@@ -142,7 +172,9 @@ impl Accepted {
                 match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => Box::pin(stream),
                     Ok(Err(error)) => {
-                        tracing::warn!(client = %address, %error, "TLS handshake refused");
+                        if refusals.handshakes.note(Instant::now(), Some(address), &error) {
+                            tracing::warn!(client = %address, %error, "TLS handshake refused");
+                        }
                         return;
                     }
                     Err(_) => {
@@ -341,6 +373,43 @@ mod tests {
         let server = Server::start(Limits { handshake: SOON, ..PATIENT }, some_tls()).await;
         is_closed(&mut server.connect().await).await;
         server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn refused_handshakes_do_not_flood_the_log() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let _logging = tracing::subscriber::set_default(subscriber.finish());
+        let server = Server::start(PATIENT, some_tls()).await;
+        for _ in 0..50 {
+            let mut stream = server.connect().await;
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            is_closed(&mut stream).await;
+        }
+        server.stop().await;
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("refused")).collect();
+        assert!(
+            matches!(lines[..], [first, sum] if first.contains("TLS handshake refused client=127.0.0.1:")
+                && sum.contains("49 more TLS handshakes refused, the last from 127.0.0.1:")),
+            "{text}"
+        );
+    }
+
+    /// What has been logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[tokio::test]
