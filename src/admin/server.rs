@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(
             answer.body,
             "listener portal (62.168.1.203:443) is not open\n\
-             no gateway is available (gw1: no good check yet)\n"
+             listener portal (62.168.1.203:443) has no available gateway (gw1: no good check yet)\n"
         );
     }
 
