@@ -75,8 +75,8 @@ impl Admin {
 
 /// Requests at work at the same time; more are turned away at once.
 const MAX_REQUESTS: usize = 32;
-/// Longer than a reload takes, shorter than anyone waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than a reload takes, shorter than the client waits for one.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
     let reasons = admin.status().unfitness();
