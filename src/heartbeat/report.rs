@@ -195,8 +195,8 @@ impl ServiceSection {
         if !reasons.is_empty() {
             return one_line(&reasons.join("; "), REASON_LIMIT);
         }
-        // between the first good round and the one that makes it up
-        "its checks pass again, but not often enough yet".to_owned()
+        // its checks have passed again, but not often enough; or nothing is known yet; or it gives no checks
+        "it calls itself down and names no failing check".to_owned()
     }
 }
 
@@ -435,8 +435,10 @@ mod tests {
         assert_eq!(down.service, Service::Down("portal: connection refused; disk: failed".into()));
         assert_eq!(down.load.tunnels, Some(312));
         report.service.checks = vec![check("portal", true, "200 OK")];
-        let rising = Service::Down("its checks pass again, but not often enough yet".into());
-        assert_eq!(ServiceReport::from(&report).service, rising);
+        let unexplained = Service::Down("it calls itself down and names no failing check".into());
+        assert_eq!(ServiceReport::from(&report).service, unexplained);
+        report.service.checks.clear();
+        assert_eq!(ServiceReport::from(&report).service, unexplained);
     }
 
     #[test]
