@@ -179,6 +179,38 @@ async fn reports_are_numbered_and_a_restart_shows() {
 }
 
 #[tokio::test]
+async fn the_time_of_a_report_tells_that_the_rounds_have_stopped() {
+    LocalSet::new()
+        .run_until(async {
+            let directory = tempfile::tempdir().unwrap();
+            let (stuck, begun) = (directory.path().join("stuck"), directory.path().join("begun"));
+            let script = format!(
+                "if test -e {}; then touch {}; exec sleep 1000; fi",
+                stuck.display(),
+                begun.display()
+            );
+            let command = CommandLine::new(["sh", "-c", &script]).unwrap();
+            let check = LocalCheck::Command { name: "gets stuck".into(), command };
+            let authority = Authority::new();
+            let identity = authority.issue("front-a");
+            let agent = Agent::start(&authority, vec![check], no_load()).await;
+            let mut client = front_door(agent.address, &authority, Some(&identity));
+            let first = fetch(&mut client).await.unwrap();
+            until(&mut client, |report| report.time > first.time).await;
+
+            std::fs::write(&stuck, "").unwrap();
+            until(&mut client, |_| begun.exists()).await;
+            let last = fetch(&mut client).await.unwrap();
+            // long enough to show in a time with milliseconds
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let later = fetch(&mut client).await.unwrap();
+            assert_eq!((later.sequence, later.time), (last.sequence + 1, last.time));
+            agent.stop().await;
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn a_gateway_falls_after_bad_rounds_and_rises_after_good_ones() {
     LocalSet::new()
         .run_until(async {
@@ -261,9 +293,11 @@ async fn an_agent_stops_at_once_even_while_a_check_hangs() {
 
 #[tokio::test]
 async fn a_state_of_ones_own_making_is_served_without_tls_on_loopback() {
+    let now = std::time::SystemTime::now();
     let state = AgentState {
+        observed: now,
         service: ServiceState::Draining,
-        since: std::time::SystemTime::now(),
+        since: now,
         checks: Vec::new(),
         load: Load { cpu_ratio: Some(0.5), ..Load::default() },
     };

@@ -71,9 +71,14 @@ pub enum ClientError {
         /// The cause.
         source: io::Error,
     },
-    /// No answer within [`DEADLINE`].
-    #[error("the front door on {0} did not answer within {seconds} seconds; see its log", seconds = DEADLINE.as_secs())]
-    Late(Address),
+    /// No answer in time.
+    #[error("the front door on {address} did not answer within {} seconds; see its log", after.as_secs())]
+    Late {
+        /// Who was asked.
+        address: Address,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The connection ended, or what came is not HTTP.
     #[error("what answers on {0} does not speak HTTP, or broke off; give --admin PATH or ADDRESS")]
     Http(Address, #[source] hyper::Error),
@@ -88,27 +93,35 @@ pub enum ClientError {
     Unreadable(#[source] serde_json::Error),
 }
 
-/// For the whole of one request.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+/// For the whole of a question.
+const GET_DEADLINE: Duration = Duration::from_secs(5);
+/// For the whole of an order. The server gives up before that (`TIMEOUT`), and says what has become of it.
+const POST_DEADLINE: Duration = Duration::from_secs(15);
 /// A status of a thousand gateways is about one MiB.
 const BODY_LIMIT: usize = 16 << 20;
 
 impl Client {
     /// Asks for `path`.
     pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {
-        self.ask(Method::GET, path, Bytes::new()).await
+        self.ask(Method::GET, path, Bytes::new(), GET_DEADLINE).await
     }
 
     /// Gives an order; `body` is JSON, or empty.
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Result<Reply, ClientError> {
-        self.ask(Method::POST, path, body.into()).await
+        self.ask(Method::POST, path, body.into(), POST_DEADLINE).await
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Reply, ClientError> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        deadline: Duration,
+    ) -> Result<Reply, ClientError> {
         let request = self.request(method, path, body).map_err(ClientError::Request)?;
-        match tokio::time::timeout(DEADLINE, self.exchange(request)).await {
+        match tokio::time::timeout(deadline, self.exchange(request)).await {
             Ok(reply) => reply,
-            Err(_) => Err(ClientError::Late(self.address.clone())),
+            Err(_) => Err(ClientError::Late { address: self.address.clone(), after: deadline }),
         }
     }
 
@@ -222,7 +235,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
-    use super::super::socket;
+    use super::super::{server, socket};
     use super::*;
     use crate::net::serve::{Door, serve};
     use crate::net::stop;
@@ -305,7 +318,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let silent = client(Address::Http(listener.local_addr().unwrap()), None);
         tokio::time::pause();
-        assert!(matches!(silent.get("/").await, Err(ClientError::Late(_))));
+        let text = silent.get("/").await.unwrap_err().to_string();
+        assert!(text.ends_with(" did not answer within 5 seconds; see its log"), "{text}");
+        let started = tokio::time::Instant::now();
+        assert!(matches!(silent.post("/", "").await, Err(ClientError::Late { .. })));
+        assert!(started.elapsed() > server::TIMEOUT, "the server would still have answered");
     }
 
     #[tokio::test]

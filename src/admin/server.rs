@@ -22,6 +22,7 @@ use super::order::{AdminOrder, ErrorBody, Reloaded};
 use super::status::{Listeners, Node, Status};
 use super::trust::{Refusal, Trust};
 use crate::fleet::{Moment, View};
+use crate::net::seldom::Seldom;
 use crate::net::serve::Peer;
 
 /// What the endpoint tells of, and where orders go.
@@ -59,7 +60,7 @@ impl Admin {
                 refused(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method; see Allow")
             })
             .with_state(Arc::new(self))
-            .layer(from_fn_with_state(trust, guard))
+            .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(bounds)
             .layer(map_response(secured))
     }
@@ -74,8 +75,8 @@ impl Admin {
 
 /// Requests at work at the same time; more are turned away at once.
 const MAX_REQUESTS: usize = 32;
-/// Longer than a reload takes, shorter than anyone waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// Longer than a reload takes, shorter than the client waits for one.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
     let reasons = admin.status().unfitness();
@@ -115,17 +116,34 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn guard(State(trust): State<Trust>, request: Request, next: Next) -> Response {
+#[derive(Clone)]
+struct Guard {
+    trust: Trust,
+    refused: Arc<Seldom>,
+}
+
+impl Guard {
+    fn new(trust: Trust) -> Self {
+        Self { trust, refused: Arc::new(Seldom::new("admin request refused", "admin requests refused")) }
+    }
+}
+
+async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    // whoever asks next brings it to light: monitoring, if nobody else
+    if let Some(line) = guard.refused.sum(Instant::now()) {
+        tracing::warn!("{line}");
+    }
     let peer = request.extensions().get::<Peer>();
-    let checked = trust.check(peer, request.method(), request.uri().path(), request.headers());
+    let checked = guard.trust.check(peer, request.method(), request.uri().path(), request.headers());
     let refusal = match checked {
         Ok(()) => return next.run(request).await,
         Err(refusal) => refusal,
     };
-    tracing::warn!(
-        client = peer.and_then(|peer| peer.address).map(tracing::field::display),
-        method = %request.method(), reason = %refusal, "admin request refused"
-    );
+    let client = peer.and_then(|peer| peer.address);
+    if guard.refused.note(Instant::now(), client, refusal) {
+        let client = client.map(tracing::field::display);
+        tracing::warn!(client, method = %request.method(), reason = %refusal, "admin request refused");
+    }
     let status = match refusal {
         Refusal::TokenMissing | Refusal::TokenWrong => StatusCode::UNAUTHORIZED,
         // no authentication would help (RFC 9110 §15.5.4)
@@ -238,7 +256,7 @@ mod tests {
         if !authorization.is_empty() {
             request.headers_mut().insert(AUTHORIZATION, authorization.parse().unwrap());
         }
-        request.extensions_mut().insert(Peer { address: from, certificate_name: None });
+        request.extensions_mut().insert(Peer { address: from });
         let (head, body) = router.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: head.status, headers: head.headers, body: String::from_utf8(body.into()).unwrap() }
@@ -264,7 +282,7 @@ mod tests {
         assert_eq!(
             answer.body,
             "listener portal (62.168.1.203:443) is not open\n\
-             no gateway is available (gw1: no good check yet)\n"
+             listener portal (62.168.1.203:443) has no available gateway (gw1: no good check yet)\n"
         );
     }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
@@ -23,6 +25,9 @@ pub enum SocketError {
     /// Somebody answers on it.
     #[error("another front door is running on {}; stop it, or give this one another [admin] socket", .0.display())]
     InUse(PathBuf),
+    /// Somebody keeps its directory locked.
+    #[error("the directory {} stays locked by another program; try again, or set another [admin] socket", .0.display())]
+    Locked(PathBuf),
     /// Something else has that name.
     #[error("{} exists and is not a socket; move it away, or set another [admin] socket", .0.display())]
     NotASocket(PathBuf),
@@ -64,7 +69,7 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
         .create(directory)
         .map_err(|source| SocketError::Directory { path: directory.into(), source })?;
     // Of two that start at the same moment, the later must not remove the new socket of the earlier.
-    let _turn = take_turn(directory, path)?;
+    let _turn = take_turn(directory, PATIENCE)?;
     clear_away_stale(path)?;
     listen(path).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => SocketError::InUse(path.into()),
@@ -76,6 +81,9 @@ pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
 const MAX_PATH: usize = 107;
 const MODE: u32 = 0o660;
 const BACKLOG: i32 = 64;
+/// For how long another one's turn is waited out; nothing else is done at the start meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(10);
 
 fn directory_of(path: &Path) -> &Path {
     match path.parent() {
@@ -85,12 +93,19 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 /// Holds the directory's lock until dropped. Where directories cannot be locked there is no turn to take.
-fn take_turn(directory: &Path, path: &Path) -> Result<Option<File>, SocketError> {
+///
+/// The lock is the directory's and not the socket's own, for that would need a file more, and such a file
+/// cannot be removed without a race of its own. A turn is over in a moment, so it is waited for.
+fn take_turn(directory: &Path, patience: Duration) -> Result<Option<File>, SocketError> {
     let Ok(file) = File::open(directory) else { return Ok(None) };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(SocketError::InUse(path.into())),
-        Err(TryLockError::Error(_)) => Ok(None),
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::Error(_)) => return Ok(None),
+            Err(TryLockError::WouldBlock) if started.elapsed() < patience => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(SocketError::Locked(directory.into())),
+        }
     }
 }
 
@@ -216,6 +231,58 @@ mod tests {
         let (_listener, _file) = bind(&path).unwrap();
         drop(old_file);
         tokio::net::UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn front_doors_with_sockets_in_one_directory_do_not_get_in_each_others_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let path = |n| directory.path().join(format!("{n}.sock"));
+        let start = std::sync::Barrier::new(8);
+        let bind_at_once = |n: u32| {
+            let _inside = runtime.enter();
+            start.wait();
+            bind(&path(n)).map(drop)
+        };
+        thread::scope(|scope| {
+            let binding: Vec<_> = (0..8).map(|n| scope.spawn(move || bind_at_once(n))).collect();
+            for bound in binding {
+                bound.join().unwrap().unwrap();
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn of_many_that_want_one_socket_one_gets_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let path = directory.path().join("admin.sock");
+        // left behind: the others must not take the winner's for this one
+        drop(bind_closed(&path).unwrap());
+        let start = std::sync::Barrier::new(8);
+        let bind_at_once = || {
+            let _inside = runtime.enter();
+            start.wait();
+            bind(&path)
+        };
+        let results: Vec<_> = thread::scope(|scope| {
+            let binding: Vec<_> = (0..8).map(|_| scope.spawn(bind_at_once)).collect();
+            binding.into_iter().map(|bound| bound.join().unwrap()).collect()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+        assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(SocketError::InUse(_)))));
+        tokio::net::UnixStream::connect(&path).await.unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_stays_locked_is_not_waited_for_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let taken = take_turn(directory.path(), Duration::ZERO).unwrap();
+        assert!(taken.is_some());
+        let refused = take_turn(directory.path(), 2 * PAUSE).unwrap_err();
+        assert!(refused.to_string().contains("stays locked by another program"), "{refused}");
+        drop(taken);
+        assert!(take_turn(directory.path(), Duration::ZERO).unwrap().is_some());
     }
 
     #[tokio::test]

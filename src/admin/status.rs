@@ -267,18 +267,32 @@ impl Status {
     }
 
     /// Why the front door is not fit to own the virtual address, one sentence a reason; empty if it is fit:
-    /// every listener is open and at least one gateway is available.
+    /// every listener is open, and at least one of them has an available gateway among those it may send
+    /// clients to.
     pub fn unfitness(&self) -> Vec<String> {
+        if self.listeners.is_empty() {
+            return vec!["there is no listener".into()];
+        }
         let closed = self.listeners.iter().filter(|listener| !listener.open);
         let mut reasons: Vec<_> =
             closed.map(|l| format!("listener {} ({}) is not open", l.name, l.address)).collect();
-        let refusals: Option<Vec<_>> =
-            self.gateways.iter().map(|g| Some(format!("{}: {}", g.name, g.unavailable_because()?))).collect();
-        if let Some(refusals) = refusals {
-            let named = if refusals.is_empty() { "there is none".into() } else { refusals.join(", ") };
-            reasons.push(format!("no gateway is available ({named})"));
+        if self.listeners.iter().all(|listener| listener.available == 0) {
+            reasons.extend(self.listeners.iter().map(|listener| self.without_gateway(listener)));
         }
         reasons
+    }
+
+    /// That no gateway is available to a listener, and why.
+    fn without_gateway(&self, listener: &ListenerEntry) -> String {
+        let own = self.gateways.iter().filter(|gateway| listener.is_for(gateway));
+        let reasons: Vec<_> = own
+            .map(|gateway| {
+                let reason = gateway.availability.of(listener.vpn).reason.as_deref();
+                format!("{}: {}", gateway.name, reason.unwrap_or_default())
+            })
+            .collect();
+        let named = if reasons.is_empty() { "there is none for it".into() } else { reasons.join(", ") };
+        format!("listener {} ({}) has no available gateway ({named})", listener.name, listener.address)
     }
 }
 
@@ -319,6 +333,16 @@ impl GatewayStatus {
                 .is_some_and(|since| now.saturating_duration_since(since) < balance.slow_start),
             drain: DrainStatus::of(view),
             checks: view.checks.iter().map(CheckStatus::of).collect(),
+        }
+    }
+}
+
+impl Availability {
+    /// For one kind of VPN.
+    pub fn of(&self, vpn: Vpn) -> &Available {
+        match vpn {
+            Vpn::Native => &self.native,
+            Vpn::Ssl => &self.ssl,
         }
     }
 }
@@ -408,6 +432,11 @@ impl ListenerEntry {
             redirects: listener.redirects,
             unavailable: listener.unavailable,
         }
+    }
+
+    /// Whether it may send clients to that gateway, whatever state it is in.
+    fn is_for(&self, gateway: &GatewayStatus) -> bool {
+        (self.vrrp_id.is_none() || gateway.vrrp_id == self.vrrp_id) && gateway.vpn_mode.offers(self.vpn)
     }
 }
 
@@ -697,7 +726,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_front_door_is_fit_when_its_listeners_are_open_and_a_gateway_is_available() {
+    fn a_front_door_is_fit_when_its_listeners_are_open_and_one_of_them_has_an_available_gateway() {
         let mut farm = Farm::new(2);
         let closed = ListenerStatus { open: false, ..listener("raw", 444) };
         farm.observe("gw1", refused());
@@ -705,11 +734,35 @@ pub(super) mod tests {
             farm.status(&[listener("portal", 443), closed]).unfitness(),
             [
                 "listener raw (62.168.1.203:444) is not open",
-                "no gateway is available (gw1: down, gw2: no good check yet)",
+                "listener portal (62.168.1.203:443) has no available gateway (gw1: down, gw2: no good check yet)",
+                "listener raw (62.168.1.203:444) has no available gateway (gw1: down, gw2: no good check yet)",
             ]
         );
         farm.up(&["gw2"]);
         assert_eq!(farm.status(&[listener("portal", 443)]).unfitness(), [""; 0]);
-        assert_eq!(Farm::new(0).status(&[]).unfitness(), ["no gateway is available (there is none)"]);
+        let closed = ListenerStatus { open: false, ..listener("raw", 444) };
+        let unfitness = farm.status(&[listener("portal", 443), closed]).unfitness();
+        assert_eq!(unfitness, ["listener raw (62.168.1.203:444) is not open"]);
+        assert_eq!(farm.status(&[]).unfitness(), ["there is no listener"]);
+    }
+
+    #[test]
+    fn a_gateway_that_is_not_for_a_listener_makes_nobody_fit() {
+        let mut farm = Farm::with(3, |i, g| match i {
+            1 => g.vpn_mode = VpnMode::Native,
+            2 => g.vrrp_id = VrrpId::new(32),
+            _ => {}
+        });
+        farm.up(&["gw1", "gw2"]).observe("gw3", refused());
+        let native = ListenerStatus { vrrp_id: VrrpId::new(33), vpn: Vpn::Native, ..listener("ike", 500) };
+        assert_eq!(
+            farm.status(&[listener("portal", 443), native]).unfitness(),
+            [
+                "listener portal (62.168.1.203:443) has no available gateway (gw3: down)",
+                "listener ike (62.168.1.203:500) has no available gateway (there is none for it)",
+            ]
+        );
+        let other = ListenerStatus { vrrp_id: VrrpId::new(32), ..listener("partners", 8443) };
+        assert_eq!(farm.status(&[listener("portal", 443), other]).unfitness(), [""; 0]);
     }
 }

@@ -36,9 +36,11 @@ impl PretendGateway {
         let listen = async |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
         let page = listen(port).await.with_context(|| format!("no port for the page of {name}"))?;
         let agent = listen(0).await.with_context(|| format!("no port for the agent of {name}"))?;
+        let now = SystemTime::now();
         let up = AgentState {
+            observed: now,
             service: ServiceState::Up,
-            since: SystemTime::now(),
+            since: now,
             checks: Vec::new(),
             load: Load::default(),
         };
@@ -92,7 +94,15 @@ impl PretendGateway {
         };
         let state = self.state.subscribe();
         let agent = serve_state(self.agent, Some(agent_tls), self.name, state, stop.clone());
-        tokio::try_join!(page, async { agent.await.context("an agent has failed") })?;
+        let mut stopped = stop.clone();
+        let watching = async {
+            tokio::select! {
+                () = stopped.stopped() => {}
+                () = keep_fresh(&self.state) => {}
+            }
+            Ok(())
+        };
+        tokio::try_join!(page, async { agent.await.context("an agent has failed") }, watching)?;
         Ok(())
     }
 }
@@ -114,6 +124,16 @@ impl Visitors {
         }
     }
 }
+
+/// Does as if there were rounds: what the agent is told to say is true at any time.
+async fn keep_fresh(state: &watch::Sender<AgentState>) {
+    loop {
+        tokio::time::sleep(ROUND).await;
+        state.send_modify(|state| state.observed = SystemTime::now());
+    }
+}
+
+const ROUND: Duration = Duration::from_millis(500);
 
 /// How long a visitor counts as a tunnel.
 const VISIT: Duration = Duration::from_secs(30);

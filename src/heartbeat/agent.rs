@@ -94,12 +94,13 @@ impl Rounds {
             Ok(load) => (load, checks.await),
             Err(_) => tokio::join!(sample, checks),
         };
-        if self.standing.observe(&checks::verdict(&checks), now()) {
+        let ended = now();
+        if self.standing.observe(&checks::verdict(&checks), ended) {
             let health = self.standing.health();
             tracing::info!(state = ?health.condition, reason = %health.reason, "this gateway has changed");
         }
         let since = self.standing.health().since.wall;
-        AgentState { service: self.standing.service(), since, checks, load }
+        AgentState { observed: ended.wall, service: self.standing.service(), since, checks, load }
     }
 
     /// Does one round after the other.

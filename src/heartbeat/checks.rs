@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 
 use super::command::{CommandError, CommandLine, Finished};
 use super::text::one_line;
@@ -57,14 +57,12 @@ impl LocalCheck {
 
 /// Does all checks at the same time; the results are in the order of the checks.
 pub(super) async fn round(checks: &[LocalCheck], timeout: Duration) -> Vec<CheckResult> {
-    // on this thread, for a check's connection does not move to another one (see net::client)
-    let here = LocalSet::new();
     let mut running = JoinSet::new();
     for (index, check) in checks.iter().enumerate() {
         let check = check.clone();
-        running.spawn_local_on(async move { (index, check.run(timeout).await) }, &here);
+        running.spawn(async move { (index, check.run(timeout).await) });
     }
-    let mut results = here.run_until(running.join_all()).await;
+    let mut results = running.join_all().await;
     results.sort_unstable_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }

@@ -130,6 +130,7 @@ mod tests {
         let took = Duration::from_millis(250);
         let outcome = CheckOutcome::Fail("connection refused".into());
         AgentState {
+            observed: SystemTime::UNIX_EPOCH,
             service: ServiceState::Down,
             since: SystemTime::UNIX_EPOCH,
             checks: vec![CheckResult { check: "portal".into(), outcome, took }],

@@ -1,7 +1,7 @@
 //! The report as JSON: what an agent sends and a front door reads (contracts/heartbeat.md).
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -23,7 +23,8 @@ pub struct Report {
     pub boot_id: String,
     /// Grows by one per report; starts again with another `boot_id`.
     pub sequence: u64,
-    /// The agent's clock when it sent the report.
+    /// The agent's clock at the end of the round that the report tells of: an agent that answers but no longer
+    /// looks is found out by it.
     pub time: Timestamp,
     /// Whether the gateway works.
     pub service: ServiceSection,
@@ -155,12 +156,12 @@ impl Report {
     }
 
     /// The report on `state` that is the `sequence`th since the agent has started.
-    pub fn of(state: &AgentState, name: &str, boot_id: &str, sequence: u64, now: SystemTime) -> Self {
+    pub fn of(state: &AgentState, name: &str, boot_id: &str, sequence: u64) -> Self {
         Self {
             name: name.to_owned(),
             boot_id: boot_id.to_owned(),
             sequence,
-            time: now.into(),
+            time: state.observed.into(),
             service: ServiceSection {
                 state: state.service,
                 since: state.since.into(),
@@ -195,8 +196,8 @@ impl ServiceSection {
         if !reasons.is_empty() {
             return one_line(&reasons.join("; "), REASON_LIMIT);
         }
-        // between the first good round and the one that makes it up
-        "its checks pass again, but not often enough yet".to_owned()
+        // its checks have passed again, but not often enough; or nothing is known yet; or it gives no checks
+        "it calls itself down and names no failing check".to_owned()
     }
 }
 
@@ -308,6 +309,8 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     /// The example of contracts/heartbeat.md, with one check that fails.
@@ -435,8 +438,10 @@ mod tests {
         assert_eq!(down.service, Service::Down("portal: connection refused; disk: failed".into()));
         assert_eq!(down.load.tunnels, Some(312));
         report.service.checks = vec![check("portal", true, "200 OK")];
-        let rising = Service::Down("its checks pass again, but not often enough yet".into());
-        assert_eq!(ServiceReport::from(&report).service, rising);
+        let unexplained = Service::Down("it calls itself down and names no failing check".into());
+        assert_eq!(ServiceReport::from(&report).service, unexplained);
+        report.service.checks.clear();
+        assert_eq!(ServiceReport::from(&report).service, unexplained);
     }
 
     #[test]
@@ -455,6 +460,7 @@ mod tests {
             took: Duration::from_micros(3_149),
         };
         let state = AgentState {
+            observed: SystemTime::UNIX_EPOCH + Duration::from_secs(60),
             service: ServiceState::Down,
             since: SystemTime::UNIX_EPOCH,
             checks: vec![
@@ -464,9 +470,10 @@ mod tests {
             ],
             load: Load { cpu_ratio: Some(0.5), tunnels: Some(3), ..Load::default() },
         };
-        let sent = Report::of(&state, "gw1", "0d6b", 7, SystemTime::UNIX_EPOCH);
+        let sent = Report::of(&state, "gw1", "0d6b", 7);
         let read = Report::parse(&sent.to_json().unwrap()).unwrap();
         assert_eq!(read, sent);
+        assert_eq!(read.time.to_system_time(), state.observed);
         assert_eq!(read.service.checks[0].milliseconds, Some(3.1));
         let down = "portal: no answer within 800 ms; ike: not tried: too many open files";
         let expected = ServiceReport { service: Service::Down(down.into()), load: state.load };

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use axum::Router;
 use axum::extract::State;
@@ -70,7 +69,7 @@ fn router(served: Served) -> Router {
 async fn report(State(served): State<Arc<Served>>) -> Response {
     let Some(state) = served.state() else { return not_kept_up() };
     let sequence = served.sequence.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-    let report = Report::of(&state, &served.name, served.boot_id.as_str(), sequence, SystemTime::now());
+    let report = Report::of(&state, &served.name, served.boot_id.as_str(), sequence);
     match report.to_json() {
         Ok(json) => {
             served.metrics.reports.inc();
@@ -107,6 +106,8 @@ fn not_kept_up() -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use axum::body::Body;
     use http::Request;
     use http_body_util::BodyExt;
@@ -118,6 +119,7 @@ mod tests {
 
     fn agent() -> (watch::Sender<AgentState>, Router) {
         let state = AgentState {
+            observed: SystemTime::UNIX_EPOCH,
             service: ServiceState::Draining,
             since: SystemTime::UNIX_EPOCH,
             checks: Vec::new(),
@@ -148,6 +150,18 @@ mod tests {
         assert_eq!(first.boot_id, second.boot_id);
         let metrics = String::from_utf8(answer(&router, "/metrics").await.1).unwrap();
         assert!(metrics.contains("vestibule_agent_reports_total 2\n"));
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_report_is_that_of_the_round_and_not_of_the_answer() {
+        let (sender, router) = agent();
+        let time = async || Report::parse(&answer(&router, "/v1/report").await.1).unwrap().time;
+        let first = time().await;
+        assert_eq!(first.to_system_time(), SystemTime::UNIX_EPOCH);
+        assert_eq!(time().await, first);
+        let next_round = SystemTime::UNIX_EPOCH + Duration::from_secs(2);
+        sender.send_modify(|state| state.observed = next_round);
+        assert_eq!(time().await.to_system_time(), next_round);
     }
 
     #[tokio::test]

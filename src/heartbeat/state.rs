@@ -7,6 +7,8 @@ use crate::fleet::{CheckResult, Load};
 /// What an agent says of its gateway, whoever asks: the outcome of its last round.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentState {
+    /// When the round that this tells of ended.
+    pub observed: SystemTime,
     /// What it has concluded.
     pub service: ServiceState,
     /// Since when.

@@ -6,6 +6,8 @@ pub mod certificate;
 pub mod check;
 pub mod client;
 pub mod pem;
+mod places;
+pub mod seldom;
 pub mod serve;
 mod site;
 pub mod stop;

@@ -76,12 +76,13 @@ async fn reason_when_the_agent_answers(answers: Answers) -> String {
 
 fn report(sequence: u64, made: SystemTime) -> String {
     let state = AgentState {
+        observed: made,
         service: ServiceState::Up,
         since: SystemTime::UNIX_EPOCH,
         checks: Vec::new(),
         load: Load::default(),
     };
-    String::from_utf8(Report::of(&state, "gw1", "boot", sequence, made).to_json().unwrap()).unwrap()
+    String::from_utf8(Report::of(&state, "gw1", "boot", sequence).to_json().unwrap()).unwrap()
 }
 
 fn json(body: String) -> Response<Full<bytes::Bytes>> {
