@@ -129,6 +129,7 @@ async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: S
     let mut connection = Pin::new(connection);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.get().deadline().into()));
     let mut told_to_stop = std::pin::pin!(stop.stopped());
+    let mut told = false;
     let mut saying_goodbye = false;
     std::future::poll_fn(|cx| {
         loop {
@@ -136,13 +137,16 @@ async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: S
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ended::ByItself);
             }
-            if !saying_goodbye && told_to_stop.as_mut().poll(cx).is_ready() {
-                saying_goodbye = true;
-                // an idle connection ends with this; one whose first request is due waits for that
-                connection.as_mut().say_goodbye();
+            if !told && told_to_stop.as_mut().poll(cx).is_ready() {
+                told = true;
                 let mut hurried = pace.get();
                 hurried.hurry(Instant::now());
                 pace.set(hurried);
+            }
+            // a request that is on its way is waited for, which hyper would not do
+            if told && !saying_goodbye && !matches!(pace.get().phase(), Phase::Opening | Phase::Reading) {
+                saying_goodbye = true;
+                connection.as_mut().say_goodbye();
                 continue;
             }
             // a deadline that has moved away is looked at when the timer fires: that saves resetting it

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, Running, read_head, read_to_end, status};
+use crate::support::{PATIENCE, Running, anyone, connect_with, read_head, read_to_end, status};
 
 /// Waits until the front door closes a connection, and tells how long that took.
 async fn time_to_close<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> Duration {
@@ -84,6 +88,67 @@ async fn who_is_one_too_many_is_turned_away_and_counted_until_another_goes() {
     drop(open);
     farm.wait_until(|status| status.listeners[0].connections == 0).await;
     assert_eq!(farm.gateway_chosen().await, Some(0));
+}
+
+#[tokio::test]
+async fn an_idle_http_2_connection_has_its_idle_time_whatever_it_says_meanwhile() {
+    let farm = Running::with(1, |settings| {
+        settings.listeners[0].limits.header_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut config = anyone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect_with(farm.front, "localhost", config).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let driver = tokio::spawn(connection);
+    for _ in 0..2 {
+        sender.ready().await.expect("the connection lives");
+        let request = Request::get("https://vpn.lab/").body(Empty::<bytes::Bytes>::new()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), 302);
+        // the acknowledgement of the server's settings is on its way now; this is not waiting for
+        // something but giving the fault its time to show
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    driver.abort();
+}
+
+#[tokio::test]
+async fn who_has_connected_before_the_stop_still_gets_an_answer() {
+    let farm = Running::farm(1).await;
+    let address = farm.front;
+    let mut connected = Vec::new();
+    for _ in 0..20 {
+        connected.push(TcpStream::connect(address).await.unwrap());
+    }
+    let asking = connected.into_iter().map(|stream| {
+        tokio::spawn(async move {
+            let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+            let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(anyone()));
+            let mut stream = connector.connect(name, stream).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            status(&read_to_end(&mut stream).await)
+        })
+    });
+    // the tasks run when this one waits, and that is for the stop
+    let asking: Vec<_> = asking.collect();
+    farm.stop().await.unwrap();
+    for answer in asking {
+        assert_eq!(answer.await.unwrap(), 302);
+    }
+    assert!(TcpStream::connect(address).await.is_err(), "nobody else gets in");
+}
+
+#[tokio::test]
+async fn who_goes_away_in_the_middle_of_a_request_is_sent_nowhere() {
+    let farm = Running::farm(1).await;
+    let mut stream = farm.connect().await;
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+    stream.shutdown().await.unwrap();
+    time_to_close(&mut stream).await;
+    farm.wait_until(|status| status.listeners[0].connections == 0).await;
+    let status = farm.wait_until(|_| true).await;
+    assert_eq!((status.gateways[0].pending, status.listeners[0].redirects), (0, 0));
 }
 
 #[tokio::test]
