@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use serde_spanned::Spanned;
@@ -227,10 +228,13 @@ impl<'a> Files<'a> {
         let warn = |what: String| {
             self.problems.warning(&named.span(), format!("the certificate {} {what}", path.display()));
         };
-        let days = |duration: std::time::Duration| duration.as_secs() / 86_400;
+        let days = |duration: Duration| match duration.as_secs() / 86_400 {
+            1 => "1 day".to_owned(),
+            days => format!("{days} days"),
+        };
         match facts.not_after.duration_since(now) {
-            Err(past) => warn(format!("expired {} days ago; clients will refuse it", days(past.duration()))),
-            Ok(left) if days(left) < EXPIRY_WARNING_DAYS => warn(format!("expires in {} days", days(left))),
+            Err(past) => warn(format!("expired {} ago; clients will refuse it", days(past.duration()))),
+            Ok(left) if left < EXPIRY_WARNING => warn(format!("expires in {}", days(left))),
             Ok(_) => {}
         }
         if facts.not_before > now {
@@ -239,4 +243,4 @@ impl<'a> Files<'a> {
     }
 }
 
-const EXPIRY_WARNING_DAYS: u64 = 14;
+const EXPIRY_WARNING: Duration = Duration::from_secs(14 * 86_400);
