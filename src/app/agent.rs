@@ -1,4 +1,5 @@
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -6,12 +7,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::files::WatchedFiles;
 use super::listen_error;
+use super::reload::{READ_TIMEOUT, tell_refused, told};
 use crate::config::{AgentSettings, Problem};
 use crate::heartbeat;
 use crate::net::stop::{self, Stop};
 
 /// Reads the agent's configuration again.
-pub type ReloadAgent = Box<dyn FnMut() -> Result<(AgentSettings, Vec<Problem>), Vec<Problem>> + Send>;
+pub type ReloadAgent = Arc<dyn Fn() -> Result<(AgentSettings, Vec<Problem>), Vec<Problem>> + Send + Sync>;
 
 /// Runs a heartbeat agent until told to stop. On SIGHUP, and when a certificate changes, it begins anew with
 /// the configuration as it is then; one with errors is refused, and the agent goes on as it was.
@@ -23,8 +25,7 @@ pub async fn run_agent(settings: AgentSettings, reload: ReloadAgent, stop: Stop)
     let name = life.settings.agent.name.clone();
     let (address, version) = (life.settings.agent.listen, env!("CARGO_PKG_VERSION"));
     tracing::info!(name = &*name, %address, version, "heartbeat agent starts");
-    let mut reload = reload;
-    while let Some(next) = life.live(&mut hangups, &mut reload, stop.clone()).await? {
+    while let Some(next) = life.live(&mut hangups, &reload, stop.clone()).await? {
         tracing::info!("the configuration has been reloaded");
         life = next;
     }
@@ -43,7 +44,7 @@ impl Life {
     async fn live(
         &self,
         hangups: &mut tokio::signal::unix::Signal,
-        reload: &mut ReloadAgent,
+        reload: &ReloadAgent,
         mut stop: Stop,
     ) -> anyhow::Result<Option<Self>> {
         let (stopper, own_stop) = stop::channel();
@@ -60,13 +61,18 @@ impl Life {
                 _ = hangups.recv() => {}
                 () = watched.changed() => {}
             }
-            match self.next(reload) {
-                Ok(next) => break Some(next),
-                Err(problems) => {
-                    for problem in problems {
-                        tracing::error!(problem, "the new configuration is refused, the old one stays");
-                    }
+            // the agent goes on meanwhile
+            let next = tokio::select! {
+                next = self.next(reload) => next,
+                ended = &mut running => {
+                    ended.context("the heartbeat agent has failed")?;
+                    anyhow::bail!("the heartbeat agent has ended");
                 }
+                () = stop.stopped() => break None,
+            };
+            match next {
+                Ok(next) => break Some(next),
+                Err(problems) => tell_refused(&problems),
             }
         };
         stopper.stop();
@@ -74,11 +80,14 @@ impl Life {
         Ok(next)
     }
 
-    fn next(&self, reload: &mut ReloadAgent) -> Result<Self, Vec<String>> {
-        let in_words = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (settings, warnings) = reload().map_err(in_words)?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
+    async fn next(&self, reload: &ReloadAgent) -> Result<Self, Vec<String>> {
+        let reload = Arc::clone(reload);
+        let reading = tokio::time::timeout(READ_TIMEOUT, tokio::task::spawn_blocking(move || reload()));
+        let cannot = |why: String| vec![format!("the configuration cannot be read: {why}")];
+        let result = reading.await.map_err(|_| cannot("its files do not answer".into()))?;
+        let settings = told(result.map_err(|error| cannot(error.to_string()))?)?;
+        if settings.log != self.settings.log {
+            tracing::warn!(key = "[log]", "this change takes effect at the next start");
         }
         let socket = if settings.agent.listen == self.settings.agent.listen {
             self.socket.try_clone().map_err(|error| vec![error.to_string()])?

@@ -92,7 +92,8 @@ fn families() -> Vec<Family> {
             kind: COUNTER,
             read: |plan| {
                 let class = |i: usize| {
-                    let count = sum(plan, |meter| meter.responses.get(i).unwrap_or(&meter.unavailable));
+                    let counter = |meter: &Meter| meter.responses.get(i).map_or(0, Counter::get);
+                    let count = plan.meters.iter().map(|meter| counter(meter)).sum();
                     Sample::counter(vec![("class", format!("{}xx", i + 1))], count)
                 };
                 (0..5).map(class).collect()

@@ -22,8 +22,10 @@ impl Farm {
                 && self.published.changed().await.is_ok()
             {}
         };
-        let _ = tokio::time::timeout(longest + MARGIN, all_asked).await;
+        let _ = tokio::time::timeout((longest + MARGIN).min(LONGEST), all_asked).await;
     }
 }
 
 const MARGIN: Duration = Duration::from_millis(200);
+/// Nobody waits longer for one gateway that hangs.
+const LONGEST: Duration = Duration::from_secs(3);

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Interval;
 
 use crate::config::SeenFile;
@@ -13,24 +14,33 @@ pub struct WatchedFiles {
     seen: Vec<SeenFile>,
     changing: bool,
     looks: Interval,
+    /// A look that has begun. On a file system that hangs it never ends, and there is no second one.
+    looking: Option<JoinHandle<Vec<SeenFile>>>,
 }
 
 impl WatchedFiles {
     /// Watches these from how they were when they were read.
     pub fn new(seen: Vec<SeenFile>) -> Self {
-        Self { seen, changing: false, looks: tokio::time::interval(PAUSE) }
+        Self { seen, changing: false, looks: tokio::time::interval(PAUSE), looking: None }
     }
 
     /// Returns when one of them has changed and none has changed for [`PAUSE`] since: a certificate and
-    /// its key are written one after the other. May be dropped and called again: when the next look is due
-    /// is remembered.
+    /// its key are written one after the other. May be dropped and called again: it goes on where it was.
     pub async fn changed(&mut self) {
         loop {
-            self.looks.tick().await;
-            let before = self.seen.clone();
-            // a file system that hangs must hold up no one else
-            let look = move || before.iter().map(SeenFile::look_again).collect::<Vec<_>>();
-            let Ok(now) = tokio::task::spawn_blocking(look).await else { continue };
+            let looking = match &mut self.looking {
+                Some(looking) => looking,
+                None => {
+                    self.looks.tick().await;
+                    let before = self.seen.clone();
+                    // on another thread: a file system that hangs must hold up no one else
+                    let look = move || before.iter().map(SeenFile::look_again).collect();
+                    self.looking.insert(tokio::task::spawn_blocking(look))
+                }
+            };
+            let looked = looking.await;
+            self.looking = None;
+            let Ok(now) = looked else { continue };
             if now != self.seen {
                 self.seen = now;
                 self.changing = true;

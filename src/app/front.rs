@@ -31,7 +31,7 @@ use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
 
 /// Reads the configuration again.
-pub type Reload = Box<dyn FnMut() -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> + Send>;
+pub type Reload = Arc<dyn Fn() -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> + Send + Sync>;
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -116,20 +116,22 @@ impl FrontDoor {
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes
         // meanwhile waits in the backlog and is not told that no gateway is available.
-        tokio::select! {
-            () = self.farm.first_round(&self.settings.probes) => {}
-            () = stop.stopped() => {}
-        }
+        let told_to_stop = tokio::select! {
+            () = self.farm.first_round(&self.settings.probes) => false,
+            () = stop.stopped() => true,
+        };
         self.doors.take_up(self.prepared);
         tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
         let socket_file = self.socket.map(|(listener, file)| {
             tasks.spawn(serve(Door::Unix(listener), self.router, control_stop.clone()));
             file
         });
-        tell_ready(&self.settings);
+        if !told_to_stop {
+            tell_ready(&self.settings);
+        }
         let mut watched = WatchedFiles::new(self.settings.files.clone());
         let mut reloader = Reloader {
-            read: Some(reload),
+            read: reload,
             settings: self.settings,
             doors: self.doors,
             keeper: order_sender,
@@ -161,7 +163,11 @@ impl FrontDoor {
                     continue;
                 }
             };
-            let result = reloader.reload(&mut probes).await;
+            let result = tokio::select! {
+                result = reloader.reload(&mut probes) => result,
+                // half a reload needs no end where everything ends
+                () = stop.stopped() => break,
+            };
             if result.is_ok() {
                 watched = WatchedFiles::new(reloader.settings.files.clone());
             }

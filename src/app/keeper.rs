@@ -56,6 +56,10 @@ impl Keeper {
                 biased;
                 () = stop.stopped() => return,
                 Some(Order::Reload(settings, done)) = orders.recv() => {
+                    // what was found under the old settings must not count under the new ones
+                    while let Ok(finding) = findings.try_recv() {
+                        self.take(finding);
+                    }
                     self.reload(settings);
                     self.publish();
                     // nobody need be waiting

@@ -22,10 +22,15 @@ impl Probes {
         Self { findings, stopper, tasks }
     }
 
+    /// Asks nobody until [`start_again`](Self::start_again). What has been found is with the keeper by then.
+    pub async fn pause(&mut self) {
+        self.stopper.stop();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
     /// Asks these from now on.
-    pub async fn replace(&mut self, settings: &[ProbeSettings]) {
-        let new = Self::start(settings, self.findings.clone());
-        std::mem::replace(self, new).stop().await;
+    pub fn start_again(&mut self, settings: &[ProbeSettings]) {
+        *self = Self::start(settings, self.findings.clone());
     }
 
     /// Returns when one of them has ended though nobody has told it to; a panic is an error.
@@ -39,7 +44,6 @@ impl Probes {
 
     /// Stops asking.
     pub async fn stop(mut self) {
-        self.stopper.stop();
-        while self.tasks.join_next().await.is_some() {}
+        self.pause().await;
     }
 }

@@ -1,4 +1,5 @@
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,8 +16,8 @@ use crate::config::{FrontSettings, Problem};
 
 /// Goes over to another configuration while the front door runs: whole, or not at all.
 pub struct Reloader {
-    /// Reads it; `None` while it is being read.
-    pub read: Option<Reload>,
+    /// Reads it.
+    pub read: Reload,
     /// What is in force.
     pub settings: FrontSettings,
     /// The listeners.
@@ -42,50 +43,46 @@ impl Reloader {
             }
             Err(problems) => {
                 self.metrics.refused();
-                for problem in &problems {
-                    tracing::error!(%problem, "the new configuration is refused, the old one stays");
-                }
+                tell_refused(&problems);
                 Err(ReloadRefused { problems })
             }
         }
     }
 
     async fn try_reload(&mut self, probes: &mut Probes) -> Result<(), Vec<String>> {
-        let in_words = |problems: Vec<Problem>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (mut settings, warnings) = self.read().await?.map_err(in_words)?;
-        for warning in &warnings {
-            tracing::warn!("{warning}");
-        }
+        let mut settings = self.read().await?;
         open_files::prepare(&mut settings);
         // the last thing that can fail
         let prepared = self.doors.prepare(&settings.listeners, settings.log.access);
         let prepared = prepared.map_err(|error| vec![error.to_string()])?;
         self.tell_what_needs_a_restart(&settings);
+        probes.pause().await;
         let (done, published) = oneshot::channel();
         // errors mean that the keeper is gone, and that is seen elsewhere
         let _ = self.keeper.send(Order::Reload(settings.fleet.clone(), done)).await;
         let _ = published.await;
-        probes.replace(&settings.probes).await;
+        probes.start_again(&settings.probes);
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name
         self.farm.first_round(&settings.probes).await;
         self.doors.take_up(prepared);
+        // what needs a restart is told at every reload until there was one
+        settings.node_name.clone_from(&self.settings.node_name);
+        settings.workers = self.settings.workers;
+        settings.admin.listen = self.settings.admin.listen;
+        settings.admin.socket.clone_from(&self.settings.admin.socket);
+        (settings.log.format, settings.log.level) = (self.settings.log.format, self.settings.log.level);
         self.settings = settings;
         Ok(())
     }
 
     /// Reads the configuration on another thread: files may be many, or far away.
-    async fn read(&mut self) -> Result<Result<(FrontSettings, Vec<Problem>), Vec<Problem>>, Vec<String>> {
-        const BUSY: &str = "the configuration is being read already";
-        let mut read = self.read.take().ok_or_else(|| vec![BUSY.to_owned()])?;
-        let reading = tokio::task::spawn_blocking(move || {
-            let result = read();
-            (read, result)
-        });
-        let (read, result) =
-            reading.await.map_err(|error| vec![format!("the configuration cannot be read: {error}")])?;
-        self.read = Some(read);
-        Ok(result)
+    async fn read(&self) -> Result<FrontSettings, Vec<String>> {
+        let read = Arc::clone(&self.read);
+        let reading = tokio::time::timeout(READ_TIMEOUT, tokio::task::spawn_blocking(move || read()));
+        let cannot = |why: String| vec![format!("the configuration cannot be read: {why}")];
+        let result = reading.await.map_err(|_| cannot("its files do not answer".into()))?;
+        told(result.map_err(|error| cannot(error.to_string()))?)
     }
 
     fn tell_what_needs_a_restart(&self, new: &FrontSettings) {
@@ -102,3 +99,23 @@ impl Reloader {
         }
     }
 }
+
+/// Takes a configuration that has been read: its warnings go to the log, its errors back.
+pub fn told<T>(read: Result<(T, Vec<Problem>), Vec<Problem>>) -> Result<T, Vec<String>> {
+    let (settings, warnings) =
+        read.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(settings)
+}
+
+/// Tells the log why a configuration was refused.
+pub fn tell_refused(problems: &[String]) {
+    for problem in problems {
+        tracing::error!(problem, "the new configuration is refused, the old one stays");
+    }
+}
+
+/// Longer than any files take that are there; shorter than an administrator's patience.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(5);

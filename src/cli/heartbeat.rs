@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -30,7 +31,7 @@ impl Heartbeat {
             tracing::warn!("{warning}");
         }
         let path = self.config;
-        let reload = Box::new(move || load_agent(&path));
+        let reload = Arc::new(move || load_agent(&path));
         running::until_told_to_stop(|stop| run_agent(settings, reload, stop))?;
         Ok(Answer::Yes)
     }

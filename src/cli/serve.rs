@@ -1,4 +1,5 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -31,7 +32,7 @@ impl Serve {
         let path = self.config;
         running::until_told_to_stop(async |stop| {
             let door = FrontDoor::open(settings).await?;
-            door.run(Box::new(move || load_front(&path)), stop).await
+            door.run(Arc::new(move || load_front(&path)), stop).await
         })?;
         Ok(Answer::Yes)
     }

@@ -79,7 +79,7 @@ pub fn load<T>(
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenFile {
     path: PathBuf,
-    /// Device, inode, size, time of change; `None` if it was not there.
+    /// Device, inode, size, and when content or permissions changed; `None` if it was not there.
     stamp: Option<(u64, u64, u64, i64, i64)>,
 }
 
@@ -87,7 +87,7 @@ impl SeenFile {
     /// Looks at a file.
     pub fn look(path: PathBuf) -> Self {
         let stamp =
-            std::fs::metadata(&path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+            std::fs::metadata(&path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.ctime(), m.ctime_nsec()));
         Self { path, stamp }
     }
 

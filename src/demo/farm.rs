@@ -88,7 +88,7 @@ impl Farm {
             tasks.spawn(gateway.run(page, agent, gateways_stop.clone()));
         }
         let settings = self.settings;
-        let front = front.run(Box::new(move || Ok((settings.clone(), Vec::new()))), stop);
+        let front = front.run(Arc::new(move || Ok((settings.clone(), Vec::new()))), stop);
         let ended = tokio::select! {
             ended = front => ended,
             Some(ended) = tasks.join_next() => {

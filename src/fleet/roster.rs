@@ -195,6 +195,7 @@ impl Member {
         if view.gateway.ssl_endpoint != gateway.ssl_endpoint {
             view.health = Health::unknown(now);
             view.last_good = None;
+            view.checks = Arc::from([]);
         }
         if !gateway.has_agent {
             view.agent_drains_since = None;

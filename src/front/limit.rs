@@ -9,8 +9,8 @@ use super::settings::Limits;
 ///
 /// Sources are counted in two rows of counters, each source in one counter of each row, found by a secret
 /// hash: memory is bounded however many sources there are, and no lock is taken. A source is refused when
-/// both of its counters are full, of itself or of others: with four counters a connection and a secret
-/// hash that is too rare to meet or to arrange, unless a source is allowed fewer than four.
+/// both of its counters are full, of itself or of others: with a secret hash, and some counters for each
+/// connection, that is too rare to meet or to arrange, unless a source is allowed fewer than four.
 #[derive(Debug)]
 pub struct Admission {
     connections: AtomicU32,
@@ -56,10 +56,9 @@ impl Rejection {
 }
 
 impl Admission {
-    /// Nobody is here yet, and about this many will be at a time.
-    pub fn new(connections: u32) -> Self {
-        let length = (connections as usize * 4).next_power_of_two().clamp(SHORTEST_ROW, LONGEST_ROW);
-        let row = || (0..length).map(|_| AtomicU32::new(0)).collect();
+    /// Nobody is here yet.
+    pub fn new() -> Self {
+        let row = || (0..ROW).map(|_| AtomicU32::new(0)).collect();
         Self { connections: AtomicU32::new(0), rows: [row(), row()], secret: RandomState::new() }
     }
 
@@ -85,8 +84,13 @@ impl Admission {
 
     fn slots(&self, source: IpAddr) -> [usize; 2] {
         let hash = self.secret.hash_one(prefix(source));
-        let [first, second] = &self.rows;
-        [hash as usize % first.len(), (hash >> 32) as usize % second.len()]
+        [hash as usize % ROW, (hash >> 32) as usize % ROW]
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -114,9 +118,8 @@ fn prefix(source: IpAddr) -> u64 {
     }
 }
 
-const SHORTEST_ROW: usize = 1024;
-/// One MiB a row.
-const LONGEST_ROW: usize = 256 * 1024;
+/// One MiB; five counters a connection at the default limit.
+const ROW: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_source_gets_its_share_and_others_still_get_in() {
-        let (admission, limits) = (Arc::new(Admission::new(1000)), limits(100, 2));
+        let (admission, limits) = (Arc::new(Admission::new()), limits(100, 2));
         let first = admission.admit(ip("192.0.2.1"), &limits).unwrap();
         let _second = admission.admit(ip("::ffff:192.0.2.1"), &limits).unwrap();
         let third = admission.admit(ip("192.0.2.1"), &limits);
@@ -144,7 +147,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_source_is_a_64() {
-        let (admission, limits) = (Arc::new(Admission::new(1000)), limits(100, 1));
+        let (admission, limits) = (Arc::new(Admission::new()), limits(100, 1));
         let _first = admission.admit(ip("2001:db8:0:1::1"), &limits).unwrap();
         assert!(admission.admit(ip("2001:db8:0:1:ffff::2"), &limits).is_err());
         assert!(admission.admit(ip("2001:db8:0:2::1"), &limits).is_ok());
@@ -152,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_listeners_limit_goes_before_the_sources() {
-        let (admission, limits) = (Arc::new(Admission::new(1000)), limits(1, 1));
+        let (admission, limits) = (Arc::new(Admission::new()), limits(1, 1));
         let place = admission.admit(ip("192.0.2.1"), &limits).unwrap();
         assert_eq!(admission.admit(ip("192.0.2.1"), &limits).err(), Some(Rejection::Connections));
         assert_eq!(admission.connections(), 1);
@@ -165,7 +168,7 @@ mod tests {
     fn fifty_thousand_sources_do_not_get_in_each_others_way() {
         for (allowed, refused_at_most) in [(512, 0), (8, 0), (4, 2), (2, 100)] {
             let limits = limits(50_000, allowed);
-            let admission = Arc::new(Admission::new(limits.connections));
+            let admission = Arc::new(Admission::new());
             let places: Vec<_> =
                 (0..50_000u32).map(|n| admission.admit(IpAddr::from(n.to_be_bytes()), &limits)).collect();
             let refused = places.iter().filter(|place| place.is_err()).count();

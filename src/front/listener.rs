@@ -1,8 +1,7 @@
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -55,7 +54,13 @@ const BACKLOG: i32 = 4096;
 /// that are open finish, for [`GRACE`] at most.
 ///
 /// The door is looked up for each connection, so that a new one serves whoever comes next.
-pub async fn run(listener: StdListener, door: Rc<RefCell<Rc<Door>>>, mut stop: Stop) -> io::Result<()> {
+/// `open` is dropped with the socket.
+pub async fn run<O>(
+    listener: StdListener,
+    door: Rc<RefCell<Rc<Door>>>,
+    open: O,
+    mut stop: Stop,
+) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     let mut out_of_files = OutOfFiles::default();
@@ -91,22 +96,38 @@ pub async fn run(listener: StdListener, door: Rc<RefCell<Rc<Door>>>, mut stop: S
         }
     }
     // closing the socket resets whoever waits in its backlog
-    while let Some(Ok((stream, client))) = accept_now(&listener).await {
-        admit(&mut connections, stream, client, stop.clone());
+    for (stream, client) in Backlog(listener.into_std()?) {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            admit(&mut connections, stream, client, stop.clone());
+        }
     }
-    drop(listener);
+    // no more are taken from here on
+    drop(open);
     let finished = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(GRACE, finished).await;
     Ok(())
 }
 
-/// A connection that is there already, if any.
-async fn accept_now(listener: &TcpListener) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    std::future::poll_fn(|cx| match listener.poll_accept(cx) {
-        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+/// The connections that are there already. The kernel is asked itself: the runtime says "none" too when a
+/// task has had its share of a turn.
+struct Backlog(StdListener);
+
+impl Iterator for Backlog {
+    type Item = (StdStream, SocketAddr);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.0.accept() {
+                Ok((stream, client)) => {
+                    // tokio takes no other
+                    stream.set_nonblocking(true).ok()?;
+                    return Some((stream, client));
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(_) => return None,
+            }
+        }
+    }
 }
 
 /// How long open connections have to finish when a listener closes.
@@ -116,7 +137,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
     )
 }
 
@@ -143,6 +167,35 @@ impl OutOfFiles {
         if self.told {
             self.told = false;
             tracing::info!("connections are accepted again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_backlog_is_taken_however_long_it_is() {
+        let listener = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let address = listener.local_addr().unwrap();
+        let waiting: Vec<_> = (0..300).map(|_| StdStream::connect(address).unwrap()).collect();
+        assert_eq!(Backlog(listener).count(), waiting.len());
+    }
+
+    #[test]
+    fn sockets_are_shared_among_workers_and_with_nobody_else() {
+        let address = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let ours = bind(address, 3).unwrap();
+        assert_eq!(ours.len(), 3);
+        assert_eq!(bind(address, 1).err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
+    }
+
+    #[test]
+    fn an_address_need_not_exist_yet() {
+        // TEST-NET-3 (RFC 5737) and the documentation prefix (RFC 3849) are nobody's
+        for address in ["203.0.113.7:0", "[2001:db8::7]:0"] {
+            assert!(bind(address.parse().unwrap(), 1).is_ok(), "{address}");
         }
     }
 }

@@ -84,9 +84,11 @@ impl Pace {
         }
     }
 
-    /// No more requests are wanted, but one that is on its way is still answered.
+    /// No more requests are wanted, but one that is on its way may still come.
     pub fn hurry(&mut self, now: Instant) {
-        self.deadline = self.deadline.min(now + LAST_CHANCE);
+        if matches!(self.phase, Phase::Opening | Phase::Reading) {
+            self.deadline = self.deadline.min(now + LAST_CHANCE);
+        }
     }
 
     /// This side has said all it will.
@@ -156,6 +158,16 @@ mod tests {
         assert_eq!(pace.phase(), Phase::Serving);
         pace.answered(now);
         assert_eq!(pace.phase(), Phase::Idle);
+    }
+
+    #[test]
+    fn at_a_stop_a_request_is_hurried_and_an_answer_is_not() {
+        let (mut pace, now) = pace();
+        pace.hurry(now);
+        assert_eq!(pace.deadline(), now + LAST_CHANCE);
+        pace.request_came(now);
+        pace.hurry(now);
+        assert_eq!(pace.deadline(), now + s(10));
     }
 
     #[test]

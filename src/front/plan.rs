@@ -27,7 +27,7 @@ impl Plan {
     pub fn new(settings: ListenerSettings, tickets: &Tickets, workers: usize) -> Result<Self, TlsError> {
         Ok(Self {
             tls: tls(&settings, tickets)?,
-            admission: Arc::new(Admission::new(settings.limits.connections)),
+            admission: Arc::new(Admission::new()),
             meters: meters(workers),
             open: Arc::default(),
             settings,

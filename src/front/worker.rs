@@ -136,8 +136,7 @@ impl Desk {
         let door = Rc::new(RefCell::new(door));
         self.open.insert(address, Open { door: Rc::clone(&door), _stopper: stopper });
         self.tasks.spawn_local(async move {
-            let _counted = counted;
-            if let Err(error) = listener::run(socket, door, stop).await {
+            if let Err(error) = listener::run(socket, door, counted, stop).await {
                 tracing::error!(%address, %error, "a listener has failed");
             }
         });

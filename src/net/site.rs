@@ -8,9 +8,9 @@ use crate::fleet::{Endpoint, Host};
 
 /// An endpoint to connect to, with what was last found out about its name. Clones share that.
 ///
-/// A name is looked up at every connect, so that a change is noticed; but an address that was once found
-/// is used further when the resolver fails or is slow, and there is never more than one lookup under way:
-/// a lookup cannot be called off, and those that hang would pile up.
+/// A name is looked up at every connect, so that a change is noticed at the next one; what was found before
+/// is used meanwhile, and further when the resolver fails or is slow. There is never more than one lookup
+/// under way: a lookup cannot be called off, and those that hang would pile up.
 #[derive(Clone, Debug)]
 pub struct Site {
     endpoint: Endpoint,
@@ -58,17 +58,26 @@ impl Site {
             Host::Address(address) => return Ok(vec![(*address, self.endpoint.port).into()]),
             Host::Name(name) => name,
         };
-        let failure = if self.memory.asking.swap(true, Ordering::Relaxed) {
-            LookupError::Slow(name.clone())
-        } else {
-            match tokio::time::timeout(PATIENCE, tokio::spawn(self.clone().look_up(name.clone()))).await {
-                Ok(Ok(Ok(()))) | Ok(Err(_)) => LookupError::Slow(name.clone()),
+        let asking = self.memory.asking.swap(true, Ordering::Relaxed);
+        let lookup = (!asking).then(|| tokio::spawn(self.clone().look_up(name.clone())));
+        // a change shows at the next connect; nobody waits for it at this one
+        let remembered = self.remembered();
+        if !remembered.is_empty() {
+            return Ok(remembered);
+        }
+        let failure = match lookup {
+            None => LookupError::Slow(name.clone()),
+            Some(lookup) => match tokio::time::timeout(PATIENCE, lookup).await {
                 Ok(Ok(Err(cause))) => LookupError::Failed { name: name.clone(), cause },
-                Err(_) => LookupError::Slow(name.clone()),
-            }
+                Ok(Ok(Ok(())) | Err(_)) | Err(_) => LookupError::Slow(name.clone()),
+            },
         };
-        let remembered = self.memory.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if remembered.is_empty() { Err(failure) } else { Ok(remembered) }
+        let found = self.remembered();
+        if found.is_empty() { Err(failure) } else { Ok(found) }
+    }
+
+    fn remembered(&self) -> Vec<SocketAddr> {
+        self.memory.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks the name up and remembers what comes of it, also when nobody waits any more.
@@ -83,7 +92,7 @@ impl Site {
     }
 }
 
-/// How long a lookup may hold up a connect.
+/// How long the first lookup may hold up a connect.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
