@@ -1,5 +1,4 @@
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -7,25 +6,26 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::files::WatchedFiles;
 use super::listen_error;
-use super::reload::{READ_TIMEOUT, tell_refused, told};
-use crate::config::{AgentSettings, Problem};
+use super::reread::{Reread, read_again, tell_refused};
+use crate::config::AgentSettings;
 use crate::heartbeat;
 use crate::net::stop::{self, Stop};
-
-/// Reads the agent's configuration again.
-pub type ReloadAgent = Arc<dyn Fn() -> Result<(AgentSettings, Vec<Problem>), Vec<Problem>> + Send + Sync>;
 
 /// Runs a heartbeat agent until told to stop. On SIGHUP, and when a certificate changes, it begins anew with
 /// the configuration as it is then; one with errors is refused, and the agent goes on as it was.
 ///
 /// The socket stays open meanwhile: front doors that ask wait for the first round of the new life.
-pub async fn run_agent(settings: AgentSettings, reload: ReloadAgent, stop: Stop) -> anyhow::Result<()> {
+pub async fn run_agent(
+    settings: AgentSettings,
+    read: Reread<AgentSettings>,
+    stop: Stop,
+) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     let mut life = Life { socket: listen(settings.agent.listen)?, settings };
     let name = life.settings.agent.name.clone();
     let (address, version) = (life.settings.agent.listen, env!("CARGO_PKG_VERSION"));
     tracing::info!(name = &*name, %address, version, "heartbeat agent starts");
-    while let Some(next) = life.live(&mut hangups, &reload, stop.clone()).await? {
+    while let Some(next) = life.live(&mut hangups, &read, stop.clone()).await? {
         tracing::info!("the configuration has been reloaded");
         life = next;
     }
@@ -44,7 +44,7 @@ impl Life {
     async fn live(
         &self,
         hangups: &mut tokio::signal::unix::Signal,
-        reload: &ReloadAgent,
+        read: &Reread<AgentSettings>,
         mut stop: Stop,
     ) -> anyhow::Result<Option<Self>> {
         let (stopper, own_stop) = stop::channel();
@@ -63,7 +63,7 @@ impl Life {
             }
             // the agent goes on meanwhile
             let next = tokio::select! {
-                next = self.next(reload) => next,
+                next = self.next(read) => next,
                 ended = &mut running => {
                     ended.context("the heartbeat agent has failed")?;
                     anyhow::bail!("the heartbeat agent has ended");
@@ -80,12 +80,8 @@ impl Life {
         Ok(next)
     }
 
-    async fn next(&self, reload: &ReloadAgent) -> Result<Self, Vec<String>> {
-        let reload = Arc::clone(reload);
-        let reading = tokio::time::timeout(READ_TIMEOUT, tokio::task::spawn_blocking(move || reload()));
-        let cannot = |why: String| vec![format!("the configuration cannot be read: {why}")];
-        let result = reading.await.map_err(|_| cannot("its files do not answer".into()))?;
-        let settings = told(result.map_err(|error| cannot(error.to_string()))?)?;
+    async fn next(&self, read: &Reread<AgentSettings>) -> Result<Self, Vec<String>> {
+        let settings = read_again(read).await?;
         if settings.log != self.settings.log {
             tracing::warn!(key = "[log]", "this change takes effect at the next start");
         }

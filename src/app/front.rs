@@ -19,19 +19,17 @@ use super::listen_error;
 use super::open_files;
 use super::probes::Probes;
 use super::reload::Reloader;
+use super::reread::Reread;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
 use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
 use crate::admin::trust::Trust;
-use crate::config::{FrontSettings, Problem};
+use crate::config::FrontSettings;
 use crate::front::Tickets;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
-
-/// Reads the configuration again.
-pub type Reload = Arc<dyn Fn() -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> + Send + Sync>;
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -105,8 +103,8 @@ impl FrontDoor {
         self.admin.local_addr()
     }
 
-    /// Serves until told to stop. `reload` reads the configuration again when that is asked for.
-    pub async fn run(mut self, reload: Reload, mut stop: Stop) -> anyhow::Result<()> {
+    /// Serves until told to stop. `read` reads the configuration again when that is asked for.
+    pub async fn run(mut self, read: Reread<FrontSettings>, mut stop: Stop) -> anyhow::Result<()> {
         let (control, control_stop) = stop::channel();
         let mut tasks = JoinSet::new();
         let (finding_sender, findings) = mpsc::channel(1024);
@@ -131,7 +129,7 @@ impl FrontDoor {
         }
         let mut watched = WatchedFiles::new(self.settings.files.clone());
         let mut reloader = Reloader {
-            read: reload,
+            read,
             settings: self.settings,
             doors: self.doors,
             keeper: order_sender,

@@ -12,10 +12,12 @@ pub mod log;
 mod open_files;
 mod probes;
 mod reload;
+mod reread;
 
-pub use agent::{ReloadAgent, run_agent};
+pub use agent::run_agent;
 pub use doors::DoorsError;
-pub use front::{FrontDoor, Reload};
+pub use front::FrontDoor;
+pub use reread::Reread;
 
 /// Why an address cannot be listened on, in words that say what to do. `what` names the key.
 fn listen_error(what: &str, address: std::net::SocketAddr, error: &std::io::Error) -> anyhow::Error {

@@ -1,23 +1,22 @@
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::doors::Doors;
 use super::farm::Farm;
-use super::front::Reload;
 use super::keeper::Order;
 use super::open_files;
 use super::probes::Probes;
+use super::reread::{Reread, read_again, tell_refused};
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
-use crate::config::{FrontSettings, Problem};
+use crate::config::FrontSettings;
 
 /// Goes over to another configuration while the front door runs: whole, or not at all.
 pub struct Reloader {
     /// Reads it.
-    pub read: Reload,
+    pub read: Reread<FrontSettings>,
     /// What is in force.
     pub settings: FrontSettings,
     /// The listeners.
@@ -50,7 +49,7 @@ impl Reloader {
     }
 
     async fn try_reload(&mut self, probes: &mut Probes) -> Result<(), Vec<String>> {
-        let mut settings = self.read().await?;
+        let mut settings = read_again(&self.read).await?;
         open_files::prepare(&mut settings);
         // the last thing that can fail
         let prepared = self.doors.prepare(&settings.listeners, settings.log.access);
@@ -76,15 +75,6 @@ impl Reloader {
         Ok(())
     }
 
-    /// Reads the configuration on another thread: files may be many, or far away.
-    async fn read(&self) -> Result<FrontSettings, Vec<String>> {
-        let read = Arc::clone(&self.read);
-        let reading = tokio::time::timeout(READ_TIMEOUT, tokio::task::spawn_blocking(move || read()));
-        let cannot = |why: String| vec![format!("the configuration cannot be read: {why}")];
-        let result = reading.await.map_err(|_| cannot("its files do not answer".into()))?;
-        told(result.map_err(|error| cannot(error.to_string()))?)
-    }
-
     fn tell_what_needs_a_restart(&self, new: &FrontSettings) {
         let old = &self.settings;
         let changed = [
@@ -99,23 +89,3 @@ impl Reloader {
         }
     }
 }
-
-/// Takes a configuration that has been read: its warnings go to the log, its errors back.
-pub fn told<T>(read: Result<(T, Vec<Problem>), Vec<Problem>>) -> Result<T, Vec<String>> {
-    let (settings, warnings) =
-        read.map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    for warning in &warnings {
-        tracing::warn!("{warning}");
-    }
-    Ok(settings)
-}
-
-/// Tells the log why a configuration was refused.
-pub fn tell_refused(problems: &[String]) {
-    for problem in problems {
-        tracing::error!(problem, "the new configuration is refused, the old one stays");
-    }
-}
-
-/// Longer than any files take that are there; shorter than an administrator's patience.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(5);

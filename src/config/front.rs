@@ -1,8 +1,5 @@
 //! From what stands in a front door's file to its settings.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +7,10 @@ use rustls::pki_types::ServerName;
 use serde_spanned::Spanned;
 
 use super::files::{self, Files};
+use super::front_checks;
 use super::front_file::{
-    CheckKind, CheckTable, FrontFile, GatewayTable, HeartbeatUrl, Listener, Mode, Preset, Verify,
+    CheckKind, CheckTable, DEFAULT_ADMIN, FrontFile, GatewayTable, HeartbeatUrl, Listener, Mode, Preset,
+    Verify,
 };
 use super::problem::{Problem, Span};
 use super::settings::{AdminSettings, FrontSettings};
@@ -22,114 +21,15 @@ use crate::net::certificate::CertificateFacts;
 use crate::net::check::{Check, Get, Kind, StatusRange, Tls};
 use crate::net::client::Target;
 use crate::net::tls::{self, Identity, Trust};
-use crate::probe::{HEARTBEAT, ProbeSettings};
+use crate::probe::ProbeSettings;
 
 /// Reads a front door's configuration: the settings with the warnings, or every problem.
 pub fn load_front(path: &Path) -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> {
     files::load(path, |root, files| {
         let file = FrontFile::read(root);
-        check_names(&file, files);
-        check_farm(&file, files);
+        front_checks::check(&file, files.problems());
         Resolver { file: &file, files }.settings()
     })
-}
-
-/// Names and addresses that must be unique.
-fn check_names(file: &FrontFile, files: &Files<'_>) {
-    let problems = files.problems();
-    repeated(file.listeners.iter().filter_map(|l| l.name.as_ref()), |name, span| {
-        problems.error(span, format!("two listeners are named '{name}'; give one of them another name"));
-    });
-    let canonical = |address: &Spanned<SocketAddr>| {
-        let own = address.get_ref();
-        Spanned::new(address.span(), SocketAddr::new(own.ip().to_canonical(), own.port()))
-    };
-    let addresses: Vec<_> = file.listeners.iter().filter_map(|l| l.address.as_ref()).map(canonical).collect();
-    let admin = file.admin.listen.as_ref().map_or(DEFAULT_ADMIN, |listen| *listen.get_ref());
-    if let Some(same) = addresses.iter().find(|address| *address.get_ref() == admin) {
-        problems.error(&same.span(), format!("the admin endpoint has the address {admin} ([admin] listen)"));
-    }
-    repeated(addresses.iter(), |address, span| {
-        problems
-            .error(span, format!("two listeners have the address {address}; one address has one listener"));
-    });
-    for gateway in &file.gateways {
-        repeated(gateway.checks.iter().filter_map(|c| c.name.as_ref()), |name, span| {
-            problems.error(span, format!("two checks are named '{name}'; give one of them another name"));
-        });
-        let heartbeat =
-            gateway.checks.iter().filter_map(|c| c.name.as_ref()).find(|n| n.get_ref() == HEARTBEAT);
-        if let Some(name) = heartbeat {
-            let message =
-                format!("'{HEARTBEAT}' is the name of the agent's answer; give this check another name");
-            problems.error(&name.span(), message);
-        }
-    }
-    repeated(file.gateways.iter().filter_map(|g| g.name.as_ref()), |name, span| {
-        problems.error(span, format!("two gateways are named '{name}'; give one of them another name"));
-    });
-}
-
-fn repeated<'a, T: Eq + Hash + 'a>(items: impl Iterator<Item = &'a Spanned<T>>, tell: impl Fn(&T, &Span)) {
-    let mut seen = HashMap::new();
-    for item in items {
-        if seen.insert(item.get_ref(), ()).is_some() {
-            tell(item.get_ref(), &item.span());
-        }
-    }
-}
-
-/// Whether listeners and gateways fit each other.
-fn check_farm(file: &FrontFile, files: &Files<'_>) {
-    let problems = files.problems();
-    for listener in &file.listeners {
-        if let Some(span) = &listener.permanent {
-            let message = "browsers remember a permanent redirect and would never come back to this front door; \
-                           302 is meant for this";
-            problems.warning(span, message);
-        }
-        let Some(id) = &listener.vrrp_id else { continue };
-        let mut of_this_id =
-            file.gateways.iter().filter(|g| g.vrrp_id.as_ref().is_some_and(|g| g.get_ref() == id.get_ref()));
-        if !file.gateways.is_empty() && of_this_id.next().is_none() {
-            let message =
-                format!("no gateway has vrrp_id {}; this listener could never choose one", id.get_ref());
-            problems.error(&id.span(), message);
-        }
-    }
-    let listener_ids: Vec<_> =
-        file.listeners.iter().map(|l| l.vrrp_id.as_ref().map(|id| *id.get_ref())).collect();
-    for gateway in &file.gateways {
-        let Some(name) = &gateway.name else { continue };
-        let id = gateway.vrrp_id.as_ref().map(|id| *id.get_ref());
-        let reached = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
-        if !reached && !listener_ids.is_empty() {
-            let message = format!(
-                "no listener has the vrrp_id of gateway '{}'; nobody is ever sent to it",
-                name.get_ref()
-            );
-            problems.warning(&name.span(), message);
-        } else if !gateway.vpn_mode.offers(Vpn::Ssl) {
-            let message = format!(
-                "gateway '{}' has vpn_mode '{}'; no listener sends anybody to it",
-                name.get_ref(),
-                gateway.vpn_mode.as_str()
-            );
-            problems.warning(&name.span(), message);
-        }
-        let Some(endpoint) = &gateway.ssl_endpoint else { continue };
-        let circle = file.listeners.iter().filter_map(|l| l.address.as_ref()).any(|address| {
-            endpoint.get_ref().host == Host::Address(address.get_ref().ip())
-                && endpoint.get_ref().port == address.get_ref().port()
-        });
-        if circle {
-            let message = format!(
-                "'ssl_endpoint' {} is a listener of this front door: clients would go in circles",
-                endpoint.get_ref()
-            );
-            problems.error(&endpoint.span(), message);
-        }
-    }
 }
 
 struct Resolver<'a> {
@@ -496,7 +396,6 @@ fn host_name() -> String {
     if name.is_empty() { "front".into() } else { name.into() }
 }
 
-const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9463);
 const DEFAULT_TOKEN_FILE: &str = "admin.token";
 const SHORTEST_TOKEN: usize = 16;
 

@@ -1,6 +1,6 @@
 //! What stands in a front door's file, each value typed and with its place. Pure: no other file is read here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -485,6 +485,9 @@ impl HeartbeatUrl {
         Ok(Self { tls, endpoint })
     }
 }
+
+/// Where the admin endpoint listens unless told otherwise.
+pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9463);
 
 /// The agent's usual port.
 const HEARTBEAT_PORT: u16 = 9464;

@@ -1,13 +1,14 @@
 //! Configuration files: text → sections → settings, or every problem at once.
 //!
-//! [`front_file`] and [`agent_file`] know what stands in a file and nothing of the world; [`front`] and
-//! [`agent`] read the files that it names and check one part against another. What comes out cannot hold
+//! [`front_file`] and [`agent_file`] know what stands in a file and nothing of the world, [`front_checks`]
+//! whether its parts fit; [`front`] and [`agent`] read the files that it names. What comes out cannot hold
 //! nonsense.
 
 mod agent;
 mod agent_file;
 mod files;
 mod front;
+mod front_checks;
 mod front_file;
 mod problem;
 mod section;

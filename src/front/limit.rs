@@ -1,9 +1,10 @@
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::settings::Limits;
+use crate::net::source;
 
 /// Counts a listener's connections, over all workers, altogether and by source, and says who is too many.
 ///
@@ -62,13 +63,13 @@ impl Admission {
         Self { connections: AtomicU32::new(0), rows: [row(), row()], secret: RandomState::new() }
     }
 
-    /// Gives a place to a connection from `source`, or says why not.
-    pub fn admit(self: &Arc<Self>, source: IpAddr, limits: &Limits) -> Result<Place, Rejection> {
+    /// Gives a place to a connection from `address`, or says why not.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Place, Rejection> {
         if self.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Rejection::Connections);
         }
-        let place = Place { admission: Arc::clone(self), slots: self.slots(source) };
+        let place = Place { admission: Arc::clone(self), slots: self.slots(source::source(address)) };
         // the emptier of the two is the nearer to the truth
         let counted = place.counters().map(|counter| counter.fetch_add(1, Ordering::Relaxed)).min();
         if counted.is_some_and(|before| before >= limits.connections_per_source) {
@@ -83,7 +84,7 @@ impl Admission {
     }
 
     fn slots(&self, source: IpAddr) -> [usize; 2] {
-        let hash = self.secret.hash_one(prefix(source));
+        let hash = self.secret.hash_one(source);
         [hash as usize % ROW, (hash >> 32) as usize % ROW]
     }
 }
@@ -106,15 +107,6 @@ impl Drop for Place {
             counter.fetch_sub(1, Ordering::Relaxed);
         }
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A source is an IPv4 address, or an IPv6 /64, which is what one subscriber has (RFC 6177 §2).
-fn prefix(source: IpAddr) -> u64 {
-    match source.to_canonical() {
-        // no global IPv6 address begins with this many zeros
-        IpAddr::V4(address) => u64::from(u32::from(address)),
-        IpAddr::V6(address) => (Ipv6Addr::to_bits(address) >> 64) as u64,
     }
 }
 

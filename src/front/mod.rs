@@ -19,6 +19,7 @@ mod route;
 mod settings;
 mod stream;
 mod tls;
+mod visit;
 mod worker;
 
 pub use access::{Access, AccessQueue};

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-
 use super::command::{CommandError, CommandLine, Finished};
 use super::text::one_line;
 use crate::fleet::{CheckOutcome, CheckResult, Observation, Verdict};
-use crate::net::check::Check;
+use crate::net::check::{Check, all_at_once};
 
 /// One check of what "this gateway works" means.
 #[derive(Clone, Debug)]
@@ -57,14 +55,8 @@ impl LocalCheck {
 
 /// Does all checks at the same time; the results are in the order of the checks.
 pub(super) async fn round(checks: &[LocalCheck], timeout: Duration) -> Vec<CheckResult> {
-    let mut running = JoinSet::new();
-    for (index, check) in checks.iter().enumerate() {
-        let check = check.clone();
-        running.spawn(async move { (index, check.run(timeout).await) });
-    }
-    let mut results = running.join_all().await;
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+    let checks = checks.iter().cloned();
+    all_at_once(checks.map(|check| async move { check.run(timeout).await })).await
 }
 
 /// What a round says of the gateway.

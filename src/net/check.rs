@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::task::JoinSet;
 
 use super::Site;
 use super::client::{self, ClientError, Target};
@@ -88,6 +89,20 @@ impl fmt::Display for StatusRange {
         let (first, last) = (self.0.start(), self.0.end());
         if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
     }
+}
+
+/// Does all checks of a round at the same time; the results are in the order of the checks.
+pub async fn all_at_once<F>(checks: impl IntoIterator<Item = F>) -> Vec<CheckResult>
+where
+    F: Future<Output = CheckResult> + Send + 'static,
+{
+    let mut running = JoinSet::new();
+    for (place, check) in checks.into_iter().enumerate() {
+        running.spawn(async move { (place, check.await) });
+    }
+    let mut results = running.join_all().await;
+    results.sort_unstable_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 impl Check {

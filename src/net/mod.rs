@@ -10,6 +10,7 @@ mod places;
 pub mod seldom;
 pub mod serve;
 mod site;
+pub mod source;
 pub mod stop;
 pub mod tls;
 

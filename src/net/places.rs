@@ -1,7 +1,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::source::source;
 
 /// The places that a door of the control plane has for connections: so many altogether, and so many for
 /// each source.
@@ -74,14 +76,6 @@ impl Drop for Place {
                 of_source.remove();
             }
         }
-    }
-}
-
-/// A source is an IPv4 address, or an IPv6 /64: every host has a whole one to choose addresses from.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (!0 << 64)).into(),
-        v4 => v4,
     }
 }
 

@@ -3,14 +3,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::continuity::{Continuity, check_age};
 use super::settings::ProbeSettings;
 use crate::fleet::{CheckOutcome, CheckResult, GatewayName, Observation, ServiceReport};
 use crate::heartbeat::{MAX_REPORT_BYTES, Report};
-use crate::net::check::Check;
+use crate::net::check::{Check, all_at_once};
 use crate::net::client::{Client, ClientError, Target};
 use crate::net::stop::Stop;
 
@@ -92,15 +91,9 @@ impl Probe {
     }
 }
 
-async fn run_all(checks: &[Check], deadline: Duration) -> Vec<CheckResult> {
-    let mut running = JoinSet::new();
-    for (place, check) in checks.iter().enumerate() {
-        let check = check.clone();
-        running.spawn(async move { (place, check.run(deadline).await) });
-    }
-    let mut results = running.join_all().await;
-    results.sort_by_key(|(place, _)| *place);
-    results.into_iter().map(|(_, result)| result).collect()
+fn run_all(checks: &[Check], deadline: Duration) -> impl Future<Output = Vec<CheckResult>> {
+    let checks = checks.iter().cloned();
+    all_at_once(checks.map(move |check| async move { check.run(deadline).await }).collect::<Vec<_>>())
 }
 
 impl Agent {

@@ -140,6 +140,45 @@ fn names_and_addresses_are_there_once() {
 }
 
 #[test]
+fn no_listener_has_an_address_that_another_socket_of_ours_has_too() {
+    let folder = Folder::with_certificates();
+    let other = LISTENER.replace("portal\"", "other\"");
+    let all = other.replace("127.0.0.1:8443", "0.0.0.0:8443");
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{all}{GATEWAY}"),
+        &["v.toml:3:11: error: 127.0.0.1:8443 is part of 0.0.0.0:8443, which another listener has"],
+    );
+    let mapped = other.replace("127.0.0.1:8443", "[::ffff:127.0.0.1]:8443");
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{mapped}{GATEWAY}"),
+        &["v.toml:8:11: error: two listeners have the address 127.0.0.1:8443; one address has one listener"],
+    );
+    assert_problems(
+        &folder,
+        &format!("{}{GATEWAY}", LISTENER.replace("8443", "9463")),
+        &["v.toml:3:11: error: the admin endpoint has the address 127.0.0.1:9463 ([admin] listen)"],
+    );
+}
+
+#[test]
+fn a_checks_name_is_its_own_and_a_preset_gives_way_to_checks() {
+    let folder = Folder::with_certificates();
+    let check = |name: &str| format!("[[gateway.check]]\nkind = \"tcp\"\nname = \"{name}\"\n");
+    let preset = GATEWAY.replace("[[gateway]]\n", "[[gateway]]\npreset = \"ocserv\"\n");
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{preset}{}{}{}", check("a"), check("a"), check("heartbeat")),
+        &[
+            "v.toml:10:1: warning: the checks given here replace the one of 'preset', which has no effect",
+            "v.toml:15:8: error: two checks are named 'a'; give one of them another name",
+            "v.toml:18:8: error: 'heartbeat' is the name of the agent's answer; give this check another name",
+        ],
+    );
+}
+
+#[test]
 fn a_vrrp_id_is_from_1_to_255_and_ties_listeners_to_gateways() {
     let folder = Folder::with_certificates();
     assert_problems(

@@ -1,0 +1,151 @@
+//! Whether the parts of a front door's file fit each other. Pure: nothing but the file is looked at.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::net::SocketAddr;
+
+use serde_spanned::Spanned;
+
+use super::front_file::{DEFAULT_ADMIN, FrontFile, GatewayTable, Preset};
+use super::problem::{Problems, Span};
+use crate::fleet::{Host, Vpn};
+use crate::probe::HEARTBEAT;
+
+/// Notes everything that does not fit.
+pub fn check(file: &FrontFile, problems: &Problems<'_>) {
+    check_names(file, problems);
+    check_addresses(file, problems);
+    for gateway in &file.gateways {
+        check_checks(gateway, problems);
+    }
+    check_farm(file, problems);
+}
+
+/// Names and addresses that must be unique.
+fn check_names(file: &FrontFile, problems: &Problems<'_>) {
+    repeated(file.listeners.iter().filter_map(|l| l.name.as_ref()), |name, span| {
+        problems.error(span, format!("two listeners are named '{name}'; give one of them another name"));
+    });
+    repeated(file.gateways.iter().filter_map(|g| g.name.as_ref()), |name, span| {
+        problems.error(span, format!("two gateways are named '{name}'; give one of them another name"));
+    });
+}
+
+/// One address has one listener, and the admin endpoint has its own.
+fn check_addresses(file: &FrontFile, problems: &Problems<'_>) {
+    let canonical = |address: &Spanned<SocketAddr>| {
+        let own = address.get_ref();
+        Spanned::new(address.span(), SocketAddr::new(own.ip().to_canonical(), own.port()))
+    };
+    let addresses: Vec<_> = file.listeners.iter().filter_map(|l| l.address.as_ref()).map(canonical).collect();
+    repeated(addresses.iter(), |address, span| {
+        problems
+            .error(span, format!("two listeners have the address {address}; one address has one listener"));
+    });
+    for (wide, narrow) in
+        pairs(&addresses).filter(|(wide, narrow)| contains(wide.get_ref(), narrow.get_ref()))
+    {
+        let (wide, narrow_address) = (wide.get_ref(), narrow.get_ref());
+        let message = format!("{narrow_address} is part of {wide}, which another listener has");
+        problems.error(&narrow.span(), message);
+    }
+    let admin = file.admin.listen.as_ref().map_or(DEFAULT_ADMIN, |listen| *listen.get_ref());
+    let taken = |address: &&Spanned<SocketAddr>| {
+        *address.get_ref() == admin
+            || contains(address.get_ref(), &admin)
+            || contains(&admin, address.get_ref())
+    };
+    if let Some(same) = addresses.iter().find(taken) {
+        problems.error(&same.span(), format!("the admin endpoint has the address {admin} ([admin] listen)"));
+    }
+}
+
+fn pairs<T>(items: &[T]) -> impl Iterator<Item = (&T, &T)> {
+    items.iter().flat_map(move |one| items.iter().map(move |other| (one, other)))
+}
+
+/// Whether `wide` is all addresses of a port, and `narrow` one of them.
+fn contains(wide: &SocketAddr, narrow: &SocketAddr) -> bool {
+    wide.ip().is_unspecified()
+        && !narrow.ip().is_unspecified()
+        && wide.is_ipv4() == narrow.is_ipv4()
+        && wide.port() == narrow.port()
+}
+
+/// A check's name stands for one series in the metrics.
+fn check_checks(gateway: &GatewayTable, problems: &Problems<'_>) {
+    let names = || gateway.checks.iter().filter_map(|check| check.name.as_ref());
+    repeated(names(), |name, span| {
+        problems.error(span, format!("two checks are named '{name}'; give one of them another name"));
+    });
+    if let Some(name) = names().find(|name| name.get_ref() == HEARTBEAT) {
+        let message =
+            format!("'{HEARTBEAT}' is the name of the agent's answer; give this check another name");
+        problems.error(&name.span(), message);
+    }
+    if let (Some(check), true) = (gateway.checks.first(), gateway.preset != Preset::None) {
+        let message = "the checks given here replace the one of 'preset', which has no effect";
+        problems.warning(&check.head, message);
+    }
+}
+
+fn repeated<'a, T: Eq + Hash + 'a>(items: impl Iterator<Item = &'a Spanned<T>>, tell: impl Fn(&T, &Span)) {
+    let mut seen = HashSet::new();
+    for item in items {
+        if !seen.insert(item.get_ref()) {
+            tell(item.get_ref(), &item.span());
+        }
+    }
+}
+
+/// Whether listeners and gateways fit each other.
+fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
+    for listener in &file.listeners {
+        if let Some(span) = &listener.permanent {
+            let message = "browsers remember a permanent redirect and would never come back to this front door; \
+                           302 is meant for this";
+            problems.warning(span, message);
+        }
+        let Some(id) = &listener.vrrp_id else { continue };
+        let mut of_this_id =
+            file.gateways.iter().filter(|g| g.vrrp_id.as_ref().is_some_and(|g| g.get_ref() == id.get_ref()));
+        if !file.gateways.is_empty() && of_this_id.next().is_none() {
+            let message =
+                format!("no gateway has vrrp_id {}; this listener could never choose one", id.get_ref());
+            problems.error(&id.span(), message);
+        }
+    }
+    let listener_ids: Vec<_> =
+        file.listeners.iter().map(|l| l.vrrp_id.as_ref().map(|id| *id.get_ref())).collect();
+    for gateway in &file.gateways {
+        let Some(name) = &gateway.name else { continue };
+        let id = gateway.vrrp_id.as_ref().map(|id| *id.get_ref());
+        let reached = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
+        if !reached && !listener_ids.is_empty() {
+            let message = format!(
+                "no listener has the vrrp_id of gateway '{}'; nobody is ever sent to it",
+                name.get_ref()
+            );
+            problems.warning(&name.span(), message);
+        } else if !gateway.vpn_mode.offers(Vpn::Ssl) {
+            let message = format!(
+                "gateway '{}' has vpn_mode '{}'; no listener sends anybody to it",
+                name.get_ref(),
+                gateway.vpn_mode.as_str()
+            );
+            problems.warning(&name.span(), message);
+        }
+        let Some(endpoint) = &gateway.ssl_endpoint else { continue };
+        let circle = file.listeners.iter().filter_map(|l| l.address.as_ref()).any(|address| {
+            endpoint.get_ref().host == Host::Address(address.get_ref().ip())
+                && endpoint.get_ref().port == address.get_ref().port()
+        });
+        if circle {
+            let message = format!(
+                "'ssl_endpoint' {} is a listener of this front door: clients would go in circles",
+                endpoint.get_ref()
+            );
+            problems.error(&endpoint.span(), message);
+        }
+    }
+}

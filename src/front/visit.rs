@@ -1,0 +1,131 @@
+//! What happens between a request and its answer.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::{Request, Version};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::service::Service;
+
+use super::door::Door;
+use super::pace::Pace;
+use super::reply::{self, Reply};
+
+/// One client at one door, as hyper calls it for each request.
+pub struct Visit {
+    door: Rc<Door>,
+    client: SocketAddr,
+    /// How long the connection may take.
+    pub pace: Rc<Cell<Pace>>,
+}
+
+impl Visit {
+    /// A client who has just come.
+    pub fn new(door: &Rc<Door>, client: SocketAddr) -> Self {
+        let pace = Pace::new(&door.plan.settings.limits, Instant::now());
+        Self { door: Rc::clone(door), client, pace: Rc::new(Cell::new(pace)) }
+    }
+}
+
+impl Service<Request<Incoming>> for Visit {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let received = Instant::now();
+        let request_pace = RequestPace::begin(&self.pace, received);
+        if request.body().is_end_stream() {
+            return Answering::Ready(Some(self.door.answer(&request, self.client, received)));
+        }
+        let (door, client) = (Rc::clone(&self.door), self.client);
+        Answering::Reading(Box::pin(async move {
+            let _pace = request_pace;
+            let version = request.version();
+            let (head, body) = request.into_parts();
+            let head = Request::from_parts(head, ());
+            // over HTTP/2 the connection's one deadline moves with every request
+            let limit = door.plan.settings.limits.header_timeout;
+            let body = tokio::time::timeout(limit, read_and_forget(body)).await.unwrap_or(Body::Broken);
+            match body {
+                Body::Whole => door.answer(&head, client, received),
+                // what is left of the body would be taken for the next request; HTTP/2 has frames for that
+                Body::TooLong if version == Version::HTTP_2 => door.answer(&head, client, received),
+                Body::TooLong => reply::and_close(door.answer(&head, client, received)),
+                // whoever gives up half way is not sent anywhere, and no gateway is charged
+                Body::Broken => reply::and_close(door.refuse(client, received)),
+            }
+        }))
+    }
+}
+
+/// A request's part in the connection's pace: it ends with the answer, or when the request is given up.
+struct RequestPace(Rc<Cell<Pace>>);
+
+impl RequestPace {
+    fn begin(pace: &Rc<Cell<Pace>>, now: Instant) -> Self {
+        let mut changed = pace.get();
+        changed.request_came(now);
+        pace.set(changed);
+        Self(Rc::clone(pace))
+    }
+}
+
+impl Drop for RequestPace {
+    fn drop(&mut self) {
+        let mut pace = self.0.get();
+        pace.answered(Instant::now());
+        self.0.set(pace);
+    }
+}
+
+/// An answer on its way: at once where there is no body, which takes no allocation.
+pub enum Answering {
+    /// Made already.
+    Ready(Option<Reply>),
+    /// When the body has been read.
+    Reading(Pin<Box<dyn Future<Output = Reply>>>),
+}
+
+impl Future for Answering {
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Ready(reply) => Poll::Ready(Ok(reply.take().unwrap_or_default())),
+            Self::Reading(reading) => reading.as_mut().poll(cx).map(Ok),
+        }
+    }
+}
+
+/// How a request's body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Whole,
+    TooLong,
+    Broken,
+}
+
+/// Reads a body up to [`BODY_LIMIT`]. VPN clients take an answer that comes before they have sent their
+/// request for an error, and a close in between for worse.
+async fn read_and_forget(mut body: Incoming) -> Body {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return Body::Broken };
+        read += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if read > BODY_LIMIT as usize {
+            return Body::TooLong;
+        }
+    }
+    Body::Whole
+}
+
+/// A login request is a few hundred bytes.
+pub const BODY_LIMIT: u32 = 64 * 1024;
