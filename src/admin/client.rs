@@ -20,7 +20,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::order::ErrorBody;
 use super::trust::Token;
-use crate::net::client::in_words;
+use crate::net::words::in_words;
 
 /// Asks one front door; a connection for each request.
 #[derive(Clone, Debug)]

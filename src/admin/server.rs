@@ -18,8 +18,9 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 
+use super::listener::Listeners;
 use super::order::{AdminOrder, ErrorBody, Reloaded};
-use super::status::{Listeners, Node, Status};
+use super::status::{Node, Status};
 use super::trust::{Refusal, Trust};
 use crate::fleet::{Moment, View};
 use crate::net::seldom::Seldom;
@@ -192,9 +193,9 @@ mod tests {
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
+    use super::super::listener::ListenerStatus;
     use super::super::metrics::FarmCollector;
     use super::super::order::ReloadRefused;
-    use super::super::status::ListenerStatus;
     use super::super::status::tests::{Farm, listener};
     use super::super::trust::Token;
     use super::*;

@@ -1,12 +1,13 @@
 //! The front door's state as a document: what `GET /api/v1/status` answers and `vestibule status` reads.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+
 use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::listener::ListenerStatus;
 use super::summary;
 use crate::fleet::{
     Ask, CheckOutcome, CheckResult, GatewayView, LoadReading, Moment, Snapshot, State, Vpn, VpnMode, VrrpId,
@@ -215,33 +216,6 @@ pub struct Node {
     pub started: SystemTime,
 }
 
-/// What a listener says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerStatus {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// What it does with those who come: the word of the configuration.
-    pub mode: &'static str,
-    /// Limits its gateways.
-    pub vrrp_id: Option<VrrpId>,
-    /// The kind of VPN that its clients want.
-    pub vpn: Vpn,
-    /// It takes connections.
-    pub open: bool,
-    /// Connections at this moment.
-    pub connections: u64,
-    /// Clients sent to a gateway since the start.
-    pub redirects: u64,
-    /// Answers that named no gateway since the start.
-    pub unavailable: u64,
-}
-
-/// Asks all listeners how they are, in the order of the configuration. Called at every request for the
-/// status, so it must not wait.
-pub type Listeners = Arc<dyn Fn() -> Vec<ListenerStatus> + Send + Sync>;
-
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -440,19 +414,6 @@ impl ListenerEntry {
     }
 }
 
-impl ListenerStatus {
-    /// What its clients ask for.
-    pub fn ask(&self) -> Ask {
-        Ask { vrrp_id: self.vrrp_id, vpn: self.vpn }
-    }
-
-    /// Whether it may send clients to that gateway, whatever state it is in.
-    pub fn is_for(&self, view: &GatewayView) -> bool {
-        (self.vrrp_id.is_none() || view.gateway.vrrp_id == self.vrrp_id)
-            && view.gateway.vpn_mode.offers(self.vpn)
-    }
-}
-
 /// How [`State`] is written in JSON; the same words as [`State::as_str`].
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "State", rename_all = "lowercase")]
@@ -525,7 +486,7 @@ pub(super) mod tests {
                     capacity_bits_per_second: None,
                 };
                 define(i, &mut gateway);
-                Arc::new(gateway)
+                std::sync::Arc::new(gateway)
             });
             let settings = FleetSettings {
                 gateways: gateways.collect(),

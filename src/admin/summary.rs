@@ -6,7 +6,7 @@ use std::time::Instant;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::status::ListenerStatus;
+use super::listener::ListenerStatus;
 use crate::fleet::{Ask, CheckOutcome, GatewayView, Moment, Snapshot, State, select};
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.

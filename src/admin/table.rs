@@ -254,7 +254,7 @@ fn push_spaces(text: &mut String, count: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::ListenerStatus;
+    use super::super::listener::ListenerStatus;
     use super::super::status::tests::{Farm, listener, refused, report};
     use super::*;
     use crate::fleet::Service;

@@ -2,7 +2,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use super::doors::Plans;
-use crate::admin::status::ListenerStatus;
+use crate::admin::listener::ListenerStatus;
 use crate::front::{BOUNDS, Counter, Handshake, Meter, Plan, Rejection};
 
 /// The workers' counters as Prometheus metrics: added up when somebody looks, so that counting costs the

@@ -30,7 +30,7 @@ pub struct Prepared {
 #[derive(Debug, thiserror::Error)]
 pub enum DoorsError {
     /// A socket.
-    #[error("cannot listen on {address} ({name}): {}{}", crate::net::client::in_words(.cause), what_to_do(.cause))]
+    #[error("cannot listen on {address} ({name}): {}{}", crate::net::words::in_words(.cause), what_to_do(.cause))]
     Bind {
         /// The listener.
         name: Arc<str>,

@@ -21,6 +21,6 @@ pub use reread::Reread;
 
 /// Why an address cannot be listened on, in words that say what to do. `what` names the key.
 fn listen_error(what: &str, address: std::net::SocketAddr, error: &std::io::Error) -> anyhow::Error {
-    let (words, advice) = (crate::net::client::in_words(error), doors::what_to_do(error));
+    let (words, advice) = (crate::net::words::in_words(error), doors::what_to_do(error));
     anyhow::anyhow!("cannot listen on {address} ({what}): {words}{advice}")
 }

@@ -46,7 +46,7 @@ pub fn load<T>(
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
-            let message = format!("cannot be read: {}", crate::net::client::in_words(&error));
+            let message = format!("cannot be read: {}", crate::net::words::in_words(&error));
             let file = path.to_path_buf();
             return Err(vec![Problem { severity: Severity::Error, file, line: 0, column: 0, message }]);
         }
@@ -136,7 +136,7 @@ impl<'a> Files<'a> {
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(text.trim().to_owned()),
             Err(error) => {
-                let words = crate::net::client::in_words(&error);
+                let words = crate::net::words::in_words(&error);
                 self.problems.error(&named.span(), format!("{} cannot be read: {words}", path.display()));
                 None
             }
@@ -210,7 +210,7 @@ impl<'a> Files<'a> {
 
     fn pem_problem(&self, named: &Spanned<String>, path: &Path, error: &PemError) {
         let cause = match error {
-            PemError::Read(cause) => format!(": {}", crate::net::client::in_words(cause)),
+            PemError::Read(cause) => format!(": {}", crate::net::words::in_words(cause)),
             PemError::Malformed(cause) => match cause.to_string() {
                 words if words.contains(' ') => format!(": {words}"),
                 // base64 errors come as the bare name of a variant, InvalidCharacter(33)

@@ -104,7 +104,7 @@ impl Resolver<'_> {
                 Ok(text) => text.trim().to_owned(),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(None),
                 Err(error) => {
-                    let words = crate::net::client::in_words(&error);
+                    let words = crate::net::words::in_words(&error);
                     let message = format!("{} cannot be read: {words}", path.display());
                     self.files.problems().error(&span, message);
                     return None;

@@ -4,6 +4,7 @@
 //! one mutable truth and belongs to the keeper; everyone else reads the immutable [`Snapshot`]s that it
 //! publishes, and every door asks the same [`select`] function.
 
+mod balance;
 mod gateway;
 mod health;
 mod load;
@@ -14,12 +15,13 @@ mod roster;
 mod select;
 mod snapshot;
 
+pub use balance::{Balance, WhenNone};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
 pub use moment::Moment;
 pub use observation::{CheckOutcome, CheckResult, Observation, Service, ServiceReport, Verdict};
 pub use pending::{Assigned, Ledger};
-pub use roster::{Drain, FleetSettings, Roster, Transition, UnknownGateway};
-pub use select::{Ask, Choice, Exclusion, NoGateway, WhenNone, exclusion, select};
-pub use snapshot::{Balance, GatewayView, LoadReading, Publisher, Snapshot, State, View};
+pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
+pub use select::{Ask, Choice, Exclusion, NoGateway, exclusion, select};
+pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};

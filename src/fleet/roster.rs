@@ -1,12 +1,13 @@
 use std::sync::Arc;
 
+use super::balance::Balance;
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health, Thresholds};
 use super::load::{Score, Weights};
 use super::moment::Moment;
 use super::observation::{Observation, Verdict};
 use super::pending::Ledger;
-use super::snapshot::{Balance, GatewayView, LoadReading, Snapshot, State};
+use super::snapshot::{Drain, GatewayView, LoadReading, Snapshot, State};
 
 /// Everything the keeper knows of the farm. The one mutable truth; it has one owner.
 #[derive(Debug)]
@@ -29,15 +30,6 @@ pub struct FleetSettings {
     pub weights: Weights,
     /// The rules of the choice.
     pub balance: Balance,
-}
-
-/// An administrator's order that no newcomers go to a gateway.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// What the administrator gave as the reason.
-    pub reason: Arc<str>,
-    /// When it was ordered.
-    pub since: Moment,
 }
 
 /// A gateway's state has changed.

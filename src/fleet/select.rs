@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::balance::{Balance, WhenNone};
 use super::gateway::{Vpn, VrrpId};
 use super::health::Condition;
-use super::snapshot::{Balance, GatewayView, Snapshot};
+use super::snapshot::{GatewayView, Snapshot};
 
 /// What a client wants, as far as it limits the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,17 +15,6 @@ pub struct Ask {
     pub vrrp_id: Option<VrrpId>,
     /// Only gateways that offer this kind of VPN.
     pub vpn: Vpn,
-}
-
-/// What to do when no gateway is available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenNone {
-    /// Say so.
-    Refuse,
-    /// Name the one that was last found in order.
-    LastKnownGood,
-    /// Choose among all that have not been taken out on purpose, whatever their state.
-    Any,
 }
 
 /// The gateway chosen.

@@ -3,14 +3,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Cache};
 
+use super::balance::Balance;
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health};
 use super::load::{Load, Score};
 use super::moment::Moment;
 use super::observation::CheckResult;
 use super::pending::Assigned;
-use super::roster::Drain;
-use super::select::WhenNone;
 
 /// The whole farm as the keeper last knew it: immutable and numbered.
 #[derive(Clone, Debug)]
@@ -24,17 +23,6 @@ pub struct Snapshot {
     pub gateways: Box<[Arc<GatewayView>]>,
     /// How to choose among them.
     pub balance: Balance,
-}
-
-/// The rules of the choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Balance {
-    /// How long a gateway that comes back takes to get its full share.
-    pub slow_start: Duration,
-    /// A load report older than this no longer counts.
-    pub stale_after: Duration,
-    /// What to do when no gateway is available.
-    pub when_none: WhenNone,
 }
 
 /// One gateway in a snapshot.
@@ -72,6 +60,15 @@ pub struct LoadReading {
     pub at: Moment,
     /// What it amounts to.
     pub score: Score,
+}
+
+/// An administrator's order that no newcomers go to a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// What the administrator gave as the reason.
+    pub reason: Arc<str>,
+    /// When it was ordered.
+    pub since: Moment,
 }
 
 /// A gateway's state in one word.

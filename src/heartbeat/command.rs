@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
-use crate::net::client::in_words;
+use crate::net::words::in_words;
 
 /// A program with its arguments. It is run as it stands, without a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::command::{CommandError, CommandLine};
 use super::counters::{first_number, interfaces_named};
 use super::occtl::{self, Sessions};
 use super::text::one_line;
-use crate::net::client::in_words;
+use crate::net::words::in_words;
 
 /// Where the number of tunnels, or of pool addresses lent, comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

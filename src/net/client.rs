@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::site::{LookupError, Site};
+use super::words::in_words;
 use crate::fleet::Endpoint;
 
 /// Where to connect and how.
@@ -238,25 +239,6 @@ async fn read_up_to(mut body: Incoming, limit: usize) -> Result<Bytes, ClientErr
         }
     }
     Ok(read.freeze())
-}
-
-/// An I/O error in the words an administrator would use, without "(os error 111)".
-pub fn in_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
-        io::ErrorKind::HostUnreachable => "no route to host".into(),
-        io::ErrorKind::NetworkUnreachable => "network is unreachable".into(),
-        io::ErrorKind::UnexpectedEof => "connection closed by the other side".into(),
-        io::ErrorKind::BrokenPipe => "connection closed by the other side".into(),
-        _ => {
-            let text = error.to_string();
-            match text.split_once(" (os error") {
-                Some((words, _)) => words.to_lowercase(),
-                None => text,
-            }
-        }
-    }
 }
 
 fn http_in_words(error: &hyper::Error) -> String {

@@ -13,5 +13,6 @@ mod site;
 pub mod source;
 pub mod stop;
 pub mod tls;
+pub mod words;
 
 pub use site::{LookupError, Site};

@@ -27,7 +27,7 @@ struct Memory {
 #[derive(Debug, thiserror::Error)]
 pub enum LookupError {
     /// The resolver says so, or cannot be asked.
-    #[error("the name {name} cannot be resolved: {}", super::client::in_words(.cause))]
+    #[error("the name {name} cannot be resolved: {}", super::words::in_words(.cause))]
     Failed {
         /// The name.
         name: Box<str>,

@@ -1,0 +1,34 @@
+//! Errors of the operating system in plain words.
+
+use std::io;
+
+/// An I/O error in the words an administrator would use, without "(os error 111)".
+pub fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::HostUnreachable => "no route to host".into(),
+        io::ErrorKind::NetworkUnreachable => "network is unreachable".into(),
+        io::ErrorKind::UnexpectedEof => "connection closed by the other side".into(),
+        io::ErrorKind::BrokenPipe => "connection closed by the other side".into(),
+        _ => {
+            let text = error.to_string();
+            match text.split_once(" (os error") {
+                Some((words, _)) => words.to_lowercase(),
+                None => text,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_number_is_left_out() {
+        assert_eq!(in_words(&io::Error::from_raw_os_error(111)), "connection refused");
+        assert_eq!(in_words(&io::Error::from_raw_os_error(24)), "too many open files");
+        assert_eq!(in_words(&io::Error::other("something else")), "something else");
+    }
+}
