@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::fleet::View;
 use crate::front::{self, AccessQueue, Assignment, ListenerSettings, Plan, Tickets, Worker};
@@ -90,8 +91,21 @@ impl Doors {
         Ok(Prepared { listeners: listeners.iter().map(prepare).collect::<Result<_, _>>()?, access })
     }
 
-    /// Has every worker serve what was prepared, from its next connection on.
-    pub fn take_up(&self, prepared: Prepared) {
+    /// Has every worker serve what was prepared, from its next connection on; returns when all listeners are
+    /// open, or should have been.
+    pub async fn take_up(&self, prepared: Prepared) {
+        self.hand_out(prepared);
+        let plans = self.plans.get();
+        let opened = async {
+            for plan in &plans {
+                plan.opened().await;
+            }
+        };
+        // one that does not open has said why, and readiness tells
+        let _ = tokio::time::timeout(OPENING, opened).await;
+    }
+
+    fn hand_out(&self, prepared: Prepared) {
         let Prepared { mut listeners, access } = prepared;
         self.plans.set(listeners.iter().map(|(plan, _)| Arc::clone(plan)).collect());
         for worker in &self.workers {
@@ -121,6 +135,9 @@ impl Doors {
         })
     }
 }
+
+/// A worker that is busy needs no longer to look at what it is handed.
+const OPENING: Duration = Duration::from_secs(1);
 
 impl Plans {
     /// The listeners as they are now.

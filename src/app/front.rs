@@ -118,7 +118,7 @@ impl FrontDoor {
             () = self.farm.first_round(&self.settings.probes) => false,
             () = stop.stopped() => true,
         };
-        self.doors.take_up(self.prepared);
+        self.doors.take_up(self.prepared).await;
         tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
         let socket_file = self.socket.map(|(listener, file)| {
             tasks.spawn(serve(Door::Unix(listener), self.router, control_stop.clone()));

@@ -64,7 +64,7 @@ impl Reloader {
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name
         self.farm.first_round(&settings.probes).await;
-        self.doors.take_up(prepared);
+        self.doors.take_up(prepared).await;
         // what needs a restart is told at every reload until there was one
         settings.node_name.clone_from(&self.settings.node_name);
         settings.workers = self.settings.workers;

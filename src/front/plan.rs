@@ -1,5 +1,6 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::watch;
 
 use super::limit::Admission;
 use super::meter::Meter;
@@ -19,7 +20,7 @@ pub struct Plan {
     /// One for each worker.
     pub meters: Arc<[Arc<Meter>]>,
     /// How many workers have its socket open.
-    pub open: Arc<AtomicUsize>,
+    pub open: Arc<watch::Sender<usize>>,
 }
 
 impl Plan {
@@ -29,7 +30,7 @@ impl Plan {
             tls: tls(&settings, tickets)?,
             admission: Arc::new(Admission::new()),
             meters: meters(workers),
-            open: Arc::default(),
+            open: Arc::new(watch::Sender::new(0)),
             settings,
         })
     }
@@ -49,7 +50,13 @@ impl Plan {
 
     /// Whether every worker has its socket open.
     pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed) == self.meters.len()
+        *self.open.borrow() == self.meters.len()
+    }
+
+    /// Returns when every worker has its socket open.
+    pub async fn opened(&self) {
+        // its sender is in this plan, so it is not gone
+        let _ = self.open.subscribe().wait_for(|open| *open == self.meters.len()).await;
     }
 }
 

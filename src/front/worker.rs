@@ -7,10 +7,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::access::AccessQueue;
@@ -78,18 +77,18 @@ struct Open {
 }
 
 /// Counts a listener as open on this worker for as long as it lives.
-struct CountedOpen(Arc<AtomicUsize>);
+struct CountedOpen(Arc<watch::Sender<usize>>);
 
 impl CountedOpen {
-    fn new(open: Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Ordering::Relaxed);
+    fn new(open: Arc<watch::Sender<usize>>) -> Self {
+        open.send_modify(|open| *open += 1);
         Self(open)
     }
 }
 
 impl Drop for CountedOpen {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.send_modify(|open| *open -= 1);
     }
 }
 
