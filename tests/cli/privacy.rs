@@ -17,7 +17,7 @@ fn talkative() -> (Place, Running) {
     (place, running)
 }
 
-/// What each client sends that nobody else may ever see; with a number, so that what is found has a place.
+/// Where in a request there is something that nobody else may ever see.
 const SECRETS: [&str; 6] = ["path", "query", "cookie", "authorization", "password", "host"];
 
 /// Stops the front door and looks for secrets in everything that it has told; returns the answers that are in
