@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::gateway::{PretendGateway, Visitors};
 use super::weather;
-use crate::app::FrontDoor;
+use crate::app::{FrontDoor, Reread};
 use crate::certs::{self, GatewayHost, Made, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::fleet::{
@@ -75,7 +75,18 @@ impl Farm {
 
     /// Runs everything until told to stop. With `weather`, loads move by themselves.
     pub async fn run(self, weather: bool, stop: Stop) -> anyhow::Result<()> {
-        let front = FrontDoor::open(self.settings.clone()).await?;
+        let settings = self.settings.clone();
+        self.run_with(weather, Arc::new(move || Ok((settings.clone(), Vec::new()))), stop).await
+    }
+
+    /// The same; `reload` says what the front door goes over to when it is told to reload.
+    pub async fn run_with(
+        self,
+        weather: bool,
+        reload: Reread<FrontSettings>,
+        stop: Stop,
+    ) -> anyhow::Result<()> {
+        let front = FrontDoor::open(self.settings).await?;
         // the gateways outlive the front door, which asks them to the last
         let (stopper, gateways_stop) = stop::channel();
         let mut tasks = JoinSet::new();
@@ -87,8 +98,7 @@ impl Farm {
             }
             tasks.spawn(gateway.run(page, agent, gateways_stop.clone()));
         }
-        let settings = self.settings;
-        let front = front.run(Arc::new(move || Ok((settings.clone(), Vec::new()))), stop);
+        let front = front.run(reload, stop);
         let ended = tokio::select! {
             ended = front => ended,
             Some(ended) = tasks.join_next() => {

@@ -155,3 +155,29 @@ enum Refusal {
     #[error(transparent)]
     Old(#[from] super::continuity::OldReport),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_differ_and_are_never_longer_than_the_interval_nor_much_shorter() {
+        let interval = Duration::from_secs(1);
+        let mut probe = Probe::new(ProbeSettings {
+            gateway: GatewayName::new("gw1"),
+            heartbeat: None,
+            checks: Vec::new(),
+            interval,
+            timeout: interval,
+            stale_after: interval,
+        });
+        let mut pauses: Vec<_> = (0..1000).map(|_| probe.pause()).collect();
+        pauses.sort();
+        let (shortest, longest) = (pauses[0], pauses[999]);
+        assert!(shortest >= interval.mul_f64(0.8) && longest <= interval, "{shortest:?} {longest:?}");
+        // all over what they may be: the chance to miss a tenth of it is 0.9 to the power of 1000
+        assert!(shortest < interval.mul_f64(0.82) && longest > interval.mul_f64(0.98));
+        pauses.dedup();
+        assert!(pauses.len() > 900, "{} of 1000 differ", pauses.len());
+    }
+}

@@ -13,5 +13,6 @@ mod demo;
 mod examples;
 mod front_config;
 mod help;
+mod privacy;
 mod serve;
 mod support;

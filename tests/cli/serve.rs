@@ -6,17 +6,19 @@ use std::os::unix::process::CommandExt;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Signal, geteuid};
+use vestibule::net::pem;
+use vestibule::net::tls::{self, Trust};
 
 use crate::support::{
-    Ended, Folder, Running, accept_all, free_port, header, http, https, own_address, until,
+    Ended, Folder, Running, accept_all, free_port, header, http, https, over_tls, own_address, until,
 };
 
 /// A folder with a configuration of which everything is on an address that is this test's alone.
-struct Place {
-    folder: Folder,
-    door: SocketAddr,
-    upgrade: SocketAddr,
-    admin: SocketAddr,
+pub struct Place {
+    pub folder: Folder,
+    pub door: SocketAddr,
+    pub upgrade: SocketAddr,
+    pub admin: SocketAddr,
     gateway: SocketAddr,
 }
 
@@ -24,7 +26,7 @@ const CONFIG: &str = "v.toml";
 const SOCKET: &str = "admin.sock";
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let address = own_address();
         let gateway = accept_all(address);
         let [door, upgrade, admin] = three_free_ports(address);
@@ -33,7 +35,7 @@ impl Place {
         place
     }
 
-    fn config(&self) -> String {
+    pub fn config(&self) -> String {
         let Self { door, upgrade, admin, gateway, .. } = self;
         format!(
             r#"[node]
@@ -68,7 +70,7 @@ address = "{gateway}"
         )
     }
 
-    fn configure(&self, config: &str) {
+    pub fn configure(&self, config: &str) {
         self.folder.write(CONFIG, config);
     }
 
@@ -77,13 +79,13 @@ address = "{gateway}"
     }
 
     /// A front door that answers.
-    fn ready(&self) -> Running {
+    pub fn ready(&self) -> Running {
         let running = self.serve();
         running.wait_for("the front door is ready");
         running
     }
 
-    fn ask(&self, command: &str) -> Ended {
+    pub fn ask(&self, command: &str) -> Ended {
         self.folder.run([command, "--admin", SOCKET])
     }
 
@@ -351,6 +353,56 @@ fn an_agent_takes_up_what_has_changed_and_goes_on_when_it_cannot() {
     agent.signal(Signal::HUP);
     agent.wait_for("the configuration has been reloaded");
     says("gw2");
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait().status, 0);
+}
+
+#[test]
+fn an_agent_shows_a_certificate_that_is_replaced_on_disk_to_the_next_who_asks() {
+    let address = own_address();
+    let folder = Folder::new();
+    let pairs = [format!("gw1={address}"), format!("renewed={address}")];
+    let names = ["certs", "init", "--dir", "certs", "--name", "vpn.example.com", "--front", "front-a"];
+    let gateways = ["--gateway", &pairs[0], "--gateway", &pairs[1]];
+    assert_eq!(folder.run(names.iter().chain(&gateways)).status, 0);
+    let listen = SocketAddr::from((address, 9464));
+    folder.write(
+        "heartbeat.toml",
+        &format!(
+            "[agent]\nname = \"gw1\"\nlisten = \"{listen}\"\ncertificate = \"certs/gw1.pem\"\n\
+             key = \"certs/gw1.key\"\nclient_ca = \"certs/ca.pem\"\n\
+             [[check]]\nkind = \"exec\"\ncommand = [\"true\"]\n"
+        ),
+    );
+    let agent = Running::start(folder.command(["heartbeat", "-c", "heartbeat.toml"]));
+    agent.wait_for("heartbeat agent starts");
+    let certificate = |name: &str| pem::read_certificates(&folder.join(name)).unwrap().remove(0);
+    let shown = |who: Option<&str>| {
+        let ours = Trust::Authorities(vec![certificate("certs/ca.pem")]);
+        let identity = who.map(|name| {
+            let key = pem::read_key(&folder.join(&format!("certs/{name}.key"))).unwrap();
+            tls::identity(vec![certificate(&format!("certs/{name}.pem"))], key).unwrap()
+        });
+        let config = tls::client_config(&ours, identity.as_ref()).unwrap();
+        let request = "GET /v1/report HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let (answer, shown) = over_tls(listen, &address.to_string(), config, request.as_bytes());
+        answer.starts_with("HTTP/1.1 200 OK\r\n").then_some(shown)
+    };
+    let [before, renewed] = ["certs/gw1.pem", "certs/renewed.pem"].map(certificate);
+    assert_ne!(before, renewed);
+    assert_eq!(shown(Some("front-a")), Some(before.clone()));
+    for kind in ["pem", "key"] {
+        let (from, to) = (format!("certs/renewed.{kind}"), format!("certs/gw1.{kind}"));
+        std::fs::rename(folder.join(&from), folder.join(&to)).unwrap();
+    }
+    agent.wait_for("the configuration has been reloaded");
+    until("the new certificate is never shown", || shown(Some("front-a")).as_ref() == Some(&renewed));
+    assert_eq!(shown(None), None, "who shows none is still told nothing");
+
+    // a certificate without its key changes nothing
+    std::fs::copy(folder.join("certs/front-a.pem"), folder.join("certs/gw1.pem")).unwrap();
+    agent.wait_for("the certificate certs/gw1.pem does not match its key certs/gw1.key");
+    assert_eq!(shown(Some("front-a")), Some(renewed));
     agent.signal(Signal::TERM);
     assert_eq!(agent.wait().status, 0);
 }

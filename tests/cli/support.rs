@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
 use vestibule::net::tls::{self, Trust};
 
@@ -231,35 +232,46 @@ pub fn accept_all(address: Ipv4Addr) -> SocketAddr {
     local
 }
 
-/// A request on a connection of its own over HTTP/1.1: the answer's head and body as they came.
+/// `GET /` on a connection of its own over HTTP/1.1: the answer's head and body as they came.
 pub fn http(address: SocketAddr) -> String {
-    let mut stream = connect(address);
-    exchange(&mut stream)
+    exchange(&mut connect(address), GET)
 }
 
 /// The same over TLS, with the certificate that was shown.
 pub fn https(address: SocketAddr) -> (String, CertificateDer<'static>) {
-    let config = tls::client_config(&Trust::Anyone, None).unwrap();
-    let name = ServerName::try_from("vpn.example.com").unwrap();
+    over_tls(address, "vpn.example.com", tls::client_config(&Trust::Anyone, None).unwrap(), GET)
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: vpn.example.com\r\nConnection: close\r\n\r\n";
+
+/// Any bytes over TLS, and what comes until the other side closes.
+pub fn over_tls(
+    address: SocketAddr,
+    name: &str,
+    config: Arc<ClientConfig>,
+    request: &[u8],
+) -> (String, CertificateDer<'static>) {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let connection = rustls::ClientConnection::new(config, name).unwrap();
     let mut stream = rustls::StreamOwned::new(connection, connect(address));
-    let answer = exchange(&mut stream);
+    let answer = exchange(&mut stream, request);
     let shown = stream.conn.peer_certificates().unwrap()[0].clone().into_owned();
     (answer, shown)
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect_timeout(&address, LONG).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     stream
 }
 
-fn exchange(stream: &mut (impl Read + Write)) -> String {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: vpn.example.com\r\nConnection: close\r\n\r\n").unwrap();
+/// Sends bytes and reads until the other side closes.
+pub fn exchange(stream: &mut (impl Read + Write), request: &[u8]) -> String {
+    stream.write_all(request).unwrap();
     let mut answer = Vec::new();
     // what came before a connection that ends without close_notify is the answer all the same
     let _ = stream.read_to_end(&mut answer);
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A header of an answer.

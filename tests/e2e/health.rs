@@ -50,28 +50,55 @@ async fn a_full_gateway_gets_nobody() {
 /// What an agent answers to its `n`th question.
 type Answers = Box<dyn Fn(u64) -> Response<Full<bytes::Bytes>> + Send + Sync>;
 
-/// A farm of one gateway whose agent answers like this, over plain HTTP; returns its reason once it is down.
+/// An agent that answers like this, over plain HTTP.
+struct FakeAgent {
+    target: Target,
+    asked: Arc<AtomicU64>,
+    accepted: Arc<AtomicU64>,
+}
+
+impl FakeAgent {
+    async fn start(answers: Answers) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
+        let target = Target { site: endpoint.into(), tls: None };
+        let agent = Self { target, asked: Arc::default(), accepted: Arc::default() };
+        let (asked, accepted, answers) =
+            (Arc::clone(&agent.asked), Arc::clone(&agent.accepted), Arc::new(answers));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::Relaxed);
+                let (asked, answers) = (Arc::clone(&asked), Arc::clone(&answers));
+                let service = hyper::service::service_fn(move |_: Request<Incoming>| {
+                    let answer = answers(asked.fetch_add(1, Ordering::Relaxed));
+                    async move { Ok::<_, Infallible>(answer) }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        agent
+    }
+
+    /// A farm of the one gateway that it speaks for.
+    async fn farm(&self) -> Running {
+        Running::with(1, |settings| settings.probes[0].heartbeat = Some(self.target.clone())).await
+    }
+}
+
+/// The reason of a gateway once it is down because its agent answers like this.
 async fn reason_when_the_agent_answers(answers: Answers) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (asked, answers) = (Arc::new(AtomicU64::new(0)), Arc::new(answers));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (asked, answers) = (Arc::clone(&asked), Arc::clone(&answers));
-            let service = hyper::service::service_fn(move |_: Request<Incoming>| {
-                let answer = answers(asked.fetch_add(1, Ordering::Relaxed));
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-        }
-    });
-    let farm = Running::with(1, |settings| {
-        let endpoint = Endpoint::parse(&address.to_string(), 80).unwrap();
-        settings.probes[0].heartbeat = Some(Target { site: endpoint.into(), tls: None });
-    })
-    .await;
+    let farm = FakeAgent::start(answers).await.farm().await;
     let status = farm.wait_until(|status| status.gateways[0].state == State::Down).await;
     status.gateways[0].reason.clone()
+}
+
+#[tokio::test]
+async fn an_agent_is_asked_over_one_connection_round_after_round() {
+    let agent = FakeAgent::start(Box::new(|n| json(report(n, SystemTime::now())))).await;
+    let farm = agent.farm().await;
+    farm.wait_until(|_| agent.asked.load(Ordering::Relaxed) >= 20).await;
+    assert_eq!(agent.accepted.load(Ordering::Relaxed), 1);
+    farm.wait_until(|status| status.gateways[0].state == State::Up).await;
 }
 
 fn report(sequence: u64, made: SystemTime) -> String {

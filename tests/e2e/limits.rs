@@ -165,3 +165,72 @@ async fn a_front_door_that_stops_lets_go_of_idle_clients_at_once() {
     assert_eq!(closed.await.unwrap(), "", "the idle one is told goodbye");
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn an_idle_http_2_client_is_told_goodbye_by_a_front_door_that_stops() {
+    let farm = Running::farm(1).await;
+    let mut config = anyone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect_with(farm.front, "localhost", config.clone()).await.unwrap();
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("https://vpn.lab/").body(Empty::<bytes::Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 302);
+    // and one that shows what comes over the wire
+    let mut stream = connect_with(farm.front, "localhost", config).await.unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
+    // GET https x /: 2, 7 and 4 of the static table (RFC 7541, appendix A), and 1 with a value
+    let head = [0x82, 0x87, 0x84, 0x41, 1, b'x'];
+    stream.write_all(&[0, 0, 6, HEADERS, END_STREAM | END_HEADERS, 0, 0, 0, 1]).await.unwrap();
+    stream.write_all(&head).await.unwrap();
+    while next_frame(&mut stream).await.expect("an answer").0 != HEADERS {}
+
+    let started = Instant::now();
+    let last_words = tokio::spawn(async move {
+        let mut goodbyes = Vec::new();
+        while let Some((kind, flags, payload)) = next_frame(&mut stream).await {
+            match kind {
+                GOAWAY => goodbyes.push(payload),
+                PING if flags & ACK == 0 => {
+                    stream.write_all(&[0, 0, 8, PING, ACK, 0, 0, 0, 0]).await.unwrap();
+                    stream.write_all(&payload).await.unwrap();
+                }
+                _ => {}
+            }
+        }
+        goodbyes
+    });
+    farm.stop().await.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    let goodbyes = last_words.await.unwrap();
+    // the last stream that was served, and that nothing was wrong
+    assert_eq!(goodbyes.last().expect("a GOAWAY"), &[0, 0, 0, 1, 0, 0, 0, 0], "{goodbyes:?}");
+    connection.await.unwrap().expect("the client sees an end in order");
+}
+
+/// The type, flags and payload of the next frame (RFC 9113 §4.1); `None` at an end in order.
+async fn next_frame<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> Option<(u8, u8, Vec<u8>)> {
+    let read = async {
+        let mut head = [0; 9];
+        if stream.read(&mut head[..1]).await.expect("no end out of order") == 0 {
+            return None;
+        }
+        stream.read_exact(&mut head[1..]).await.unwrap();
+        let [a, b, c, kind, flags, ..] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        Some((kind, flags, payload))
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("a frame in time")
+}
+
+// RFC 9113 §6
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;

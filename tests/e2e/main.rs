@@ -12,5 +12,6 @@ mod admin;
 mod health;
 mod limits;
 mod redirect;
+mod reload;
 mod support;
 mod tls;

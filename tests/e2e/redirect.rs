@@ -1,5 +1,8 @@
 //! What each kind of request gets (RFC 9110, lab/FINDINGS).
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2;
@@ -8,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use vestibule::fleet::State;
 use vestibule::heartbeat::ServiceState;
 
-use crate::support::{Running, anyone, connect_with, header, read_head, status};
+use crate::support::{Running, anyone, ask, connect_with, header, read_head, status};
 
 #[tokio::test]
 async fn the_least_loaded_gateway_is_named_whatever_the_load_before() {
@@ -240,4 +243,56 @@ async fn a_burst_of_logins_between_two_reports_spreads_over_equal_gateways() {
         sum
     };
     assert!((redirects - 1000.0).abs() < f64::EPSILON, "{redirects}");
+}
+
+/// Between two reports all that tells the gateways apart is what the workers have counted.
+async fn farm_between_two_reports(tunnels: [u64; 4]) -> Running {
+    let farm = Running::with(4, |settings| {
+        settings.workers = 4;
+        settings.fleet.balance.slow_start = Duration::ZERO;
+    })
+    .await;
+    for (gateway, count) in tunnels.into_iter().enumerate() {
+        farm.set_tunnels(gateway, count).await;
+    }
+    let mut settings = farm.settings();
+    for probe in &mut settings.probes {
+        probe.interval = Duration::from_secs(3600);
+    }
+    farm.reload(settings).await.unwrap();
+    farm
+}
+
+/// Asks `farm` over 50 connections at a time, 20 times each, and tells how many were sent to each gateway.
+async fn a_thousand_logins(farm: &Running) -> [u64; 4] {
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let mut stream = farm.connect().await;
+        clients.spawn(async move {
+            let mut locations = Vec::new();
+            for _ in 0..20 {
+                locations.push(header(&ask(&mut stream).await, "Location").unwrap().to_owned());
+            }
+            locations
+        });
+    }
+    let locations = clients.join_all().await.concat();
+    let sent_to = |page: &SocketAddr| locations.iter().filter(|l| **l == format!("https://{page}/")).count();
+    let counts: Vec<_> = farm.pages.iter().map(|page| sent_to(page) as u64).collect();
+    assert_eq!(counts.iter().sum::<u64>(), 1000);
+    counts.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn workers_share_what_they_know_of_those_on_their_way() {
+    let farm = farm_between_two_reports([100; 4]).await;
+    let counts = a_thousand_logins(&farm).await;
+    assert!(counts.iter().all(|count| *count <= 260), "{counts:?}");
+    let status = farm.wait_until(|_| true).await;
+    assert_eq!(status.gateways.iter().map(|g| g.pending).collect::<Vec<_>>(), counts);
+
+    // workers who each kept an account of their own would all fill the first one for themselves
+    let farm = farm_between_two_reports([100, 500, 500, 500]).await;
+    let counts = a_thousand_logins(&farm).await;
+    assert!(counts[0].abs_diff(550) <= 10 && counts[1..].iter().all(|c| c.abs_diff(150) <= 10), "{counts:?}");
 }

@@ -1,7 +1,8 @@
 //! A farm to test against, and a client that sends just the bytes it is told to.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ClientConfig;
@@ -12,7 +13,9 @@ use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use vestibule::admin::client::{Address, Client};
+use vestibule::admin::order::ErrorBody;
 use vestibule::admin::status::Status;
+use vestibule::admin::trust::Token;
 use vestibule::config::FrontSettings;
 use vestibule::demo::{Farm, Ports};
 use vestibule::fleet::Load;
@@ -26,6 +29,9 @@ pub struct Running {
     pub admin: SocketAddr,
     pub pages: Vec<SocketAddr>,
     pub agents: Vec<watch::Sender<AgentState>>,
+    /// What the front door finds when it reads its settings again.
+    settings: Arc<Mutex<FrontSettings>>,
+    token: Option<Token>,
     stopper: Stopper,
     task: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
@@ -47,6 +53,7 @@ impl Running {
             probe.interval = Duration::from_millis(50);
         }
         farm.settings().log.access = true;
+        farm.settings().admin.token = Token::new("a-token-for-the-tests");
         change(farm.settings());
         let front = farm.settings().listeners[0].address;
         let admin = farm.settings().admin.listen;
@@ -56,11 +63,32 @@ impl Running {
             agent.send_modify(|state| state.load = tunnels(100));
         }
         let (stopper, stop) = stop::channel();
-        let task = tokio::spawn(farm.run(false, stop));
-        let running = Self { front, admin, pages, agents, stopper, task };
+        let token = farm.settings().admin.token.clone();
+        let settings = Arc::new(Mutex::new(farm.settings().clone()));
+        let read = Arc::clone(&settings);
+        let reload = Arc::new(move || Ok((read.lock().unwrap().clone(), Vec::new())));
+        let task = tokio::spawn(farm.run_with(false, reload, stop));
+        let running = Self { front, admin, pages, agents, settings, token, stopper, task };
         // asked once, however that went
         running.wait_until(|status| status.gateways.iter().all(|g| !g.checks.is_empty())).await;
         running
+    }
+
+    /// What the front door is to read, and has perhaps read already.
+    pub fn settings(&self) -> FrontSettings {
+        self.settings.lock().unwrap().clone()
+    }
+
+    /// Has the front door read these settings; the problems if it refuses them.
+    pub async fn reload(&self, settings: FrontSettings) -> Result<(), Vec<String>> {
+        *self.settings.lock().unwrap() = settings;
+        let client = Client { address: Address::Http(self.admin), token: self.token.clone() };
+        let reply = client.post("/api/v1/reload", "").await.unwrap();
+        match reply.status.as_u16() {
+            200 => Ok(()),
+            422 => Err(reply.json::<ErrorBody>().unwrap().problems),
+            _ => panic!("{reply:?}"),
+        }
     }
 
     /// Sets how many tunnels a gateway has, and waits until the front door knows.
@@ -145,6 +173,22 @@ impl Running {
     }
 }
 
+/// An address that no other test, and no other run of the tests, uses: of loopback, with a port that is
+/// never given to those who ask for any.
+pub fn own_address() -> SocketAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    // 127.64.0.0 to 127.127.255.255 are for the tests of the command line
+    SocketAddr::from((Ipv4Addr::new(127, 128 | (high & 63), low, number), 8443))
+}
+
+/// Asks on an open connection, which stays open, and reads the answer's head.
+pub async fn ask<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) -> String {
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the connection takes a request");
+    read_head(stream).await
+}
+
 pub fn tunnels(count: u64) -> Load {
     Load { tunnels: Some(count), tunnels_max: Some(1000), ..Load::default() }
 }
@@ -159,7 +203,14 @@ pub async fn connect_with(
     name: &str,
     config: ClientConfig,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
+    handshake(TcpStream::connect(address).await?, name, config).await
+}
+
+pub async fn handshake(
+    stream: TcpStream,
+    name: &str,
+    config: ClientConfig,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
