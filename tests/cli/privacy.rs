@@ -101,6 +101,21 @@ fn what_people_send_is_told_nowhere() {
 }
 
 #[test]
+fn what_is_not_a_request_over_http_2_is_told_nowhere_either() {
+    let (place, running) = talkative();
+    let [path, query, .., host] = SECRETS.map(marker);
+    // a path may hold no space, and an authority no second @
+    for (authority, path) in [
+        ("vpn.example.com", format!("/{path} ?next={query}")),
+        (&*format!("{host}@@vpn.example.com"), "/".to_owned()),
+    ] {
+        let fields = [(":method", "GET"), (":scheme", "https"), (":authority", authority), (":path", &path)];
+        over_tls(place.door, "vpn.example.com", alpn("h2"), &http2(&fields, ""));
+    }
+    assert_discreet(&place, running);
+}
+
+#[test]
 fn what_people_send_over_http_2_is_told_nowhere() {
     let (place, running) = talkative();
     let [path, query, cookie, authorization, password, host] = SECRETS.map(marker);
