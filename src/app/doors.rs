@@ -92,17 +92,22 @@ impl Doors {
     }
 
     /// Has every worker serve what was prepared, from its next connection on; returns when all listeners are
-    /// open, or should have been.
+    /// open and those that have gone are closed, or should have been.
     pub async fn take_up(&self, prepared: Prepared) {
+        let before = self.plans.get();
         self.hand_out(prepared);
-        let plans = self.plans.get();
-        let opened = async {
-            for plan in &plans {
+        let now = self.plans.get();
+        let done = async {
+            for plan in &now {
                 plan.opened().await;
+            }
+            let stays = |old: &Plan| now.iter().any(|plan| plan.settings.address == old.settings.address);
+            for old in before.iter().filter(|old| !stays(old)) {
+                old.closed().await;
             }
         };
         // one that does not open has said why, and readiness tells
-        let _ = tokio::time::timeout(OPENING, opened).await;
+        let _ = tokio::time::timeout(HANDING_OVER, done).await;
     }
 
     fn hand_out(&self, prepared: Prepared) {
@@ -137,7 +142,7 @@ impl Doors {
 }
 
 /// A worker that is busy needs no longer to look at what it is handed.
-const OPENING: Duration = Duration::from_secs(1);
+const HANDING_OVER: Duration = Duration::from_secs(1);
 
 impl Plans {
     /// The listeners as they are now.

@@ -58,6 +58,11 @@ impl Plan {
         // its sender is in this plan, so it is not gone
         let _ = self.open.subscribe().wait_for(|open| *open == self.meters.len()).await;
     }
+
+    /// Returns when no worker has its socket open.
+    pub async fn closed(&self) {
+        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+    }
 }
 
 fn tls(settings: &ListenerSettings, tickets: &Tickets) -> Result<Option<Tls>, TlsError> {
