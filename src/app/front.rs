@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -96,11 +95,6 @@ impl FrontDoor {
             hangups,
             workers_stop,
         })
-    }
-
-    /// Where the admin endpoint listens.
-    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
-        self.admin.local_addr()
     }
 
     /// Serves until told to stop. `read` reads the configuration again when that is asked for.
