@@ -38,6 +38,28 @@ async fn tls_1_2_and_1_3_are_spoken() {
 }
 
 #[tokio::test]
+async fn the_suite_is_the_lightest_that_the_client_knows() {
+    use rustls::CipherSuite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
+    let farm = Running::farm(1).await;
+    for (known, agreed) in [
+        (vec![TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256], TLS13_AES_128_GCM_SHA256),
+        (vec![TLS13_AES_256_GCM_SHA384], TLS13_AES_256_GCM_SHA384),
+    ] {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        let suite = |wanted| *provider.cipher_suites.iter().find(|suite| suite.suite() == wanted).unwrap();
+        provider.cipher_suites = known.iter().map(|wanted| suite(*wanted)).collect();
+        let config = rustls::ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(NoVerifier::new())
+            .with_no_client_auth();
+        let stream = connect_with(farm.front, "localhost", config).await.unwrap();
+        assert_eq!(stream.get_ref().1.negotiated_cipher_suite().unwrap().suite(), agreed);
+    }
+}
+
+#[tokio::test]
 async fn alpn_is_never_required() {
     let farm = Running::farm(1).await;
     for (offered, agreed) in [
