@@ -40,7 +40,6 @@ impl ListenerStatus {
 
     /// Whether it may send clients to that gateway, whatever state it is in.
     pub fn is_for(&self, view: &GatewayView) -> bool {
-        (self.vrrp_id.is_none() || view.gateway.vrrp_id == self.vrrp_id)
-            && view.gateway.vpn_mode.offers(self.vpn)
+        self.ask().misfit(&view.gateway).is_none()
     }
 }

@@ -1,7 +1,6 @@
 //! The front door's state as a document: what `GET /api/v1/status` answers and `vestibule status` reads.
 
 use std::net::SocketAddr;
-
 use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -339,14 +338,10 @@ impl LoadStatus {
 }
 
 impl DrainStatus {
-    /// The administrator's order goes before the agent's wish: it is the one that can be taken back here.
     fn of(view: &GatewayView) -> Option<Self> {
-        if let Some(drain) = &view.drain {
-            let (by, reason) = (DrainedBy::Administrator, drain.reason.to_string());
-            return Some(Self { by, reason, since: date(drain.since.wall) });
-        }
-        let since = date(view.agent_drains_since?.wall);
-        Some(Self { by: DrainedBy::Agent, reason: "its agent wants no newcomers".into(), since })
+        let (reason, since) = view.draining()?;
+        let by = if view.drain.is_some() { DrainedBy::Administrator } else { DrainedBy::Agent };
+        Some(Self { by, reason: reason.to_string(), since: date(since.wall) })
     }
 }
 
@@ -355,12 +350,7 @@ impl CheckStatus {
         Self {
             name: check.check.to_string(),
             result: CheckWord::of(&check.outcome),
-            detail: match &check.outcome {
-                CheckOutcome::Pass(text) | CheckOutcome::Fail(text) | CheckOutcome::Inconclusive(text) => {
-                    text.clone()
-                }
-                CheckOutcome::Timeout(after) => format!("no answer within {} ms", after.as_millis()),
-            },
+            detail: check.outcome.detail().into_owned(),
             milliseconds: check.took.as_micros() as f64 / 1000.0,
         }
     }

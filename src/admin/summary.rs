@@ -1,13 +1,12 @@
 //! What is wrong with a front door, in one sentence.
 
 use std::fmt::Write;
-use std::time::Instant;
 
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::listener::ListenerStatus;
-use crate::fleet::{Ask, CheckOutcome, GatewayView, Moment, Snapshot, State, select};
+use crate::fleet::{Ask, CheckOutcome, Exclusion, GatewayView, Moment, Snapshot, State, full, select};
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
 /// Listeners that have the same gateways share a sentence. Times are UTC.
@@ -126,8 +125,12 @@ impl Writer<'_> {
                 Some(Trouble::Down)
             }
             State::Down => Some(Trouble::Unreachable),
-            State::Up => full(view, self.snapshot, self.now.instant).map(|_| Trouble::Full),
+            State::Up => self.full(view).map(|_| Trouble::Full),
         }
+    }
+
+    fn full(&self, view: &GatewayView) -> Option<Exclusion> {
+        full(view, &self.snapshot.balance, self.now.instant)
     }
 
     /// "1 of 3 gateways is unreachable: gw2 (192.168.200.2:443): connection refused since 12:03:11 UTC"
@@ -148,10 +151,10 @@ impl Writer<'_> {
         let (reason, since) = match kind {
             Trouble::Unknown => return text,
             // how long it has been full is not kept
-            Trouble::Full => (full(view, self.snapshot, self.now.instant).unwrap_or_default().into(), None),
-            Trouble::Draining => match &view.drain {
-                Some(drain) => (drain.reason.to_string(), Some(drain.since)),
-                None => ("its agent wants no newcomers".into(), view.agent_drains_since),
+            Trouble::Full => (self.full(view).map(|why| why.to_string()).unwrap_or_default(), None),
+            Trouble::Draining => match view.draining() {
+                Some((reason, since)) => (reason.to_string(), Some(since)),
+                None => return text,
             },
             Trouble::Unreachable | Trouble::Down => (view.reason().to_string(), Some(view.since())),
         };
@@ -173,15 +176,6 @@ impl Writer<'_> {
             time.format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC"))
         };
         shown.unwrap_or_default()
-    }
-}
-
-fn full(view: &GatewayView, snapshot: &Snapshot, now: Instant) -> Option<&'static str> {
-    let load = &view.fresh_load(now, snapshot.balance.stale_after)?.load;
-    match (load.is_out_of_tunnels(), load.is_out_of_addresses()) {
-        (true, _) => Some("no tunnel left"),
-        (false, true) => Some("no pool address left"),
-        (false, false) => None,
     }
 }
 

@@ -69,7 +69,7 @@ pub fn statuses(plans: &Plans) -> Vec<ListenerStatus> {
         open: plan.is_open(),
         connections: u64::from(plan.admission.connections()),
         redirects: redirects(plan).into_iter().map(|(_, count)| count).sum(),
-        unavailable: sum(plan, |meter| &meter.unavailable),
+        unavailable: sum(plan, |meter| Some(&meter.unavailable)),
     };
     plans.get().iter().map(status).collect()
 }
@@ -92,8 +92,7 @@ fn families() -> Vec<Family> {
             kind: COUNTER,
             read: |plan| {
                 let class = |i: usize| {
-                    let counter = |meter: &Meter| meter.responses.get(i).map_or(0, Counter::get);
-                    let count = plan.meters.iter().map(|meter| counter(meter)).sum();
+                    let count = sum(plan, |meter| meter.responses.get(i));
                     Sample::counter(vec![("class", format!("{}xx", i + 1))], count)
                 };
                 (0..5).map(class).collect()
@@ -103,7 +102,7 @@ fn families() -> Vec<Family> {
             name: "vestibule_unavailable_total",
             help: "Answers that named no gateway.",
             kind: COUNTER,
-            read: |plan| vec![Sample::counter(vec![], sum(plan, |meter| &meter.unavailable))],
+            read: |plan| vec![Sample::counter(vec![], sum(plan, |meter| Some(&meter.unavailable)))],
         },
         Family {
             name: "vestibule_tls_handshakes_total",
@@ -113,9 +112,7 @@ fn families() -> Vec<Family> {
                 let sample = |handshake: Handshake| {
                     let [result, version, resumed] = handshake.labels().map(str::to_owned);
                     let labels = vec![("result", result), ("version", version), ("resumed", resumed)];
-                    let counter =
-                        |meter: &Meter| meter.handshakes.get(handshake.index()).map_or(0, Counter::get);
-                    Sample::counter(labels, plan.meters.iter().map(|meter| counter(meter)).sum())
+                    Sample::counter(labels, sum(plan, |meter| meter.handshakes.get(handshake.index())))
                 };
                 if plan.tls.is_some() { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
             },
@@ -141,9 +138,7 @@ fn families() -> Vec<Family> {
             kind: COUNTER,
             read: |plan| {
                 let sample = |rejection: Rejection| {
-                    let counter =
-                        |meter: &Meter| meter.rejected.get(rejection.index()).map_or(0, Counter::get);
-                    let count = plan.meters.iter().map(|meter| counter(meter)).sum();
+                    let count = sum(plan, |meter| meter.rejected.get(rejection.index()));
                     Sample::counter(vec![("reason", rejection.as_str().to_owned())], count)
                 };
                 Rejection::ALL.into_iter().map(sample).collect()
@@ -152,8 +147,8 @@ fn families() -> Vec<Family> {
     ]
 }
 
-fn sum(plan: &Plan, counter: impl Fn(&Meter) -> &Counter) -> u64 {
-    plan.meters.iter().map(|meter| counter(meter).get()).sum()
+fn sum(plan: &Plan, counter: impl Fn(&Meter) -> Option<&Counter>) -> u64 {
+    plan.meters.iter().filter_map(|meter| counter(meter)).map(Counter::get).sum()
 }
 
 fn redirects(plan: &Plan) -> Vec<(String, u64)> {

@@ -57,24 +57,25 @@ impl Keeper {
                 () = stop.stopped() => return,
                 Some(Order::Reload(settings, done)) = orders.recv() => {
                     // what was found under the old settings must not count under the new ones
-                    while let Ok(finding) = findings.try_recv() {
-                        self.take(finding);
-                    }
+                    self.take_waiting(&mut findings);
                     self.reload(settings);
                     self.publish();
                     // nobody need be waiting
                     let _ = done.send(());
-                    continue;
                 }
                 Some(finding) = findings.recv() => {
                     self.take(finding);
                     // whatever else has come meanwhile goes into the same snapshot
-                    while let Ok(finding) = findings.try_recv() {
-                        self.take(finding);
-                    }
+                    self.take_waiting(&mut findings);
+                    self.publish();
                 }
             }
-            self.publish();
+        }
+    }
+
+    fn take_waiting(&mut self, findings: &mut mpsc::Receiver<Finding>) {
+        while let Ok(finding) = findings.try_recv() {
+            self.take(finding);
         }
     }
 

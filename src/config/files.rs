@@ -131,22 +131,9 @@ impl<'a> Files<'a> {
     }
 
     /// A short text, such as a token, without white space around it.
-    pub fn text(&self, named: &Spanned<String>) -> Option<String> {
-        let path = self.note(named);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Some(text.trim().to_owned()),
-            Err(error) => {
-                let words = crate::net::words::in_words(&error);
-                self.problems.error(&named.span(), format!("{} cannot be read: {words}", path.display()));
-                None
-            }
-        }
-    }
-
-    /// A file that is used if it is there; watched like the others either way.
-    pub fn read_if_there(&self, path: &Path) -> std::io::Result<String> {
+    pub fn text(&self, path: &Path) -> std::io::Result<String> {
         self.look_at(path);
-        std::fs::read_to_string(path)
+        Ok(std::fs::read_to_string(path)?.trim().to_owned())
     }
 
     /// The certificates in a PEM file.

@@ -97,19 +97,17 @@ impl Resolver<'_> {
             None => (DEFAULT_TOKEN_FILE, 0..0),
         };
         let path = self.files.resolve(file);
-        let text = match named {
-            Some(named) => self.files.text(named)?,
+        let text = match self.files.text(&path) {
+            Ok(text) => text,
             // the default file need not be there
-            None => match self.files.read_if_there(&path) {
-                Ok(text) => text.trim().to_owned(),
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some(None),
-                Err(error) => {
-                    let words = crate::net::words::in_words(&error);
-                    let message = format!("{} cannot be read: {words}", path.display());
-                    self.files.problems().error(&span, message);
-                    return None;
-                }
-            },
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                return Some(None);
+            }
+            Err(error) => {
+                let words = crate::net::words::in_words(&error);
+                self.files.problems().error(&span, format!("{} cannot be read: {words}", path.display()));
+                return None;
+            }
         };
         let token = if text.len() < SHORTEST_TOKEN { None } else { Token::new(&text) };
         if token.is_none() {

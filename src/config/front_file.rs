@@ -305,7 +305,8 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
         }),
         None => (Health::default(), None, None),
     };
-    let lasts = stale_after.as_ref().map_or(STALE_AFTER, |stale_after| *stale_after.get_ref());
+    let default = Balance::default();
+    let lasts = stale_after.as_ref().map_or(default.stale_after, |stale_after| *stale_after.get_ref());
     if let Some(table) = &health_table
         && lasts < *health.interval.get_ref() * 2
     {
@@ -330,9 +331,9 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
         table.finish();
     }
     let balance = Balance {
-        slow_start: or(slow_start, Duration::from_secs(30)),
+        slow_start: or(slow_start, default.slow_start),
         stale_after: lasts,
-        when_none: when_none.unwrap_or(WhenNone::Refuse),
+        when_none: when_none.unwrap_or(default.when_none),
     };
     (balance, weights.unwrap_or_default(), health)
 }
@@ -376,11 +377,10 @@ pub fn read_health(table: &Section<'_>) -> Health {
 
 impl Default for Health {
     fn default() -> Self {
-        let number = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
         Self {
             interval: Spanned::new(0..0, Duration::from_secs(1)),
             timeout: Spanned::new(0..0, Duration::from_millis(800)),
-            thresholds: Thresholds { rise: number(2), fall: number(3) },
+            thresholds: Thresholds::default(),
         }
     }
 }
@@ -491,8 +491,6 @@ pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 
 /// The agent's usual port.
 const HEARTBEAT_PORT: u16 = 9464;
-
-const STALE_AFTER: Duration = Duration::from_secs(10);
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 

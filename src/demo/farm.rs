@@ -1,5 +1,4 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,7 +14,6 @@ use crate::certs::{self, GatewayHost, Made, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::fleet::{
     Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights,
-    WhenNone,
 };
 use crate::front::{Certificates, Limits, ListenerSettings, Mode, Redirect};
 use crate::heartbeat::AgentState;
@@ -187,7 +185,7 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
             }],
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(800),
-            stale_after: STALE_AFTER,
+            stale_after: Balance::default().stale_after,
         })
     };
     let member = |gateway: &PretendGateway| {
@@ -219,23 +217,14 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
         }],
         fleet: FleetSettings {
             gateways: gateways.iter().map(member).collect::<anyhow::Result<_>>()?,
-            thresholds: Thresholds { rise: number(2), fall: number(3) },
+            thresholds: Thresholds::default(),
             weights: Weights::default(),
-            balance: Balance {
-                slow_start: Duration::from_secs(10),
-                stale_after: STALE_AFTER,
-                when_none: WhenNone::Refuse,
-            },
+            // nobody who tries things out waits for half a minute
+            balance: Balance { slow_start: Duration::from_secs(10), ..Balance::default() },
         },
         probes: gateways.iter().map(probe).collect::<anyhow::Result<_>>()?,
         files: Vec::new(),
     })
-}
-
-const STALE_AFTER: Duration = Duration::from_secs(10);
-
-fn number(n: u32) -> NonZeroU32 {
-    NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {

@@ -11,6 +11,16 @@ pub struct Balance {
     pub when_none: WhenNone,
 }
 
+impl Default for Balance {
+    fn default() -> Self {
+        Self {
+            slow_start: Duration::from_secs(30),
+            stale_after: Duration::from_secs(10),
+            when_none: WhenNone::Refuse,
+        }
+    }
+}
+
 /// What to do when no gateway is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenNone {

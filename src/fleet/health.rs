@@ -37,6 +37,13 @@ pub struct Thresholds {
     pub fall: NonZeroU32,
 }
 
+impl Default for Thresholds {
+    fn default() -> Self {
+        let rounds = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        Self { rise: rounds(2), fall: rounds(3) }
+    }
+}
+
 impl Health {
     /// Nothing is known yet.
     pub fn unknown(now: Moment) -> Self {

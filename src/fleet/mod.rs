@@ -23,5 +23,5 @@ pub use moment::Moment;
 pub use observation::{CheckOutcome, CheckResult, Observation, Service, ServiceReport, Verdict};
 pub use pending::{Assigned, Ledger};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
-pub use select::{Ask, Choice, Exclusion, NoGateway, exclusion, select};
+pub use select::{Ask, Choice, Exclusion, NoGateway, exclusion, full, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,11 +96,20 @@ impl Observation {
 impl CheckResult {
     fn failure(&self) -> Option<String> {
         match &self.outcome {
-            CheckOutcome::Fail(reason) => Some(format!("{}: {reason}", self.check)),
-            CheckOutcome::Timeout(after) => {
-                Some(format!("{}: no answer within {} ms", self.check, after.as_millis()))
+            CheckOutcome::Fail(_) | CheckOutcome::Timeout(_) => {
+                Some(format!("{}: {}", self.check, self.outcome.detail()))
             }
             CheckOutcome::Pass(_) | CheckOutcome::Inconclusive(_) => None,
+        }
+    }
+}
+
+impl CheckOutcome {
+    /// What was seen, or why not, in a few words.
+    pub fn detail(&self) -> Cow<'_, str> {
+        match self {
+            Self::Pass(text) | Self::Fail(text) | Self::Inconclusive(text) => Cow::Borrowed(text),
+            Self::Timeout(after) => Cow::Owned(format!("no answer within {} ms", after.as_millis())),
         }
     }
 }

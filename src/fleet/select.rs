@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::balance::{Balance, WhenNone};
-use super::gateway::{Vpn, VrrpId};
+use super::gateway::{Gateway, Vpn, VrrpId};
 use super::health::Condition;
 use super::snapshot::{GatewayView, Snapshot};
 
@@ -15,6 +15,19 @@ pub struct Ask {
     pub vrrp_id: Option<VrrpId>,
     /// Only gateways that offer this kind of VPN.
     pub vpn: Vpn,
+}
+
+impl Ask {
+    /// Why a gateway is none for this, whatever state it is in.
+    pub fn misfit(self, gateway: &Gateway) -> Option<Exclusion> {
+        if self.vrrp_id.is_some() && gateway.vrrp_id != self.vrrp_id {
+            Some(Exclusion::OtherVrrpId)
+        } else if !gateway.vpn_mode.offers(self.vpn) {
+            Some(Exclusion::VpnMode)
+        } else {
+            None
+        }
+    }
 }
 
 /// The gateway chosen.
@@ -73,11 +86,8 @@ pub struct NoGateway;
 
 /// Why `view` may not be chosen for `ask`, if so. What comes first in [`Exclusion`] is told first.
 pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) -> Option<Exclusion> {
-    if ask.vrrp_id.is_some() && view.gateway.vrrp_id != ask.vrrp_id {
-        return Some(Exclusion::OtherVrrpId);
-    }
-    if !view.gateway.vpn_mode.offers(ask.vpn) {
-        return Some(Exclusion::VpnMode);
+    if let Some(misfit) = ask.misfit(&view.gateway) {
+        return Some(misfit);
     }
     if view.is_draining() {
         return Some(Exclusion::Draining);
@@ -87,10 +97,18 @@ pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) 
         Condition::Down => return Some(Exclusion::Down),
         Condition::Up => {}
     }
-    match view.fresh_load(now, balance.stale_after) {
-        Some(reading) if reading.load.is_out_of_tunnels() => Some(Exclusion::OutOfTunnels),
-        Some(reading) if reading.load.is_out_of_addresses() => Some(Exclusion::OutOfAddresses),
-        _ => None,
+    full(view, balance, now)
+}
+
+/// Of what nothing is left, by its last report that counts.
+pub fn full(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Exclusion> {
+    let load = &view.fresh_load(now, balance.stale_after)?.load;
+    if load.is_out_of_tunnels() {
+        Some(Exclusion::OutOfTunnels)
+    } else if load.is_out_of_addresses() {
+        Some(Exclusion::OutOfAddresses)
+    } else {
+        None
     }
 }
 
@@ -218,8 +236,8 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        CheckOutcome, CheckResult, Endpoint, FleetSettings, Gateway, GatewayName, Load, Moment, Observation,
-        Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        CheckOutcome, CheckResult, Endpoint, FleetSettings, GatewayName, Load, Moment, Observation, Roster,
+        Service, ServiceReport, Thresholds, VpnMode, Weights,
     };
 
     /// A farm of gateways named a, b, c …, all up from the start, and a clock.

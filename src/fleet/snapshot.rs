@@ -115,20 +115,27 @@ impl GatewayView {
         self.drain.is_some() || self.agent_drains_since.is_some()
     }
 
+    /// Why newcomers are unwanted, and since when. An administrator's order goes before the agent's wish: it
+    /// is the one that can be taken back here.
+    pub fn draining(&self) -> Option<(Arc<str>, Moment)> {
+        match &self.drain {
+            Some(drain) => Some((Arc::clone(&drain.reason), drain.since)),
+            None => Some((Arc::from("its agent wants no newcomers"), self.agent_drains_since?)),
+        }
+    }
+
     /// Why it is in its [`state`](Self::state).
     pub fn reason(&self) -> Arc<str> {
-        match (&self.drain, self.state()) {
-            (Some(drain), State::Draining) => Arc::clone(&drain.reason),
-            (None, State::Draining) => Arc::from("its agent wants no newcomers"),
+        match (self.draining(), self.state()) {
+            (Some((reason, _)), State::Draining) => reason,
             _ => Arc::clone(&self.health.reason),
         }
     }
 
     /// Since when it is in its [`state`](Self::state).
     pub fn since(&self) -> Moment {
-        let draining = self.drain.as_ref().map(|d| d.since).or(self.agent_drains_since);
-        match (draining, self.state()) {
-            (Some(since), State::Draining) if since.instant > self.health.since.instant => since,
+        match (self.draining(), self.state()) {
+            (Some((_, since)), State::Draining) if since.instant > self.health.since.instant => since,
             _ => self.health.since,
         }
     }

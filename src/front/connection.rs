@@ -1,6 +1,5 @@
 //! One connection from its first byte to its last.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::door::Door;
 use super::limit::Place;
 use super::meter::Handshake;
-use super::pace::{LAST_CHANCE, LINGER, Pace, Phase};
+use super::pace::{LAST_CHANCE, LINGER, Phase, SharedPace};
 use super::settings::Limits;
 use super::stream::Stream;
 use super::tls::{H2, Tls};
@@ -86,8 +85,8 @@ async fn serve_http1<S>(stream: S, visit: Visit, limits: &Limits, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let pace = Rc::clone(&visit.pace);
-    let stream = Stream::http1(stream, Rc::clone(&pace));
+    let pace = visit.pace.clone();
+    let stream = Stream::http1(stream, pace.clone());
     let mut connection = http1::Builder::new()
         // our pace keeps the times: hyper's one timeout would cover idle and header alike
         .header_read_timeout(None)
@@ -106,8 +105,8 @@ async fn serve_http2<S>(stream: S, visit: Visit, limits: &Limits, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let pace = Rc::clone(&visit.pace);
-    let stream = Stream::http2(stream, Rc::clone(&pace));
+    let pace = visit.pace.clone();
+    let stream = Stream::http2(stream, pace.clone());
     let mut connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -120,7 +119,7 @@ where
 }
 
 /// Lets a connection run until it ends, is overdue, or is told to stop and has finished what it was doing.
-async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: Stop) -> Ended {
+async fn drive<C: Connection>(connection: &mut C, pace: &SharedPace, mut stop: Stop) -> Ended {
     let mut connection = Pin::new(connection);
     let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.get().deadline().into()));
     let mut told_to_stop = std::pin::pin!(stop.stopped());
@@ -134,9 +133,7 @@ async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: S
             }
             if !told && told_to_stop.as_mut().poll(cx).is_ready() {
                 told = true;
-                let mut hurried = pace.get();
-                hurried.hurry(Instant::now());
-                pace.set(hurried);
+                pace.update(|pace| pace.hurry(Instant::now()));
             }
             // a request that is on its way is waited for, which hyper would not do
             if told && !saying_goodbye && !matches!(pace.get().phase(), Phase::Opening | Phase::Reading) {
@@ -159,10 +156,8 @@ async fn drive<C: Connection>(connection: &mut C, pace: &Cell<Pace>, mut stop: S
             } else if pace.get().phase() == Phase::Idle && !saying_goodbye {
                 saying_goodbye = true;
                 connection.as_mut().say_goodbye();
-                let mut closing = pace.get();
-                closing.closing(now);
-                pace.set(closing);
-                timer.as_mut().reset(closing.deadline().into());
+                pace.update(|pace| pace.closing(now));
+                timer.as_mut().reset(pace.get().deadline().into());
             } else {
                 return Poll::Ready(Ended::ByUs);
             }

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::settings::Limits;
@@ -14,6 +16,29 @@ pub struct Pace {
     /// Requests that are being answered; over HTTP/2 there may be several.
     serving: u32,
     deadline: Instant,
+}
+
+/// The pace of one connection, for all its parts. They share a thread.
+#[derive(Clone, Debug)]
+pub struct SharedPace(Rc<Cell<Pace>>);
+
+impl SharedPace {
+    /// Shares a pace.
+    pub fn new(pace: Pace) -> Self {
+        Self(Rc::new(Cell::new(pace)))
+    }
+
+    /// The pace as it is now.
+    pub fn get(&self) -> Pace {
+        self.0.get()
+    }
+
+    /// Changes it for all.
+    pub fn update(&self, change: impl FnOnce(&mut Pace)) {
+        let mut pace = self.0.get();
+        change(&mut pace);
+        self.0.set(pace);
+    }
 }
 
 /// What a connection is doing.

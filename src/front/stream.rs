@@ -1,21 +1,19 @@
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::pace::Pace;
+use super::pace::SharedPace;
 
-/// A connection's bytes: tells its [`Pace`] when they come, and closes so that the last answer arrives.
+/// A connection's bytes: tells its [`SharedPace`] when they come, and closes so that the last answer arrives.
 ///
 /// Closing says goodbye first (TLS close_notify, then FIN) and then reads on until the other side has
 /// closed too, or until the pace's deadline: bytes left unread at close would make the kernel send a reset.
 pub struct Stream<S> {
     inner: S,
-    pace: Rc<Cell<Pace>>,
+    pace: SharedPace,
     bytes_begin_requests: bool,
     said_goodbye: bool,
     thrown_away: usize,
@@ -23,19 +21,13 @@ pub struct Stream<S> {
 
 impl<S> Stream<S> {
     /// Wraps a stream of HTTP/1, where bytes after an answer begin the next request.
-    pub fn http1(inner: S, pace: Rc<Cell<Pace>>) -> Self {
+    pub fn http1(inner: S, pace: SharedPace) -> Self {
         Self { inner, pace, bytes_begin_requests: true, said_goodbye: false, thrown_away: 0 }
     }
 
     /// Wraps a stream of HTTP/2, where bytes may be anything: an acknowledgement, a ping.
-    pub fn http2(inner: S, pace: Rc<Cell<Pace>>) -> Self {
+    pub fn http2(inner: S, pace: SharedPace) -> Self {
         Self { bytes_begin_requests: false, ..Self::http1(inner, pace) }
-    }
-
-    fn update(&self, change: impl FnOnce(&mut Pace)) {
-        let mut pace = self.pace.get();
-        change(&mut pace);
-        self.pace.set(pace);
     }
 }
 
@@ -48,7 +40,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
         if self.bytes_begin_requests && self.pace.get().is_waiting() && buf.filled().len() > before {
-            self.update(|pace| pace.bytes_came(Instant::now()));
+            self.pace.update(|pace| pace.bytes_came(Instant::now()));
         }
         result
     }
@@ -65,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.said_goodbye {
-            self.update(|pace| pace.closing(Instant::now()));
+            self.pace.update(|pace| pace.closing(Instant::now()));
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             self.said_goodbye = true;
         }

@@ -1,6 +1,5 @@
 //! What happens between a request and its answer.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -15,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::Service;
 
 use super::door::Door;
-use super::pace::Pace;
+use super::pace::{Pace, SharedPace};
 use super::reply::{self, Reply};
 
 /// One client at one door, as hyper calls it for each request.
@@ -23,14 +22,14 @@ pub struct Visit {
     door: Rc<Door>,
     client: SocketAddr,
     /// How long the connection may take.
-    pub pace: Rc<Cell<Pace>>,
+    pub pace: SharedPace,
 }
 
 impl Visit {
     /// A client who has just come.
     pub fn new(door: &Rc<Door>, client: SocketAddr) -> Self {
         let pace = Pace::new(&door.plan.settings.limits, Instant::now());
-        Self { door: Rc::clone(door), client, pace: Rc::new(Cell::new(pace)) }
+        Self { door: Rc::clone(door), client, pace: SharedPace::new(pace) }
     }
 }
 
@@ -67,22 +66,18 @@ impl Service<Request<Incoming>> for Visit {
 }
 
 /// A request's part in the connection's pace: it ends with the answer, or when the request is given up.
-struct RequestPace(Rc<Cell<Pace>>);
+struct RequestPace(SharedPace);
 
 impl RequestPace {
-    fn begin(pace: &Rc<Cell<Pace>>, now: Instant) -> Self {
-        let mut changed = pace.get();
-        changed.request_came(now);
-        pace.set(changed);
-        Self(Rc::clone(pace))
+    fn begin(pace: &SharedPace, now: Instant) -> Self {
+        pace.update(|pace| pace.request_came(now));
+        Self(pace.clone())
     }
 }
 
 impl Drop for RequestPace {
     fn drop(&mut self) {
-        let mut pace = self.0.get();
-        pace.answered(Instant::now());
-        self.0.set(pace);
+        self.0.update(|pace| pace.answered(Instant::now()));
     }
 }
 

@@ -44,10 +44,7 @@ impl LocalCheck {
         let outcome = match self {
             Self::Endpoint(check) => return check.run(timeout).await,
             Self::Command { command, .. } => outcome(command.run(OUTPUT_LIMIT, timeout).await),
-            Self::Unit { unit, .. } => match is_active(unit) {
-                Ok(command) => outcome(command.run(OUTPUT_LIMIT, timeout).await),
-                Err(error) => CheckOutcome::Inconclusive(error.to_string()),
-            },
+            Self::Unit { unit, .. } => outcome(is_active(unit).run(OUTPUT_LIMIT, timeout).await),
         };
         CheckResult { check: Arc::clone(self.name()), outcome, took: started.elapsed() }
     }
@@ -68,8 +65,8 @@ pub(super) fn verdict(results: &[CheckResult]) -> Verdict {
 const OUTPUT_LIMIT: usize = 4 * 1024;
 const DETAIL_LIMIT: usize = 200;
 
-fn is_active(unit: &str) -> Result<CommandLine, super::command::NoProgram> {
-    CommandLine::new(["systemctl", "is-active", "--", unit])
+fn is_active(unit: &str) -> CommandLine {
+    CommandLine::of("systemctl", ["is-active", "--", unit])
 }
 
 fn outcome(finished: Result<Finished, CommandError>) -> CheckOutcome {
@@ -130,7 +127,7 @@ mod tests {
     #[test]
     fn a_unit_is_never_taken_for_an_option() {
         let expected = CommandLine::new(["systemctl", "is-active", "--", "--help"]).unwrap();
-        assert_eq!(is_active("--help"), Ok(expected));
+        assert_eq!(is_active("--help"), expected);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
@@ -28,7 +29,15 @@ impl CommandLine {
     pub fn new(words: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, NoProgram> {
         let mut words = words.into_iter().map(Into::into);
         let program = words.next().filter(|program| !program.is_empty()).ok_or(NoProgram)?;
-        Ok(Self { program, arguments: words.collect() })
+        Ok(Self::of(program, words))
+    }
+
+    /// A program that is known by name.
+    pub(super) fn of(
+        program: impl Into<String>,
+        arguments: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 
     /// Runs it to its end, or for `timeout` at most; then it is killed with everything it has started.
@@ -89,8 +98,8 @@ impl CommandError {
     /// Whether this host lacked what it takes to run anything, so that it says nothing of what was asked.
     pub(super) fn is_shortage(&self) -> bool {
         let Self::Start(error) = self else { return false };
-        // EMFILE, ENFILE, ENOMEM, EAGAIN
-        matches!(error.raw_os_error(), Some(24 | 23 | 12 | 11))
+        let error = error.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(error, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN))
     }
 }
 

@@ -83,8 +83,8 @@ impl Occtl {
 
     async fn show(&self, what: &str, socket: &Path, timeout: Duration) -> Result<Vec<u8>, Unknown> {
         let socket = socket.display().to_string();
-        let words = [self.program.as_str(), "-s", &socket, "-j", "show", what];
-        output(&CommandLine::new(words).map_err(|_| Unknown::NoNumber)?, OCCTL_LIMIT, timeout).await
+        let command = CommandLine::of(&self.program, ["-s", &socket, "-j", "show", what]);
+        output(&command, OCCTL_LIMIT, timeout).await
     }
 }
 

@@ -203,13 +203,12 @@ impl ServiceSection {
 
 impl CheckSection {
     fn of(result: &CheckResult) -> Self {
-        let (passing, detail) = match &result.outcome {
-            CheckOutcome::Pass(seen) => (true, seen.clone()),
-            CheckOutcome::Fail(reason) => (false, reason.clone()),
-            CheckOutcome::Timeout(after) => (false, format!("no answer within {} ms", after.as_millis())),
-            CheckOutcome::Inconclusive(reason) => (false, format!("not tried: {reason}")),
+        let passing = matches!(result.outcome, CheckOutcome::Pass(_));
+        let detail = result.outcome.detail();
+        let detail = match &result.outcome {
+            CheckOutcome::Inconclusive(_) => one_line(&format!("not tried: {detail}"), SENTENCE_LIMIT),
+            _ => one_line(&detail, SENTENCE_LIMIT),
         };
-        let detail = one_line(&detail, SENTENCE_LIMIT);
         let milliseconds = Some(in_milliseconds(result.took));
         Self { name: result.check.to_string(), passing, detail, milliseconds }
     }

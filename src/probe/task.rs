@@ -91,9 +91,9 @@ impl Probe {
     }
 }
 
-fn run_all(checks: &[Check], deadline: Duration) -> impl Future<Output = Vec<CheckResult>> {
-    let checks = checks.iter().cloned();
-    all_at_once(checks.map(move |check| async move { check.run(deadline).await }).collect::<Vec<_>>())
+async fn run_all(checks: &[Check], deadline: Duration) -> Vec<CheckResult> {
+    let checks = checks.to_vec();
+    all_at_once(checks.into_iter().map(|check| async move { check.run(deadline).await })).await
 }
 
 impl Agent {
