@@ -16,7 +16,7 @@ use vestibule::heartbeat::{
     self, AgentState, Capacity, CommandLine, CountSource, HeartbeatError, LoadSettings, LocalCheck,
     MAX_REPORT_BYTES, Report, ServiceState, Settings,
 };
-use vestibule::net::client::{Client, ClientError, Target};
+use vestibule::net::client::{Client, ClientError, Target, Tls};
 use vestibule::net::stop::{self, Stopper};
 use vestibule::net::tls::{self, Identity, Trust};
 
@@ -91,7 +91,7 @@ fn front_door(address: SocketAddr, authority: &Authority, identity: Option<&Iden
     let config = tls::client_config(&trust, identity).unwrap();
     let name = ServerName::try_from("gw1").unwrap();
     let endpoint = Endpoint::parse(&address.to_string(), 443).unwrap();
-    Client::new(Target { site: endpoint.into(), tls: Some((config, name)) })
+    Client::new(Target { site: endpoint.into(), tls: Some(Tls { config, server_name: name }) })
 }
 
 async fn fetch(client: &mut Client) -> Result<Report, ClientError> {

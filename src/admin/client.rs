@@ -8,18 +8,16 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::order::ErrorBody;
 use super::trust::Token;
+use crate::net::client::{self, ExchangeError, ReadWrite};
 use crate::net::words::in_words;
 
 /// Asks one front door; a connection for each request.
@@ -134,7 +132,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header(HOST, host)
-            .header(USER_AGENT, concat!("vestibule/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, client::USER_AGENT)
             .header(CONNECTION, "close");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token.header());
@@ -146,29 +144,12 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Reply, ClientError> {
-        let failed = |error| ClientError::Http(self.address.clone(), error);
-        let stream = self.connect().await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(failed)?;
-            let (head, mut body) = response.into_parts();
-            let mut read = BytesMut::new();
-            while let Some(frame) = body.frame().await {
-                let Ok(data) = frame.map_err(failed)?.into_data() else { continue };
-                if read.len() + data.len() > BODY_LIMIT {
-                    return Err(ClientError::TooLarge(self.address.clone()));
-                }
-                read.extend_from_slice(&data);
-            }
-            Ok(Reply { status: head.status, body: read.freeze() })
-        };
-        let mut exchange = std::pin::pin!(exchange);
-        tokio::select! {
-            biased;
-            reply = &mut exchange => reply,
-            // the connection may end before the answer has been taken out of it
-            _ = connection => exchange.await,
-        }
+        let answer = client::ask_over(self.connect().await?, request, BODY_LIMIT).await;
+        let answer = answer.map_err(|error| match error {
+            ExchangeError::Http(error) => ClientError::Http(self.address.clone(), error),
+            ExchangeError::TooLarge(_) => ClientError::TooLarge(self.address.clone()),
+        })?;
+        Ok(Reply { status: answer.status, body: answer.body })
     }
 
     async fn connect(&self) -> Result<Pin<Box<dyn ReadWrite>>, ClientError> {
@@ -185,9 +166,6 @@ impl Client {
         })
     }
 }
-
-trait ReadWrite: AsyncRead + AsyncWrite + Send {}
-impl<T: AsyncRead + AsyncWrite + Send> ReadWrite for T {}
 
 impl Reply {
     /// Reads the body as JSON.

@@ -1,7 +1,7 @@
 //! The admin endpoint: health, readiness, metrics, status and orders over HTTP.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Request, State};
@@ -22,7 +22,8 @@ use super::listener::Listeners;
 use super::order::{AdminOrder, ErrorBody, Reloaded};
 use super::status::{Node, Status};
 use super::trust::{Refusal, Trust};
-use crate::fleet::{Moment, View};
+use crate::fleet::View;
+use crate::net::clock::now;
 use crate::net::seldom::Seldom;
 use crate::net::serve::Peer;
 
@@ -67,10 +68,9 @@ impl Admin {
     }
 
     fn status(&self) -> Status {
-        let now = Moment { instant: Instant::now(), wall: SystemTime::now() };
         // a reader of its own for each request, instead of a lock around one
         let snapshot = Arc::clone(self.farm.clone().load());
-        Status::of(&snapshot, &(self.listeners)(), &self.node, now)
+        Status::of(&snapshot, &(self.listeners)(), &self.node, now())
     }
 }
 
@@ -221,7 +221,7 @@ mod tests {
     /// A front door with one gateway and the token "secret".
     fn endpoint(gateway_is_up: bool, listeners: Vec<ListenerStatus>) -> Endpoint {
         let mut farm = Farm::new(1);
-        farm.now = Moment { instant: Instant::now(), wall: SystemTime::now() };
+        farm.now = now();
         if gateway_is_up {
             farm.up(&["gw1"]);
         }
@@ -230,7 +230,7 @@ mod tests {
         FarmCollector::register(&registry, publisher.view()).unwrap();
         let (sender, orders) = mpsc::channel(1);
         let admin = Admin {
-            node: Node { name: "front-a".into(), started: SystemTime::now() },
+            node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
             farm: publisher.view(),
             listeners: Arc::new(move || listeners.clone()),
             registry,
@@ -377,7 +377,7 @@ mod tests {
         let mut farm = Farm::new(1);
         let (orders, _keep) = mpsc::channel(1);
         let admin = Admin {
-            node: Node { name: "front-a".into(), started: SystemTime::now() },
+            node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
             farm: Publisher::new(farm.roster.snapshot()).view(),
             listeners: Arc::new(Vec::new),
             registry: Registry::new(),

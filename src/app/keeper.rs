@@ -1,9 +1,8 @@
-use std::time::{Instant, SystemTime};
-
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::metrics::HealthMetrics;
-use crate::fleet::{FleetSettings, Moment, Publisher, Roster, State, Transition, View};
+use crate::fleet::{FleetSettings, Publisher, Roster, State, Transition, View};
+use crate::net::clock::now;
 use crate::net::stop::Stop;
 use crate::probe::Finding;
 
@@ -121,8 +120,4 @@ fn tell(Transition { gateway, from, to, reason }: &Transition) {
         State::Draining => tracing::info!(gateway, from, to = word, reason, "gateway drains"),
         State::Unknown => tracing::info!(gateway, from, to = word, reason, "gateway is unknown"),
     }
-}
-
-fn now() -> Moment {
-    Moment { instant: Instant::now(), wall: SystemTime::now() }
 }

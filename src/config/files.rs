@@ -1,15 +1,17 @@
 //! Reading the files that a configuration consists of.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use serde_spanned::Spanned;
 use toml::de::DeTable;
 
-use super::problem::{Problem, Problems, Severity};
+use super::problem::{Problem, Problems, Severity, Span};
 use super::section::Section;
 use crate::net::certificate::CertificateFacts;
 use crate::net::pem::{self, PemError};
@@ -107,12 +109,13 @@ pub struct Files<'a> {
     base: PathBuf,
     problems: &'a Problems<'a>,
     read: RefCell<Vec<SeenFile>>,
+    system_authorities: OnceCell<Arc<RootCertStore>>,
 }
 
 impl<'a> Files<'a> {
     fn new(path: &'a Path, problems: &'a Problems<'a>) -> Self {
         let base = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        Self { base, problems, read: RefCell::default() }
+        Self { base, problems, read: RefCell::default(), system_authorities: OnceCell::new() }
     }
 
     /// Where problems are noted.
@@ -140,6 +143,15 @@ impl<'a> Files<'a> {
     pub fn certificates(&self, named: &Spanned<String>) -> Option<Vec<CertificateDer<'static>>> {
         let path = self.note(named);
         pem::read_certificates(&path).map_err(|error| self.pem_problem(named, &path, &error)).ok()
+    }
+
+    /// The machine's own authorities, read when first asked for.
+    pub fn system_authorities(&self, span: &Span) -> Option<Arc<RootCertStore>> {
+        if let Some(authorities) = self.system_authorities.get() {
+            return Some(Arc::clone(authorities));
+        }
+        let authorities = self.problems.take(span, tls::system_authorities())?;
+        Some(Arc::clone(self.system_authorities.get_or_init(|| authorities)))
     }
 
     /// A certificate chain with its key, and what the first certificate says.

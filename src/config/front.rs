@@ -18,8 +18,8 @@ use crate::admin::trust::Token;
 use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, Vpn};
 use crate::front::{self, Certificates, ListenerSettings};
 use crate::net::certificate::CertificateFacts;
-use crate::net::check::{Check, Get, Kind, StatusRange, Tls};
-use crate::net::client::Target;
+use crate::net::check::{Check, Get, Kind, StatusRange};
+use crate::net::client::{Target, Tls};
 use crate::net::tls::{self, Identity, Trust};
 use crate::probe::ProbeSettings;
 
@@ -285,7 +285,7 @@ impl Resolver<'_> {
             Preset::None => return Some(Vec::new()),
         };
         let span = table.ssl_endpoint.as_ref()?.span();
-        let tls = check_tls(endpoint, None, &Trust::Anyone, &span, self.files)?;
+        let tls = check_tls(endpoint, None, Some(Trust::Anyone), &span, self.files)?;
         let get = Get { path: "/".into(), expect };
         Some(vec![Check { name: "https".into(), site: endpoint.clone().into(), kind: Kind::Https(tls, get) }])
     }
@@ -305,7 +305,8 @@ fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
 
 fn heartbeat_target(url: &HeartbeatUrl, agents: Option<&Arc<rustls::ClientConfig>>) -> Option<Target> {
     let tls = if url.tls {
-        Some((Arc::clone(agents?), ServerName::try_from(url.endpoint.host.bare()).ok()?))
+        let server_name = ServerName::try_from(url.endpoint.host.bare()).ok()?;
+        Some(Tls { config: Arc::clone(agents?), server_name })
     } else {
         None
     };
@@ -334,15 +335,18 @@ pub fn resolve_check(table: &CheckTable, default: Option<&Endpoint>, files: &Fil
     };
     let tls = if is_tls {
         let trust = match (table.verify, &table.ca) {
-            (Verify::Ca, Some(ca)) => Trust::Authorities(files.certificates(ca)?),
-            (Verify::Ca, None) => Trust::System,
-            (Verify::None, None) => Trust::Anyone,
+            (Verify::Ca, Some(ca)) => files.certificates(ca).map(Trust::Authorities),
+            (Verify::Ca, None) => {
+                let span = table.server_name.as_ref().map_or_else(|| table.head.clone(), Spanned::span);
+                files.system_authorities(&span).map(Trust::System)
+            }
+            (Verify::None, None) => Some(Trust::Anyone),
             (Verify::None, Some(ca)) => {
                 problems.error(&ca.span(), "'ca' has no effect without verify = \"ca\"");
                 return None;
             }
         };
-        Some(check_tls(endpoint, table.server_name.as_ref(), &trust, &table.head, files)?)
+        Some(check_tls(endpoint, table.server_name.as_ref(), trust, &table.head, files)?)
     } else {
         None
     };
@@ -356,10 +360,11 @@ pub fn resolve_check(table: &CheckTable, default: Option<&Endpoint>, files: &Fil
     Some(Check { name: name.into(), site: endpoint.clone().into(), kind })
 }
 
+/// The TLS side of a check; without `trust`, whose problem has been noted, only the name is looked at.
 fn check_tls(
     endpoint: &Endpoint,
     server_name: Option<&Spanned<String>>,
-    trust: &Trust,
+    trust: Option<Trust>,
     span: &Span,
     files: &Files<'_>,
 ) -> Option<Tls> {
@@ -369,7 +374,7 @@ fn check_tls(
         files.problems().error(&span, "'server_name' must be a host name or an address");
         return None;
     };
-    let config = files.problems().take(&span, tls::client_config(trust, None))?;
+    let config = files.problems().take(&span, tls::client_config(&trust?, None))?;
     Some(Tls { config, server_name })
 }
 

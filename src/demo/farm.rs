@@ -18,8 +18,8 @@ use crate::fleet::{
 use crate::front::{Certificates, Limits, ListenerSettings, Mode, Redirect};
 use crate::heartbeat::AgentState;
 use crate::net::certificate::CertificateFacts;
-use crate::net::check::{Check, Get, Kind, StatusRange, Tls};
-use crate::net::client::Target;
+use crate::net::check::{Check, Get, Kind, StatusRange};
+use crate::net::client::{Target, Tls};
 use crate::net::stop::{self, Stop};
 use crate::net::tls::{self, Identity, Trust};
 use crate::probe::ProbeSettings;
@@ -173,7 +173,7 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
             gateway: GatewayName::new(gateway.name()),
             heartbeat: Some(Target {
                 site: endpoint(gateway.agent_address()?).into(),
-                tls: Some((Arc::clone(&agents), name.clone())),
+                tls: Some(Tls { config: Arc::clone(&agents), server_name: name.clone() }),
             }),
             checks: vec![Check {
                 name: "https".into(),

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -14,6 +14,7 @@ use super::server::serve_state;
 use super::standing::Standing;
 use super::state::AgentState;
 use crate::fleet::{Moment, Thresholds};
+use crate::net::clock::now;
 use crate::net::stop::Stop;
 
 /// What the configuration says of an agent.
@@ -118,10 +119,6 @@ impl Rounds {
 /// How long the checks wait for the sample. Whether the gateway works is not found out any later because
 /// what is asked for its load hangs.
 const HEAD_START: Duration = Duration::from_millis(100);
-
-fn now() -> Moment {
-    Moment { instant: Instant::now(), wall: SystemTime::now() }
-}
 
 #[cfg(test)]
 mod tests {

@@ -5,12 +5,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
 use tokio::task::JoinSet;
 
 use super::Site;
-use super::client::{self, ClientError, Target};
+use super::client::{self, ClientError, Target, Tls};
 use crate::fleet::{CheckOutcome, CheckResult};
 
 /// A check of one endpoint.
@@ -37,15 +35,6 @@ pub enum Kind {
     Http(Get),
     /// The same over TLS.
     Https(Tls, Get),
-}
-
-/// The TLS side of a check.
-#[derive(Clone, Debug)]
-pub struct Tls {
-    /// Whom to trust, which certificate to show.
-    pub config: Arc<ClientConfig>,
-    /// The name asked for, and checked if the configuration checks.
-    pub server_name: ServerName<'static>,
 }
 
 /// The HTTP side of a check.
@@ -129,21 +118,15 @@ impl Check {
             }
             Kind::Tls(tls) => {
                 let stream = client::connect(&self.site).await?;
-                client::handshake(stream, &tls.config, &tls.server_name).await?;
+                client::handshake(stream, tls).await?;
                 Ok("TLS established".into())
             }
             Kind::Http(get) => self.get(None, get).await,
-            Kind::Https(tls, get) => {
-                self.get(Some((Arc::clone(&tls.config), tls.server_name.clone())), get).await
-            }
+            Kind::Https(tls, get) => self.get(Some(tls.clone()), get).await,
         }
     }
 
-    async fn get(
-        &self,
-        tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
-        get: &Get,
-    ) -> Result<String, Failure> {
+    async fn get(&self, tls: Option<Tls>, get: &Get) -> Result<String, Failure> {
         let target = Target { site: self.site.clone(), tls };
         let status = client::status(&target, &get.path).await?;
         if get.expect.0.contains(&status.as_u16()) {

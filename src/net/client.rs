@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -16,6 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::site::{LookupError, Site};
 use super::words::in_words;
@@ -26,8 +27,17 @@ use crate::fleet::Endpoint;
 pub struct Target {
     /// TCP endpoint.
     pub site: Site,
-    /// TLS with the name that the certificate must hold; absent: plain.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// Absent: plain.
+    pub tls: Option<Tls>,
+}
+
+/// The TLS side of a connection.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom to trust, which certificate to show.
+    pub config: Arc<ClientConfig>,
+    /// The name asked for, and checked if the configuration checks.
+    pub server_name: ServerName<'static>,
 }
 
 /// An answer, read whole.
@@ -53,15 +63,23 @@ pub enum ClientError {
     /// No TLS session.
     #[error("TLS: {}", in_words(.0))]
     Tls(#[source] io::Error),
-    /// The connection ended, or what came is not HTTP.
-    #[error("{}", http_in_words(.0))]
-    Http(#[source] hyper::Error),
-    /// The body is larger than it should be.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
+    /// A connection, but no answer.
+    #[error(transparent)]
+    Exchange(#[from] ExchangeError),
     /// The path is not one.
     #[error("the request cannot be made")]
     Request(#[source] http::Error),
+}
+
+/// Why a request on a connection got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The connection ended, or what came is not HTTP.
+    #[error("{}", http_in_words(.0))]
+    Http(#[from] hyper::Error),
+    /// The body is larger than it should be.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
 }
 
 impl ClientError {
@@ -76,10 +94,13 @@ impl ClientError {
                 }
                 Some(_) | None => false,
             },
-            Self::Tls(_) | Self::Http(_) | Self::TooLarge(_) | Self::Request(_) => false,
+            Self::Tls(_) | Self::Exchange(_) | Self::Request(_) => false,
         }
     }
 }
+
+/// How we call ourselves to servers (RFC 9110 §10.1.5).
+pub const USER_AGENT: &str = concat!("vestibule/", env!("CARGO_PKG_VERSION"));
 
 /// A client of one target.
 #[derive(Debug)]
@@ -94,11 +115,12 @@ type Stream = TokioIo<Pin<Box<dyn ReadWrite>>>;
 /// at the next one, which then opens a new connection.
 #[derive(Debug)]
 struct Kept {
-    sender: SendRequest<Empty<Bytes>>,
-    connection: Connection<Stream, Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
+    connection: Connection<Stream, Full<Bytes>>,
 }
 
-trait ReadWrite: AsyncRead + AsyncWrite + Send + std::fmt::Debug {}
+/// What HTTP can be spoken over.
+pub trait ReadWrite: AsyncRead + AsyncWrite + Send + std::fmt::Debug {}
 impl<T: AsyncRead + AsyncWrite + Send + std::fmt::Debug> ReadWrite for T {}
 
 impl Client {
@@ -112,17 +134,18 @@ impl Client {
     pub async fn get(&mut self, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
         let want = Want::Whole { body_limit };
         if let Some(kept) = self.kept.take() {
-            match exchange(kept, &self.target, path, want).await {
+            match kept.exchange(self.target.request(path)?, want).await {
                 // it was closed while nobody looked
-                Err(ClientError::Http(_)) => {}
-                other => return other.map(|(answer, kept)| self.keep(answer, kept)),
+                Err(ExchangeError::Http(_)) => {}
+                other => return Ok(self.keep(other?)),
             }
         }
         let fresh = open(&self.target).await?;
-        exchange(fresh, &self.target, path, want).await.map(|(answer, kept)| self.keep(answer, kept))
+        let answered = fresh.exchange(self.target.request(path)?, want).await?;
+        Ok(self.keep(answered))
     }
 
-    fn keep(&mut self, answer: Answer, kept: Option<Kept>) -> Answer {
+    fn keep(&mut self, (answer, kept): (Answer, Option<Kept>)) -> Answer {
         self.kept = kept;
         answer
     }
@@ -131,7 +154,18 @@ impl Client {
 /// Asks for `path` over a connection of its own and closes it as soon as the status is there: how the body
 /// ends, and whether it ever does, is no concern of those who want to know whether a service answers.
 pub async fn status(target: &Target, path: &str) -> Result<StatusCode, ClientError> {
-    exchange(open(target).await?, target, path, Want::Head).await.map(|(answer, _)| answer.status)
+    let (answer, _) = open(target).await?.exchange(target.request(path)?, Want::Head).await?;
+    Ok(answer.status)
+}
+
+/// Sends one request over a stream of its own and reads the answer whole.
+pub async fn ask_over(
+    stream: Pin<Box<dyn ReadWrite>>,
+    request: Request<Full<Bytes>>,
+    body_limit: usize,
+) -> Result<Answer, ExchangeError> {
+    let (answer, _) = Kept::over(stream).await?.exchange(request, Want::Whole { body_limit }).await?;
+    Ok(answer)
 }
 
 /// How much of an answer is wanted.
@@ -141,69 +175,78 @@ enum Want {
     Whole { body_limit: usize },
 }
 
-/// One request and its answer; with the connection, if that can be used again.
-async fn exchange(
-    kept: Kept,
-    target: &Target,
-    path: &str,
-    want: Want,
-) -> Result<(Answer, Option<Kept>), ClientError> {
-    let Kept { mut sender, mut connection } = kept;
-    let request = Request::get(path)
-        .header(header::HOST, target.host_header())
-        .header(header::USER_AGENT, concat!("vestibule/", env!("CARGO_PKG_VERSION")))
-        .header(header::ACCEPT, "*/*")
-        .body(Empty::new())
-        .map_err(ClientError::Request)?;
-    let answer = {
-        let asking = async {
-            sender.ready().await.map_err(ClientError::Http)?;
-            let (head, body) = sender.send_request(request).await.map_err(ClientError::Http)?.into_parts();
-            let body = match want {
-                Want::Head => Bytes::new(),
-                Want::Whole { body_limit } => read_up_to(body, body_limit).await?,
-            };
-            Ok(Answer { status: head.status, headers: head.headers, body })
-        };
-        let mut asking = std::pin::pin!(asking);
-        let ended = tokio::select! {
-            biased;
-            answer = &mut asking => Ok(answer?),
-            ended = &mut connection => Err(ended),
-        };
-        match ended {
-            Ok(answer) => answer,
-            Err(ended) => {
-                // The connection may end before the answer has been taken out of it; `asking` learns that
-                // no more will come when the connection is gone. A whole answer counts, however it ended.
-                drop(connection);
-                return match (asking.await, ended) {
-                    (Ok(answer), _) => Ok((answer, None)),
-                    (Err(_), Err(error)) => Err(ClientError::Http(error)),
-                    (Err(error), Ok(())) => Err(error),
+impl Kept {
+    async fn over(stream: Pin<Box<dyn ReadWrite>>) -> Result<Self, ExchangeError> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Self { sender, connection })
+    }
+
+    /// One request and its answer; with the connection, if that can be used again.
+    async fn exchange(
+        self,
+        request: Request<Full<Bytes>>,
+        want: Want,
+    ) -> Result<(Answer, Option<Self>), ExchangeError> {
+        let Self { mut sender, mut connection } = self;
+        let answer = {
+            let asking = async {
+                sender.ready().await?;
+                let (head, body) = sender.send_request(request).await?.into_parts();
+                let body = match want {
+                    Want::Head => Bytes::new(),
+                    Want::Whole { body_limit } => read_up_to(body, body_limit).await?,
                 };
+                Ok(Answer { status: head.status, headers: head.headers, body })
+            };
+            let mut asking = std::pin::pin!(asking);
+            let ended = tokio::select! {
+                biased;
+                answer = &mut asking => Ok(answer?),
+                ended = &mut connection => Err(ended),
+            };
+            match ended {
+                Ok(answer) => answer,
+                Err(ended) => {
+                    // The connection may end before the answer has been taken out of it; `asking` learns
+                    // that no more will come when the connection is gone. A whole answer counts, however
+                    // it ended.
+                    drop(connection);
+                    return match (asking.await, ended) {
+                        (Ok(answer), _) => Ok((answer, None)),
+                        (Err(_), Err(error)) => Err(error.into()),
+                        (Err(error), Ok(())) => Err(error),
+                    };
+                }
             }
-        }
-    };
-    Ok((answer, Some(Kept { sender, connection })))
+        };
+        Ok((answer, Some(Self { sender, connection })))
+    }
 }
 
 async fn open(target: &Target) -> Result<Kept, ClientError> {
     let stream = connect(&target.site).await?;
     let stream: Pin<Box<dyn ReadWrite>> = match &target.tls {
-        Some((config, name)) => Box::pin(handshake(stream, config, name).await?),
+        Some(tls) => Box::pin(handshake(stream, tls).await?),
         None => Box::pin(stream),
     };
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::Http)?;
-    Ok(Kept { sender, connection })
+    Ok(Kept::over(stream).await?)
 }
 
 impl Target {
+    fn request(&self, path: &str) -> Result<Request<Full<Bytes>>, ClientError> {
+        Request::get(path)
+            .header(header::HOST, self.host_header())
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::ACCEPT, "*/*")
+            .body(Full::default())
+            .map_err(ClientError::Request)
+    }
+
     /// The name that TLS is asked for, or else the endpoint's, with the port where it is not the usual one.
     fn host_header(&self) -> String {
         let Endpoint { host, port } = self.site.endpoint();
         let (name, usual) = match &self.tls {
-            Some((_, ServerName::DnsName(name))) => (name.as_ref().to_owned(), 443),
+            Some(Tls { server_name: ServerName::DnsName(name), .. }) => (name.as_ref().to_owned(), 443),
             Some(_) => (host.to_string(), 443),
             None => (host.to_string(), 80),
         };
@@ -220,20 +263,17 @@ pub async fn connect(site: &Site) -> Result<TcpStream, ClientError> {
 }
 
 /// Does the TLS handshake on a connection.
-pub async fn handshake(
-    stream: TcpStream,
-    config: &Arc<ClientConfig>,
-    name: &ServerName<'static>,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
-    TlsConnector::from(Arc::clone(config)).connect(name.clone(), stream).await.map_err(ClientError::Tls)
+pub async fn handshake(stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, ClientError> {
+    let connector = TlsConnector::from(Arc::clone(&tls.config));
+    connector.connect(tls.server_name.clone(), stream).await.map_err(ClientError::Tls)
 }
 
-async fn read_up_to(mut body: Incoming, limit: usize) -> Result<Bytes, ClientError> {
+async fn read_up_to(mut body: Incoming, limit: usize) -> Result<Bytes, ExchangeError> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(ClientError::Http)?.into_data() {
+        if let Ok(data) = frame?.into_data() {
             if read.len() + data.len() > limit {
-                return Err(ClientError::TooLarge(limit));
+                return Err(ExchangeError::TooLarge(limit));
             }
             read.extend_from_slice(&data);
         }
@@ -288,6 +328,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_is_too_large_is_given_up() {
         let mut client = Client::new(forgetful_server().await);
-        assert!(matches!(client.get("/", 1).await, Err(ClientError::TooLarge(1))));
+        let error = client.get("/", 1).await.unwrap_err();
+        assert!(matches!(error, ClientError::Exchange(ExchangeError::TooLarge(1))));
     }
 }

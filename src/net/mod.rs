@@ -5,6 +5,7 @@
 pub mod certificate;
 pub mod check;
 pub mod client;
+pub mod clock;
 pub mod pem;
 mod places;
 pub mod seldom;

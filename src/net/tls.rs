@@ -42,8 +42,8 @@ pub enum TlsError {
 pub enum Trust {
     /// These authorities.
     Authorities(Vec<CertificateDer<'static>>),
-    /// The machine's own authorities.
-    System,
+    /// The machine's own authorities, as [`system_authorities`] has read them.
+    System(Arc<RootCertStore>),
     /// Nothing: any certificate will do. For health checks, which ask whether a service answers.
     Anyone,
 }
@@ -67,24 +67,13 @@ pub fn identity(
 
 /// A client that checks the server against `trust` and shows `identity` if asked.
 pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<ClientConfig>, TlsError> {
-    let provider = provider();
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(TlsError::Setup)?;
     let builder = match trust {
         Trust::Authorities(authorities) => builder.with_root_certificates(roots(authorities)?),
-        Trust::System => {
-            let found = rustls_native_certs::load_native_certs().certs;
-            let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(found);
-            if added == 0 {
-                return Err(TlsError::NoSystemAuthorities);
-            }
-            builder.with_root_certificates(roots)
-        }
-        Trust::Anyone => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
-        }
+        Trust::System(authorities) => builder.with_root_certificates(Arc::clone(authorities)),
+        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(any_certificate()),
     };
     let mut config = match identity {
         Some(identity) => builder
@@ -93,6 +82,13 @@ pub fn client_config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<C
     };
     config.enable_sni = true;
     Ok(Arc::new(config))
+}
+
+/// Reads the machine's own authorities: some hundred certificates, so once is enough.
+pub fn system_authorities() -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 { Err(TlsError::NoSystemAuthorities) } else { Ok(Arc::new(roots)) }
 }
 
 /// A server that talks to anyone.
@@ -125,6 +121,11 @@ pub fn mutual_server_config(
     Ok(Arc::new(config))
 }
 
+/// Takes any certificate, but still has the server prove that it holds the key.
+pub fn any_certificate() -> Arc<dyn ServerCertVerifier> {
+    Arc::new(AnyCertificate { provider: provider() })
+}
+
 fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in authorities {
@@ -133,7 +134,6 @@ fn roots(authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, TlsEr
     Ok(roots)
 }
 
-/// Takes any certificate, but still has the server prove that it holds the key.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,

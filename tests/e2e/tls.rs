@@ -4,6 +4,7 @@ use rustls::HandshakeKind;
 use rustls::client::Resumption;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use vestibule::net::tls::any_certificate;
 
 use crate::support::{Running, anyone, connect_with, read_to_end, status};
 
@@ -14,12 +15,11 @@ async fn tls_1_2_and_1_3_are_spoken() {
     let farm = Running::farm(1).await;
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let verifier = NoVerifier::new();
         let config = rustls::ClientConfig::builder_with_provider(provider.into())
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_custom_certificate_verifier(any_certificate())
             .with_no_client_auth();
         let mut stream = connect_with(farm.front, "localhost", config).await.unwrap();
         assert_eq!(stream.get_ref().1.protocol_version(), Some(version.version));
@@ -52,7 +52,7 @@ async fn the_suite_is_the_lightest_that_the_client_knows() {
             .with_safe_default_protocol_versions()
             .unwrap()
             .dangerous()
-            .with_custom_certificate_verifier(NoVerifier::new())
+            .with_custom_certificate_verifier(any_certificate())
             .with_no_client_auth();
         let stream = connect_with(farm.front, "localhost", config).await.unwrap();
         assert_eq!(stream.get_ref().1.negotiated_cipher_suite().unwrap().suite(), agreed);
@@ -108,49 +108,4 @@ async fn plain_http_and_nonsense_on_the_tls_port_are_cut_off_and_counted() {
         "vestibule_tls_handshakes_total{listener=\"portal\",result=\"error\",version=\"\",resumed=\"\"}";
     assert_eq!(farm.metric(sample).await, Some(1.0));
     assert_eq!(farm.gateway_chosen().await, Some(0));
-}
-
-/// Takes any certificate: what is tested here is the server.
-#[derive(Debug)]
-struct NoVerifier(rustls::crypto::CryptoProvider);
-
-impl NoVerifier {
-    fn new() -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self(rustls::crypto::aws_lc_rs::default_provider()))
-    }
-}
-
-impl rustls::client::danger::ServerCertVerifier for NoVerifier {
-    fn verify_server_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: &rustls::pki_types::ServerName<'_>,
-        _: &[u8],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        Ok(rustls::client::danger::ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
