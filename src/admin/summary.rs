@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::listener::ListenerStatus;
-use crate::fleet::{Ask, CheckOutcome, Exclusion, GatewayView, Moment, Snapshot, State, full, select};
+use crate::fleet::{Ask, By, CheckOutcome, Exclusion, GatewayView, Moment, Snapshot, State, full, select};
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
 /// Listeners that have the same gateways share a sentence. Times are UTC.
@@ -105,7 +105,7 @@ impl Writer<'_> {
             && let Some(ask) = ask
         {
             // asked of the one function that decides, so that this cannot say otherwise
-            sentence.push_str(match select(self.snapshot, ask, self.now.instant, 0) {
+            sentence.push_str(match select(self.snapshot, ask, By::Load, &[], self.now.instant, 0) {
                 Ok(_) => "; newcomers are sent to one all the same",
                 Err(_) => "; newcomers are turned away",
             });

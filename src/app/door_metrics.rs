@@ -153,8 +153,8 @@ fn sum(plan: &Plan, counter: impl Fn(&Meter) -> Option<&Counter>) -> u64 {
 
 fn redirects(plan: &Plan) -> Vec<(String, u64)> {
     let mut all = std::collections::BTreeMap::<_, u64>::new();
-    for (gateway, count) in plan.meters.iter().flat_map(|meter| meter.redirects()) {
-        *all.entry(gateway).or_default() += count;
+    for (gateway, meter) in plan.meters.iter().flat_map(|meter| meter.by_gateway()) {
+        *all.entry(gateway).or_default() += meter.redirects.get();
     }
     all.into_iter().map(|(gateway, count)| (gateway.to_string(), count)).collect()
 }

@@ -4,7 +4,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::fleet::View;
+use tokio::sync::mpsc;
+
+use crate::fleet::{Failure, View};
 use crate::front::{self, AccessQueue, Assignment, ListenerSettings, Plan, Tickets, Worker};
 use crate::net::stop::Stop;
 use crate::net::tls::TlsError;
@@ -14,6 +16,7 @@ pub struct Doors {
     workers: Vec<Worker>,
     tickets: Tickets,
     access: AccessQueue,
+    failures: mpsc::Sender<Failure>,
     plans: Plans,
 }
 
@@ -57,10 +60,17 @@ pub enum DoorsError {
 
 impl Doors {
     /// Starts the workers; they serve nothing yet.
-    pub fn start(workers: usize, view: &View, tickets: Tickets, stop: &Stop) -> Result<Self, DoorsError> {
+    /// What they find out about gateways goes to `failures`.
+    pub fn start(
+        workers: usize,
+        view: &View,
+        tickets: Tickets,
+        failures: mpsc::Sender<Failure>,
+        stop: &Stop,
+    ) -> Result<Self, DoorsError> {
         let workers = (0..workers).map(|number| Worker::start(number, view.clone(), stop.clone()));
         let workers = workers.collect::<Result<_, _>>().map_err(DoorsError::Worker)?;
-        Ok(Self { workers, tickets, access: AccessQueue::new(), plans: Plans::default() })
+        Ok(Self { workers, tickets, access: AccessQueue::new(), failures, plans: Plans::default() })
     }
 
     /// Where the workers note requests.
@@ -118,7 +128,8 @@ impl Doors {
                 (Arc::clone(plan), sockets.as_mut().and_then(Vec::pop))
             };
             let listeners = listeners.iter_mut().map(take).collect();
-            worker.assign(Assignment { listeners, access: access.then(|| self.access.clone()) });
+            let (access, failures) = (access.then(|| self.access.clone()), self.failures.clone());
+            worker.assign(Assignment { listeners, access, failures });
         }
     }
 

@@ -26,6 +26,7 @@ use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fleet::Failure;
 use crate::front::Tickets;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
@@ -37,6 +38,7 @@ pub struct FrontDoor {
     prepared: Prepared,
     keeper: Keeper,
     farm: Farm,
+    failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
     router: axum::Router,
@@ -62,7 +64,8 @@ impl FrontDoor {
         let admin = TcpListener::bind(address).await;
         let admin = admin.map_err(|error| listen_error("[admin] listen", address, &error))?;
         let (workers_stop, stop) = stop::channel();
-        let doors = Doors::start(settings.workers, &view, Tickets::new()?, &stop)?;
+        let (failure_sender, failures) = mpsc::channel(256);
+        let doors = Doors::start(settings.workers, &view, Tickets::new()?, failure_sender, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
         FarmCollector::register(&registry, view.clone())?;
@@ -86,6 +89,7 @@ impl FrontDoor {
             prepared,
             keeper,
             farm,
+            failures,
             admin,
             socket,
             router,
@@ -103,7 +107,7 @@ impl FrontDoor {
         let mut tasks = JoinSet::new();
         let (finding_sender, findings) = mpsc::channel(1024);
         let (order_sender, orders) = mpsc::channel(8);
-        tasks.spawn(self.keeper.run(findings, orders, control_stop.clone()));
+        tasks.spawn(self.keeper.run(findings, self.failures, orders, control_stop.clone()));
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes

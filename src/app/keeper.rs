@@ -1,7 +1,7 @@
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::metrics::HealthMetrics;
-use crate::fleet::{FleetSettings, Publisher, Roster, State, Transition, View};
+use crate::fleet::{Failure, FleetSettings, Publisher, Roster, State, Transition, View};
 use crate::net::clock::now;
 use crate::net::stop::Stop;
 use crate::probe::Finding;
@@ -47,6 +47,7 @@ impl Keeper {
     pub async fn run(
         mut self,
         mut findings: mpsc::Receiver<Finding>,
+        mut failures: mpsc::Receiver<Failure>,
         mut orders: mpsc::Receiver<Order>,
         mut stop: Stop,
     ) {
@@ -61,6 +62,10 @@ impl Keeper {
                     self.publish();
                     // nobody need be waiting
                     let _ = done.send(());
+                }
+                Some(failure) = failures.recv() => {
+                    self.fail(&failure);
+                    self.publish();
                 }
                 Some(finding) = findings.recv() => {
                     self.take(finding);
@@ -92,6 +97,13 @@ impl Keeper {
         }
         self.metrics.observe(&gateway, &observation);
         if let Some(transition) = self.roster.observe(&gateway, observation, now()) {
+            self.metrics.transition(&transition);
+            tell(&transition);
+        }
+    }
+
+    fn fail(&mut self, Failure { gateway, reason }: &Failure) {
+        if let Some(transition) = self.roster.fail(gateway, reason, now()) {
             self.metrics.transition(&transition);
             tell(&transition);
         }

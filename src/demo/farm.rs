@@ -194,6 +194,7 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: endpoint(gateway.page_address()?),
+            upstream: endpoint(gateway.page_address()?),
             has_agent: true,
             tunnels_max: None,
             capacity_bits_per_second: None,

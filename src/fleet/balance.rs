@@ -21,6 +21,15 @@ impl Default for Balance {
     }
 }
 
+/// How a gateway is chosen among those that are available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// The one with the lowest load.
+    LeastLoaded,
+    /// One after the other.
+    RoundRobin,
+}
+
 /// What to do when no gateway is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenNone {

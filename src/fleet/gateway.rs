@@ -15,6 +15,8 @@ pub struct Gateway {
     pub vpn_mode: VpnMode,
     /// Where a browser or SSL VPN client is sent.
     pub ssl_endpoint: Endpoint,
+    /// Where proxies and passthrough connect to it.
+    pub upstream: Endpoint,
     /// Whether it has an agent that reports on it.
     pub has_agent: bool,
     /// Tunnels it can hold, where its reports do not say.

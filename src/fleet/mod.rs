@@ -15,13 +15,13 @@ mod roster;
 mod select;
 mod snapshot;
 
-pub use balance::{Balance, WhenNone};
+pub use balance::{Balance, Policy, WhenNone};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
 pub use moment::Moment;
-pub use observation::{CheckOutcome, CheckResult, Observation, Service, ServiceReport, Verdict};
+pub use observation::{CheckOutcome, CheckResult, Failure, Observation, Service, ServiceReport, Verdict};
 pub use pending::{Assigned, Ledger};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
-pub use select::{Ask, Choice, Exclusion, NoGateway, exclusion, full, select};
+pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};

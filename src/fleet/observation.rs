@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gateway::GatewayName;
 use super::load::Load;
 
 /// What one round of asking a gateway has found.
@@ -11,6 +12,15 @@ pub struct Observation {
     pub checks: Vec<CheckResult>,
     /// What its agent says, where one was asked and answered properly.
     pub report: Option<ServiceReport>,
+}
+
+/// What a door has found: no connection to a gateway. It counts like a failed check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Which gateway.
+    pub gateway: GatewayName,
+    /// Where to, and why not.
+    pub reason: String,
 }
 
 /// One check of a round.

@@ -106,6 +106,15 @@ impl Roster {
         })
     }
 
+    /// Takes in that a door could not connect to a gateway, which counts like a failed check.
+    pub fn fail(&mut self, name: &GatewayName, reason: &str, now: Moment) -> Option<Transition> {
+        let thresholds = self.settings.thresholds;
+        let verdict = Verdict::Bad(reason.to_owned());
+        self.member(name)?.change(|view| {
+            view.health.observe(&verdict, thresholds, now);
+        })
+    }
+
     /// Takes a gateway out of the choice.
     pub fn drain(
         &mut self,
@@ -233,6 +242,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            upstream: Endpoint::parse(host, 443).unwrap(),
             has_agent: true,
             tunnels_max: Some(100),
             capacity_bits_per_second: None,

@@ -1,6 +1,7 @@
 //! The one choice that every door makes.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::balance::{Balance, WhenNone};
@@ -28,6 +29,17 @@ impl Ask {
             None
         }
     }
+}
+
+/// How to choose among those that may be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The lowest load.
+    Load,
+    /// Their turn: the number of this choice.
+    Turn(u64),
+    /// The client's address: the same one leads to the same gateway as long as that may be chosen.
+    Source(IpAddr),
 }
 
 /// The gateway chosen.
@@ -112,14 +124,28 @@ pub fn full(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Exclu
     }
 }
 
-/// Chooses the least-loaded available gateway.
+/// Whether someone who has been at a gateway before may come to it again: it fits and is not down. It may
+/// be full or draining, for he does not count as a newcomer.
+pub fn may_return(view: &GatewayView, ask: Ask) -> bool {
+    ask.misfit(&view.gateway).is_none() && view.health.condition == Condition::Up
+}
+
+/// Chooses an available gateway, `tried` ones aside.
 ///
 /// A gateway's load is its score plus its pending assignments, each worth one tunnel. One that has no
 /// score (no agent, or a stale report) is taken to be as loaded as the others are on average. Ties, and
 /// how much of its share a gateway that comes back gets already, are decided by `draw`, a random number.
 ///
 /// This only chooses; whoever sends the client there says so with [`super::Assigned::add`].
-pub fn select(snapshot: &Snapshot, ask: Ask, now: Instant, draw: u64) -> Result<Choice<'_>, NoGateway> {
+pub fn select<'a>(
+    snapshot: &'a Snapshot,
+    ask: Ask,
+    by: By,
+    tried: &[usize],
+    now: Instant,
+    draw: u64,
+) -> Result<Choice<'a>, NoGateway> {
+    let _ = (by, tried);
     let pick = Pick { snapshot, now, draw };
     let available = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now).is_none();
     if let Some(choice) = pick.least_loaded(available) {
@@ -263,6 +289,7 @@ mod tests {
                         vrrp_id: None,
                         vpn_mode: VpnMode::Both,
                         ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
+                        upstream: Endpoint::parse("gw.example.com", 443).unwrap(),
                         has_agent: true,
                         tunnels_max: Some(1000),
                         capacity_bits_per_second: None,
@@ -312,7 +339,7 @@ mod tests {
 
         fn choose(&mut self, ask: Ask) -> Option<usize> {
             let now = self.now().instant;
-            select(&self.roster.snapshot(), ask, now, 7).ok().map(|c| c.index)
+            select(&self.roster.snapshot(), ask, By::Load, &[], now, 7).ok().map(|c| c.index)
         }
 
         /// Sends `logins` without any report in between; how many each gateway got.
@@ -321,7 +348,7 @@ mod tests {
             let mut got = vec![0; snapshot.gateways.len()];
             let mut draws = fastrand::Rng::with_seed(1);
             for _ in 0..logins {
-                let choice = select(&snapshot, SSL, now, draws.u64(..)).unwrap();
+                let choice = select(&snapshot, SSL, By::Load, &[], now, draws.u64(..)).unwrap();
                 choice.view.assigned.add();
                 got[choice.index] += 1;
             }
@@ -497,8 +524,9 @@ mod tests {
         let mut farm = Farm::new(2);
         farm.tunnels(&[5, 5]);
         let (snapshot, now) = (farm.roster.snapshot(), farm.now().instant);
-        let first =
-            (0..1000u64).filter(|&draw| select(&snapshot, SSL, now, draw).unwrap().index == 0).count();
+        let first = (0..1000u64)
+            .filter(|&draw| select(&snapshot, SSL, By::Load, &[], now, draw).unwrap().index == 0)
+            .count();
         assert!((400..=600).contains(&first), "{first}");
     }
 }

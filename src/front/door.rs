@@ -1,19 +1,22 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body;
+use tokio::sync::mpsc;
 
 use super::access::{Access, AccessQueue};
-use super::meter::{Counter, Meter};
+use super::gate::{Gate, Gates};
+use super::meter::Meter;
 use super::plan::Plan;
 use super::redirect::Locations;
 use super::reply::{self, Reply};
 use super::route::{Action, route};
 use super::settings::Mode;
-use crate::fleet::{GatewayName, Snapshot, View, select};
+use crate::fleet::{By, Failure, GatewayName, Policy, Snapshot, View, select};
 
 /// One listener on one worker: has everything at hand that an answer takes.
 pub struct Door {
@@ -22,6 +25,7 @@ pub struct Door {
     /// This worker's counters.
     pub meter: Arc<Meter>,
     access: Option<AccessQueue>,
+    failures: mpsc::Sender<Failure>,
     retry_after: HeaderValue,
     at_hand: RefCell<AtHand>,
 }
@@ -29,8 +33,26 @@ pub struct Door {
 struct AtHand {
     view: View,
     locations: Locations,
-    redirects: Vec<Arc<Counter>>,
+    gates: Gates,
     draws: fastrand::Rng,
+}
+
+impl AtHand {
+    /// The newest snapshot, with everything that is derived from it.
+    fn snapshot(&mut self, meter: &Meter) -> Arc<Snapshot> {
+        let snapshot = self.view.load();
+        if !self.gates.fit(snapshot) {
+            self.gates.go_over_to(snapshot, meter);
+        }
+        Arc::clone(snapshot)
+    }
+}
+
+/// Which gateways a request or a connection has been to. They are not chosen again.
+#[derive(Debug, Default)]
+pub struct Tried {
+    generation: u64,
+    indices: Vec<usize>,
 }
 
 struct Answer {
@@ -40,16 +62,51 @@ struct Answer {
 
 impl Door {
     /// The door of `worker`, or `None` if the plan has no such worker.
-    pub fn new(plan: Arc<Plan>, worker: usize, mut view: View, access: Option<AccessQueue>) -> Option<Self> {
+    pub fn new(
+        plan: Arc<Plan>,
+        worker: usize,
+        mut view: View,
+        access: Option<AccessQueue>,
+        failures: mpsc::Sender<Failure>,
+    ) -> Option<Self> {
         let meter = Arc::clone(plan.meters.get(worker)?);
         let retry_after = plan.settings.redirect.retry_after.as_secs().max(1).into();
         let locations = match &plan.settings.mode {
-            Mode::Redirect(_) => Locations::of(view.load()),
             Mode::HttpsUpgrade(to) => Locations::of_one(to),
+            Mode::Redirect(_) | Mode::Proxy(..) | Mode::Passthrough(_) => Locations::of(view.load()),
         };
-        let redirects = counters(&meter, view.load());
-        let at_hand = RefCell::new(AtHand { view, locations, redirects, draws: fastrand::Rng::new() });
-        Some(Self { plan, meter, access, retry_after, at_hand })
+        let mut gates = Gates::default();
+        gates.go_over_to(view.load(), &meter);
+        let at_hand = RefCell::new(AtHand { view, locations, gates, draws: fastrand::Rng::new() });
+        Some(Self { plan, meter, access, failures, retry_after, at_hand })
+    }
+
+    /// Chooses a gateway that has not been tried yet, and notes it as tried. Whoever is taken there counts as
+    /// pending, as someone who is sent there does.
+    pub fn choose(&self, by: By, tried: &mut Tried, now: Instant) -> Option<Rc<Gate>> {
+        let mut at_hand = self.at_hand.borrow_mut();
+        let snapshot = at_hand.snapshot(&self.meter);
+        if tried.generation != snapshot.generation {
+            *tried = Tried { generation: snapshot.generation, indices: Vec::new() };
+        }
+        let draw = at_hand.draws.u64(..);
+        let choice = select(&snapshot, self.plan.settings.ask, by, &tried.indices, now, draw).ok()?;
+        tried.indices.push(choice.index);
+        choice.view.assigned.add();
+        at_hand.gates.get(choice.index).cloned()
+    }
+
+    /// How newcomers are spread.
+    pub fn by(&self, policy: Policy) -> By {
+        match policy {
+            Policy::LeastLoaded => By::Load,
+            Policy::RoundRobin => By::Turn(self.plan.turn()),
+        }
+    }
+
+    /// Tells the keeper that there was no connection to a gateway. A keeper who is too busy is not waited for.
+    pub fn failed(&self, gate: &Gate, reason: String) {
+        let _ = self.failures.try_send(Failure { gateway: gate.name.clone(), reason });
     }
 
     /// Answers a request whose body has been read, or was too long to be.
@@ -84,6 +141,10 @@ impl Door {
         let nobody = |reply| Answer { reply, gateway: None };
         match (route(method, path), &self.plan.settings.mode) {
             (Action::Redirect { counts }, Mode::Redirect(_)) => self.to_gateway(path, counts, now),
+            // these two answer nothing by themselves
+            (Action::Redirect { .. }, Mode::Proxy(..) | Mode::Passthrough(_)) => {
+                nobody(reply::unavailable(&self.retry_after))
+            }
             (Action::Redirect { .. }, Mode::HttpsUpgrade(_)) => {
                 let location = self.at_hand.borrow().locations.location(0, path, &self.plan.settings);
                 nobody(self.redirect_or_unavailable(location))
@@ -96,21 +157,21 @@ impl Door {
 
     fn to_gateway(&self, path: &str, counts: bool, now: Instant) -> Answer {
         let mut at_hand = self.at_hand.borrow_mut();
-        let AtHand { view, locations, redirects, draws } = &mut *at_hand;
+        let AtHand { view, locations, gates, draws } = &mut *at_hand;
         let snapshot = view.load();
         if !locations.fit(snapshot) {
             *locations = Locations::of(snapshot);
-            *redirects = counters(&self.meter, snapshot);
+            gates.go_over_to(snapshot, &self.meter);
         }
-        let Ok(choice) = select(snapshot, self.plan.settings.ask, now, draws.u64(..)) else {
+        let Ok(choice) = select(snapshot, self.plan.settings.ask, By::Load, &[], now, draws.u64(..)) else {
             self.meter.unavailable.add(1);
             return Answer { reply: reply::unavailable(&self.retry_after), gateway: None };
         };
         if counts {
             choice.view.assigned.add();
         }
-        if let Some(counter) = redirects.get(choice.index) {
-            counter.add(1);
+        if let Some(gate) = gates.get(choice.index) {
+            gate.meter.redirects.add(1);
         }
         let gateway = self.access.is_some().then(|| choice.view.gateway.name.clone());
         let location = locations.location(choice.index, path, &self.plan.settings);
@@ -127,8 +188,4 @@ impl Door {
     fn status(&self) -> StatusCode {
         self.plan.settings.redirect.status
     }
-}
-
-fn counters(meter: &Meter, snapshot: &Snapshot) -> Vec<Arc<Counter>> {
-    meter.redirects_to(snapshot.gateways.iter().map(|view| &view.gateway.name))
 }

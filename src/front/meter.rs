@@ -28,6 +28,39 @@ impl Counter {
     }
 }
 
+/// A number of things that come and go, with one writer.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more, for as long as the returned guard lives.
+    pub fn up<T>(owner: &Arc<T>, which: fn(&T) -> &Self) -> Counted<T> {
+        which(owner).add(1);
+        Counted { owner: Arc::clone(owner), which }
+    }
+
+    /// How many there are.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+}
+
+/// One thing that a [`Gauge`] counts, until it is dropped. It must not leave the gauge's one writing thread.
+pub struct Counted<T> {
+    owner: Arc<T>,
+    which: fn(&T) -> &Gauge,
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        (self.which)(&self.owner).add(u64::MAX);
+    }
+}
+
 /// Everything one worker counts of one listener.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -41,27 +74,137 @@ pub struct Meter {
     pub handshakes: [Counter; Handshake::COUNT],
     /// Of the handshakes that succeeded.
     pub handshake_duration: Histogram,
-    redirects: Mutex<BTreeMap<GatewayName, Arc<Counter>>>,
+    /// Bytes from and to clients, inside TLS where TLS ends here.
+    pub transferred: [Counter; 2],
+    gateways: Mutex<BTreeMap<GatewayName, Arc<GatewayMeter>>>,
+}
+
+/// Everything one worker counts of one listener and one gateway.
+#[derive(Debug, Default)]
+pub struct GatewayMeter {
+    /// Answers that named it.
+    pub redirects: Counter,
+    /// Tunnels to it.
+    pub tunnels: Gauge,
+    /// Connections to it that wait for a request.
+    pub idle: Gauge,
+    /// Connections to it that have a request or a tunnel, and those that are being opened.
+    pub active: Gauge,
+    /// Requests taken to it, by [`Fate::index`].
+    pub requests: [Counter; Fate::ALL.len()],
+    /// Requests that had to go elsewhere, or to it once more.
+    pub retries: Counter,
+    /// From the end of a request to the head of its response.
+    pub response_time: Histogram,
+}
+
+/// What became of a request, or a connection, that was taken to a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was answered; the connection stands.
+    Answered,
+    /// There was no connection to the gateway.
+    ConnectFailed,
+    /// There was none in time.
+    ConnectTimeout,
+    /// There was a connection, and no proper response.
+    Broken,
+    /// There was no response in time.
+    ResponseTimeout,
+}
+
+impl Fate {
+    /// All, in the order of [`Self::index`].
+    pub const ALL: [Self; 5] =
+        [Self::Answered, Self::ConnectFailed, Self::ConnectTimeout, Self::Broken, Self::ResponseTimeout];
+
+    /// The word used in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Broken => "broken",
+            Self::ResponseTimeout => "response_timeout",
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::Answered => 0,
+            Self::ConnectFailed => 1,
+            Self::ConnectTimeout => 2,
+            Self::Broken => 3,
+            Self::ResponseTimeout => 4,
+        }
+    }
+}
+
+impl GatewayMeter {
+    /// Counts a request.
+    pub fn request(&self, fate: Fate) {
+        if let Some(counter) = self.requests.get(fate.index()) {
+            counter.add(1);
+        }
+    }
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From clients.
+    In,
+    /// To clients.
+    Out,
+}
+
+impl Direction {
+    /// Both, in the order of [`Self::index`].
+    pub const ALL: [Self; 2] = [Self::In, Self::Out];
+
+    /// The word used in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::In => "in",
+            Self::Out => "out",
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub fn index(self) -> usize {
+        match self {
+            Self::In => 0,
+            Self::Out => 1,
+        }
+    }
 }
 
 impl Meter {
-    /// The counters of redirects to these gateways, in their order; those to others are forgotten. Takes a
-    /// lock: for when the set of gateways changes, not for when a request comes.
-    pub fn redirects_to<'a>(&self, gateways: impl Iterator<Item = &'a GatewayName>) -> Vec<Arc<Counter>> {
-        let mut redirects = self.redirects.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut old = std::mem::take(&mut *redirects);
+    /// The meters of these gateways, in their order; those of others are forgotten. Takes a lock: for when
+    /// the set of gateways changes, not for when a request comes.
+    pub fn of_gateways<'a>(&self, gateways: impl Iterator<Item = &'a GatewayName>) -> Vec<Arc<GatewayMeter>> {
+        let mut known = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut old = std::mem::take(&mut *known);
         let mut keep = |name: &GatewayName| {
-            let counter = old.remove(name).unwrap_or_default();
-            redirects.insert(name.clone(), Arc::clone(&counter));
-            counter
+            let meter = old.remove(name).unwrap_or_default();
+            known.insert(name.clone(), Arc::clone(&meter));
+            meter
         };
         gateways.map(&mut keep).collect()
     }
 
-    /// Redirects by gateway.
-    pub fn redirects(&self) -> Vec<(GatewayName, u64)> {
-        let redirects = self.redirects.lock().unwrap_or_else(PoisonError::into_inner);
-        redirects.iter().map(|(name, counter)| (name.clone(), counter.get())).collect()
+    /// The meters by gateway.
+    pub fn by_gateway(&self) -> Vec<(GatewayName, Arc<GatewayMeter>)> {
+        let known = self.gateways.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(name, meter)| (name.clone(), Arc::clone(meter))).collect()
+    }
+
+    /// Counts bytes.
+    pub fn transferred(&self, direction: Direction, bytes: usize) {
+        if let Some(counter) = self.transferred.get(direction.index()) {
+            counter.add(bytes as u64);
+        }
     }
 
     /// Counts an answer.
@@ -188,6 +331,12 @@ mod tests {
         for (i, rejection) in Rejection::ALL.into_iter().enumerate() {
             assert_eq!(rejection.index(), i);
         }
+        for (i, fate) in Fate::ALL.into_iter().enumerate() {
+            assert_eq!(fate.index(), i);
+        }
+        for (i, direction) in Direction::ALL.into_iter().enumerate() {
+            assert_eq!(direction.index(), i);
+        }
     }
 
     #[test]
@@ -202,11 +351,23 @@ mod tests {
     }
 
     #[test]
-    fn redirects_to_gateways_that_are_gone_are_forgotten() {
+    fn gateways_that_are_gone_are_forgotten() {
         let (meter, [a, b]) = (Meter::default(), ["a", "b"].map(GatewayName::new));
-        meter.redirects_to([&a, &b].into_iter())[1].add(5);
-        meter.redirects_to([&b].into_iter())[0].add(1);
-        assert_eq!(meter.redirects(), [(b, 6)]);
+        meter.of_gateways([&a, &b].into_iter())[1].redirects.add(5);
+        meter.of_gateways([&b].into_iter())[0].redirects.add(1);
+        let left: Vec<_> =
+            meter.by_gateway().into_iter().map(|(name, meter)| (name, meter.redirects.get())).collect();
+        assert_eq!(left, [(b, 6)]);
+    }
+
+    #[test]
+    fn a_gauge_goes_down_when_what_it_counts_is_gone() {
+        let meter = Arc::new(GatewayMeter::default());
+        let one = Gauge::up(&meter, |meter| &meter.tunnels);
+        let two = Gauge::up(&meter, |meter| &meter.tunnels);
+        assert_eq!(meter.tunnels.get(), 2);
+        drop((one, two));
+        assert_eq!(meter.tunnels.get(), 0);
     }
 
     #[test]

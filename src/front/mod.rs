@@ -8,6 +8,7 @@ mod access;
 mod certificates;
 mod connection;
 mod door;
+mod gate;
 mod limit;
 mod listener;
 mod meter;
@@ -26,8 +27,11 @@ pub use access::{Access, AccessQueue};
 pub use certificates::Certificates;
 pub use limit::Rejection;
 pub use listener::bind;
-pub use meter::{BOUNDS, Counter, Handshake, Histogram, Meter};
+pub use meter::{BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter};
 pub use plan::Plan;
-pub use settings::{Limits, ListenerSettings, Mode, Redirect};
+pub use settings::{
+    Affinity, AffinityCookie, Forwarded, Limits, ListenerSettings, Mode, Passthrough, Proxy, ProxyProtocol,
+    Redirect, Upstream, UpstreamTls,
+};
 pub use tls::Tickets;
 pub use worker::{Assignment, Worker};

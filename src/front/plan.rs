@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ pub struct Plan {
     pub meters: Arc<[Arc<Meter>]>,
     /// How many workers have its socket open.
     pub open: Arc<watch::Sender<usize>>,
+    /// Whose turn it is.
+    turns: Arc<AtomicU64>,
 }
 
 impl Plan {
@@ -31,6 +34,7 @@ impl Plan {
             admission: Arc::new(Admission::new()),
             meters: meters(workers),
             open: Arc::new(watch::Sender::new(0)),
+            turns: Arc::default(),
             settings,
         })
     }
@@ -44,8 +48,15 @@ impl Plan {
             admission: Arc::clone(&self.admission),
             meters: if renamed { meters(self.meters.len()) } else { Arc::clone(&self.meters) },
             open: Arc::clone(&self.open),
+            turns: Arc::clone(&self.turns),
             settings,
         })
+    }
+
+    /// The number of the next choice by turns. All workers count together: each gateway gets its turn however
+    /// the kernel spreads the connections over them.
+    pub fn turn(&self) -> u64 {
+        self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether every worker has its socket open.
@@ -67,8 +78,10 @@ impl Plan {
 
 fn tls(settings: &ListenerSettings, tickets: &Tickets) -> Result<Option<Tls>, TlsError> {
     match &settings.mode {
-        Mode::Redirect(certificates) => Ok(Some(Tls::new(Arc::clone(certificates), tickets)?)),
-        Mode::HttpsUpgrade(_) => Ok(None),
+        Mode::Redirect(certificates) | Mode::Proxy(certificates, _) => {
+            Ok(Some(Tls::new(Arc::clone(certificates), tickets)?))
+        }
+        Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => Ok(None),
     }
 }
 

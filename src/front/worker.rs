@@ -16,7 +16,7 @@ use super::access::AccessQueue;
 use super::door::Door;
 use super::listener;
 use super::plan::Plan;
-use crate::fleet::View;
+use crate::fleet::{Failure, View};
 use crate::net::stop::{self, Stop, Stopper};
 
 /// What a worker is to serve from now on: every listener, with a socket for those that are new.
@@ -25,6 +25,8 @@ pub struct Assignment {
     pub listeners: Vec<(Arc<Plan>, Option<StdListener>)>,
     /// Where requests are noted, if they are.
     pub access: Option<AccessQueue>,
+    /// To whom it is told that a gateway cannot be connected to.
+    pub failures: mpsc::Sender<Failure>,
 }
 
 /// A running worker.
@@ -119,7 +121,10 @@ impl Desk {
         for (plan, socket) in assignment.listeners {
             let address = plan.settings.address;
             let access = assignment.access.clone();
-            let Some(door) = Door::new(plan, self.number, self.view.clone(), access) else { continue };
+            let failures = assignment.failures.clone();
+            let Some(door) = Door::new(plan, self.number, self.view.clone(), access, failures) else {
+                continue;
+            };
             let door = Rc::new(door);
             match (self.open.get(&address), socket) {
                 (Some(open), _) => *open.door.borrow_mut() = door,

@@ -10,7 +10,8 @@ pub mod pem;
 mod places;
 pub mod seldom;
 pub mod serve;
-mod site;
+/// Where to connect to.
+pub mod site;
 pub mod source;
 pub mod stop;
 pub mod tls;
