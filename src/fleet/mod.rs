@@ -14,6 +14,7 @@ mod pending;
 mod roster;
 mod select;
 mod snapshot;
+mod source;
 
 pub use balance::{Balance, Policy, WhenNone};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
@@ -25,3 +26,4 @@ pub use pending::{Assigned, Ledger};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
 pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};
+pub use source::source;

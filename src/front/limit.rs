@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::settings::Limits;
-use crate::net::source;
+use crate::fleet::source;
 
 /// Counts a listener's connections, over all workers, altogether and by source, and says who is too many.
 ///
@@ -69,7 +69,7 @@ impl Admission {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Rejection::Connections);
         }
-        let place = Place { admission: Arc::clone(self), slots: self.slots(source::source(address)) };
+        let place = Place { admission: Arc::clone(self), slots: self.slots(source(address)) };
         // the emptier of the two is the nearer to the truth
         let counted = place.counters().map(|counter| counter.fetch_add(1, Ordering::Relaxed)).min();
         if counted.is_some_and(|before| before >= limits.connections_per_source) {

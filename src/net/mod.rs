@@ -12,7 +12,6 @@ pub mod seldom;
 pub mod serve;
 /// Where to connect to.
 pub mod site;
-pub mod source;
 pub mod stop;
 pub mod tls;
 pub mod words;

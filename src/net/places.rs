@@ -3,7 +3,7 @@ use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::source::source;
+use crate::fleet::source;
 
 /// The places that a door of the control plane has for connections: so many altogether, and so many for
 /// each source.

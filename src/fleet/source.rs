@@ -1,4 +1,4 @@
-//! Who a connection comes from, as far as limits go.
+//! Who a connection comes from, as far as limits and affinity go.
 
 use std::net::{IpAddr, Ipv6Addr};
 
