@@ -11,6 +11,7 @@ mod load;
 mod moment;
 mod observation;
 mod pending;
+mod rendezvous;
 mod roster;
 mod select;
 mod snapshot;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::balance::{Balance, WhenNone};
 use super::gateway::{Gateway, Vpn, VrrpId};
 use super::health::Condition;
+use super::rendezvous;
 use super::snapshot::{GatewayView, Snapshot};
 
 /// What a client wants, as far as it limits the choice.
@@ -124,17 +125,26 @@ pub fn full(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Exclu
     }
 }
 
-/// Whether someone who has been at a gateway before may come to it again: it fits and is not down. It may
-/// be full or draining, for he does not count as a newcomer.
+/// Whether someone who has been at a gateway before may come to it again: it fits and works. It may be full,
+/// or draining by an administrator's order or its own agent's wish, for he does not count as a newcomer.
 pub fn may_return(view: &GatewayView, ask: Ask) -> bool {
     ask.misfit(&view.gateway).is_none() && view.health.condition == Condition::Up
 }
 
-/// Chooses an available gateway, `tried` ones aside.
+/// Chooses an available gateway that has not been `tried`: those places of [`Snapshot::gateways`] are left
+/// out, whatever the rule for when none is available says.
 ///
-/// A gateway's load is its score plus its pending assignments, each worth one tunnel. One that has no
-/// score (no agent, or a stale report) is taken to be as loaded as the others are on average. Ties, and
-/// how much of its share a gateway that comes back gets already, are decided by `draw`, a random number.
+/// [`By::Load`]: a gateway's load is its score plus its pending assignments, each worth one tunnel. One that
+/// has no score (no agent, or a stale report) is taken to be as loaded as the others are on average. Ties are
+/// decided by `draw`, a random number.
+///
+/// [`By::Turn`]: one after the other, in the order of the configuration.
+///
+/// With both, a gateway that comes back gets only part of its share at first, which `draw` decides as well,
+/// and one whose last report has no room for those on their way comes after the others.
+///
+/// [`By::Source`]: the one that an address belongs to ([`super::rendezvous`]), whatever its load. Other
+/// addresses of the same [`super::source`] lead to the same one.
 ///
 /// This only chooses; whoever sends the client there says so with [`super::Assigned::add`].
 pub fn select<'a>(
@@ -145,13 +155,11 @@ pub fn select<'a>(
     now: Instant,
     draw: u64,
 ) -> Result<Choice<'a>, NoGateway> {
-    let _ = (by, tried);
-    let pick = Pick { snapshot, now, draw };
-    let available = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now).is_none();
-    if let Some(choice) = pick.least_loaded(available) {
+    let pick = Pick { snapshot, by, tried, now, draw };
+    let excluded = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now);
+    if let Some(choice) = pick.one_of(|view| excluded(view).is_none()) {
         return Ok(choice);
     }
-    let excluded = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now);
     let chosen = match snapshot.balance.when_none {
         WhenNone::Refuse => None,
         WhenNone::LastKnownGood => pick.last_known_good(|view| excluded(view).is_some_and(may_be_overruled)),
@@ -162,7 +170,7 @@ pub fn select<'a>(
             &[Exclusion::Down],
         ]
         .into_iter()
-        .find_map(|why| pick.least_loaded(|view| excluded(view).is_some_and(|e| why.contains(&e)))),
+        .find_map(|why| pick.one_of(|view| excluded(view).is_some_and(|e| why.contains(&e)))),
     };
     chosen.ok_or(NoGateway)
 }
@@ -176,27 +184,54 @@ fn may_be_overruled(exclusion: Exclusion) -> bool {
     }
 }
 
-struct Pick<'a> {
+struct Pick<'a, 't> {
     snapshot: &'a Snapshot,
+    by: By,
+    tried: &'t [usize],
     now: Instant,
     draw: u64,
 }
 
-impl<'a> Pick<'a> {
+impl<'a> Pick<'a, '_> {
     fn candidates(&self, fits: impl Fn(&GatewayView) -> bool) -> impl Iterator<Item = Choice<'a>> {
         let views = self.snapshot.gateways.iter().enumerate();
-        views.map(|(index, view)| Choice { index, view }).filter(move |c| fits(c.view))
+        let untried = views.filter(|(index, _)| !self.tried.contains(index));
+        untried.map(|(index, view)| Choice { index, view }).filter(move |c| fits(c.view))
+    }
+
+    fn one_of(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        match self.by {
+            By::Load => self.least_loaded(fits),
+            By::Turn(number) => self.in_turn(number, fits),
+            By::Source(client) => self.home(client, fits),
+        }
     }
 
     fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
         let average = self.average_score(&fits);
-        // Those that others should be preferred to: still filling up, or full once those who are on
-        // their way arrive. They stay the last resort, for a guess must not turn a client away.
-        let rank = |c: &Choice<'a>| u8::from(self.is_held_back(c)) + 2 * u8::from(self.is_spoken_for(c.view));
         self.candidates(fits)
-            .map(|c| (rank(&c), self.load(c.view, average), self.chance(c.index), c))
+            .map(|c| (self.rank(&c), self.load(c.view, average), self.chance(c.index), c))
             .min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)))
             .map(|(.., choice)| choice)
+    }
+
+    fn in_turn(&self, number: u64, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        let best = self.candidates(&fits).map(|c| self.rank(&c)).min()?;
+        let equals = || self.candidates(&fits).filter(|c| self.rank(c) == best);
+        let place = number % (equals().count() as u64).max(1);
+        // Other doors count up what is pending in the meantime, and ranks move with that: whom they leave
+        // at no place still finds somebody.
+        equals().nth(usize::try_from(place).unwrap_or(0)).or_else(|| self.candidates(&fits).next())
+    }
+
+    fn home(&self, client: IpAddr, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        self.candidates(fits).max_by_key(|c| rendezvous::weight(&c.view.gateway.name, client))
+    }
+
+    /// Those that others should be preferred to: still filling up, or full once those who are on their way
+    /// arrive. They stay the last resort, for a guess must not turn a client away.
+    fn rank(&self, choice: &Choice<'_>) -> u8 {
+        u8::from(self.is_held_back(choice)) + 2 * u8::from(self.is_spoken_for(choice.view))
     }
 
     fn last_known_good(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
@@ -242,12 +277,9 @@ impl<'a> Pick<'a> {
         chance >= share
     }
 
-    /// A random number of its own for each gateway, made from the one draw (SplitMix64).
+    /// A random number of its own for each gateway, made from the one draw.
     fn chance(&self, index: usize) -> u64 {
-        let mut z = self.draw.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        rendezvous::mix(self.draw ^ rendezvous::mix(index as u64))
     }
 }
 
@@ -255,7 +287,7 @@ impl<'a> Pick<'a> {
 const FIRST_SHARE: f64 = 0.05;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::num::NonZeroU32;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
@@ -267,20 +299,20 @@ mod tests {
     };
 
     /// A farm of gateways named a, b, c …, all up from the start, and a clock.
-    struct Farm {
-        roster: Roster,
+    pub struct Farm {
+        pub roster: Roster,
         start: Moment,
         seconds: f64,
     }
 
-    const SSL: Ask = Ask { vrrp_id: None, vpn: Vpn::Ssl };
+    pub const SSL: Ask = Ask { vrrp_id: None, vpn: Vpn::Ssl };
 
     impl Farm {
         fn new(count: usize) -> Self {
             Self::with(count, WhenNone::Refuse, |_, _| {})
         }
 
-        fn with(count: usize, when_none: WhenNone, define: impl Fn(usize, &mut Gateway)) -> Self {
+        pub fn with(count: usize, when_none: WhenNone, define: impl Fn(usize, &mut Gateway)) -> Self {
             let start = Moment { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
             let gateways = (0..count)
                 .map(|i| {
@@ -311,35 +343,52 @@ mod tests {
             Self { roster: Roster::new(settings, start), start, seconds: 0.0 }
         }
 
-        fn now(&self) -> Moment {
+        pub fn now(&self) -> Moment {
             let after = Duration::from_secs_f64(self.seconds);
             Moment { instant: self.start.instant + after, wall: self.start.wall + after }
         }
 
-        fn reports(&mut self, i: usize, load: Load) {
-            let report = Some(ServiceReport { service: Service::Up, load });
-            let now = self.now();
-            self.roster.observe(&name(i), Observation { checks: vec![], report }, now);
+        fn name(&mut self, i: usize) -> GatewayName {
+            self.roster.snapshot().gateways[i].gateway.name.clone()
         }
 
-        fn tunnels(&mut self, tunnels: &[u64]) -> &mut Self {
+        fn reports(&mut self, i: usize, load: Load) {
+            let report = Some(ServiceReport { service: Service::Up, load });
+            let (name, now) = (self.name(i), self.now());
+            self.roster.observe(&name, Observation { checks: vec![], report }, now);
+        }
+
+        pub fn tunnels(&mut self, tunnels: &[u64]) -> &mut Self {
             for (i, &n) in tunnels.iter().enumerate() {
                 self.reports(i, Load { tunnels: Some(n), ..Load::default() });
             }
             self
         }
 
-        fn fails(&mut self, i: usize) -> &mut Self {
+        pub fn fails(&mut self, i: usize) -> &mut Self {
             let outcome = CheckOutcome::Fail("connection refused".into());
             let checks = vec![CheckResult { check: "portal".into(), outcome, took: Duration::ZERO }];
-            let now = self.now();
-            self.roster.observe(&name(i), Observation { checks, report: None }, now);
+            let (name, now) = (self.name(i), self.now());
+            self.roster.observe(&name, Observation { checks, report: None }, now);
             self
         }
 
         fn choose(&mut self, ask: Ask) -> Option<usize> {
             let now = self.now().instant;
             select(&self.roster.snapshot(), ask, By::Load, &[], now, 7).ok().map(|c| c.index)
+        }
+
+        fn choose_another(&mut self, by: By, tried: &[usize]) -> Option<usize> {
+            let now = self.now().instant;
+            select(&self.roster.snapshot(), SSL, by, tried, now, 7).ok().map(|c| c.index)
+        }
+
+        /// Whose turn it is, for these numbers, when nobody is tried yet.
+        fn turns(&mut self, numbers: std::ops::Range<u64>) -> Vec<usize> {
+            let (snapshot, now) = (self.roster.snapshot(), self.now().instant);
+            let mut draws = fastrand::Rng::with_seed(1);
+            let mut turn = |n| select(&snapshot, SSL, By::Turn(n), &[], now, draws.u64(..)).unwrap().index;
+            numbers.map(&mut turn).collect()
         }
 
         /// Sends `logins` without any report in between; how many each gateway got.
@@ -528,5 +577,133 @@ mod tests {
             .filter(|&draw| select(&snapshot, SSL, By::Load, &[], now, draw).unwrap().index == 0)
             .count();
         assert!((400..=600).contains(&first), "{first}");
+    }
+
+    #[test]
+    fn gateways_take_their_turns_in_the_order_of_the_configuration() {
+        let mut farm = Farm::new(3);
+        farm.tunnels(&[900, 0, 300]);
+        assert_eq!(farm.turns(0..7), [0, 1, 2, 0, 1, 2, 0], "whatever their load");
+        assert_eq!(farm.choose_another(By::Turn(u64::MAX), &[]), Some(0));
+        farm.fails(1);
+        assert_eq!(farm.turns(0..4), [0, 2, 0, 2]);
+    }
+
+    #[test]
+    fn a_gateway_that_comes_back_gets_its_turns_gradually() {
+        let mut farm = Farm::new(2);
+        farm.tunnels(&[0, 0]).fails(1);
+        let mut shares = vec![];
+        for seconds in [0.0, 15.0, 30.0] {
+            farm.seconds = seconds;
+            farm.tunnels(&[0, 0]);
+            shares.push(farm.turns(0..1000).into_iter().sum::<usize>());
+        }
+        assert!((1..=50).contains(&shares[0]) && (200..=300).contains(&shares[1]), "{shares:?}");
+        assert_eq!(shares[2], 500);
+    }
+
+    #[test]
+    fn whose_last_places_are_spoken_for_misses_a_turn_as_long_as_the_report_is_fresh() {
+        let mut farm = Farm::new(2);
+        farm.tunnels(&[998, 0]);
+        let snapshot = farm.roster.snapshot();
+        snapshot.gateways[0].assigned.add();
+        assert_eq!(farm.turns(0..4), [0, 1, 0, 1]);
+        snapshot.gateways[0].assigned.add();
+        assert_eq!(farm.turns(0..4), [1, 1, 1, 1]);
+        farm.seconds = 10.5;
+        assert_eq!(farm.turns(0..4), [0, 1, 0, 1]);
+        farm.fails(1);
+        assert_eq!(farm.turns(0..2), [0, 0], "a guess turns nobody away");
+    }
+
+    #[test]
+    fn those_who_missed_a_gateway_at_their_turn_spread_over_the_others() {
+        let mut farm = Farm::new(4);
+        farm.tunnels(&[0, 0, 0, 0]);
+        let mut got = [0; 4];
+        for number in (1..=300).step_by(4) {
+            assert_eq!(farm.choose_another(By::Turn(number), &[]), Some(1));
+            got[farm.choose_another(By::Turn(number), &[1]).unwrap()] += 1;
+        }
+        assert_eq!(got, [25, 0, 25, 25]);
+    }
+
+    const EVERY_WAY: [By; 5] = [
+        By::Load,
+        By::Turn(0),
+        By::Turn(2),
+        By::Source(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1))),
+        By::Source(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2))),
+    ];
+
+    #[test]
+    fn nobody_is_sent_to_the_same_gateway_twice() {
+        let mut farm = Farm::new(4);
+        farm.tunnels(&[0, 0, 0, 0]).fails(2);
+        for by in EVERY_WAY {
+            let mut tried = vec![];
+            while let Some(index) = farm.choose_another(by, &tried) {
+                assert!(!tried.contains(&index), "{by:?} {tried:?}");
+                tried.push(index);
+            }
+            tried.sort();
+            assert_eq!(tried, [0, 1, 3], "{by:?}");
+        }
+    }
+
+    #[test]
+    fn the_rule_for_when_none_is_available_holds_for_every_way_of_choosing() {
+        for (rule, expected) in [
+            (WhenNone::Refuse, &[][..]),
+            (WhenNone::LastKnownGood, &[2, 1, 0]),
+            (WhenNone::Any, &[0, 3, 1, 2]),
+        ] {
+            // full, down, down and seen later, never seen, drained
+            let mut farm = Farm::with(5, rule, |_, _| {});
+            for i in [0, 1, 2] {
+                farm.seconds += 1.0;
+                farm.reports(i, Load { tunnels: Some(if i == 0 { 1000 } else { 0 }), ..Load::default() });
+            }
+            farm.fails(1).fails(2);
+            let now = farm.now();
+            farm.roster.drain(&name(4), "service", now).unwrap();
+            for by in EVERY_WAY {
+                let mut tried = vec![];
+                while let Some(index) = farm.choose_another(by, &tried) {
+                    tried.push(index);
+                }
+                // of two that are down, each way takes its own first
+                if rule == WhenNone::Any {
+                    tried[2..].sort();
+                }
+                assert_eq!(tried, expected, "{rule:?} {by:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_been_at_a_gateway_may_return_unless_it_fails_or_does_not_fit() {
+        let mut farm = Farm::with(6, WhenNone::Refuse, |i, g| {
+            g.vpn_mode = if i == 5 { VpnMode::Native } else { VpnMode::Both };
+            g.vrrp_id = VrrpId::new(if i == 4 { 7 } else { 31 });
+        });
+        let ask = Ask { vrrp_id: VrrpId::new(31), vpn: Vpn::Ssl };
+        let mut may = |farm: &mut Farm| {
+            farm.roster.snapshot().gateways.iter().map(|v| may_return(v, ask)).collect::<Vec<_>>()
+        };
+        assert_eq!(may(&mut farm), [false; 6], "nothing is known yet");
+        farm.tunnels(&[0, 1000, 0, 0, 0, 0]).fails(3);
+        let now = farm.now();
+        farm.roster.drain(&name(0), "service", now).unwrap();
+        let report = ServiceReport { service: Service::Draining, load: Load::default() };
+        farm.roster.observe(&name(2), Observation { checks: vec![], report: Some(report) }, now);
+        // drained, full, draining by itself; down, other VRRP ID, other VPN
+        assert_eq!(may(&mut farm), [true, true, true, false, false, false]);
+        assert_eq!(
+            select(&farm.roster.snapshot(), ask, By::Load, &[], now.instant, 7).ok().map(|c| c.index),
+            None
+        );
     }
 }
