@@ -14,6 +14,7 @@ mod listener;
 mod meter;
 mod pace;
 mod plan;
+mod proxy_protocol;
 mod redirect;
 mod reply;
 mod route;
