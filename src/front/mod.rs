@@ -6,6 +6,7 @@
 
 mod access;
 mod certificates;
+mod connect;
 mod connection;
 mod door;
 mod gate;
