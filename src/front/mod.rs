@@ -22,10 +22,11 @@ mod route;
 mod settings;
 mod stream;
 mod tls;
+mod tunnels;
 mod visit;
 mod worker;
 
-pub use access::{Access, AccessQueue};
+pub use access::{Access, AccessQueue, Event};
 pub use certificates::Certificates;
 pub use limit::Rejection;
 pub use listener::bind;
