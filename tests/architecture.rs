@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 21] = [
+const PURE: [&str; 22] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -46,6 +46,7 @@ const PURE: [&str; 21] = [
     "src/config/units.rs",
     "src/demo/weather.rs",
     "src/front/pace.rs",
+    "src/front/proxy_protocol.rs",
     "src/front/redirect.rs",
     "src/front/reply.rs",
     "src/front/route.rs",

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::front::{Access, AccessQueue};
+use crate::front::{Access, AccessQueue, Event};
 
 /// Writes the access log, on a thread of its own: under a flood of requests there is always one more line
 /// to write, and nothing else may wait for that.
@@ -56,10 +56,21 @@ fn write(queue: &AccessQueue, stop: &AtomicBool) {
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn line(access: &Access) {
-    let Access { client, listener, gateway, status, bytes, took } = access;
+    let Access { event, client, listener, gateway, bytes, took } = access;
     let listener: &str = listener;
     let gateway = gateway.as_ref().map_or("-", |name| name.as_str());
     let milliseconds = took.as_micros() as f64 / 1000.0;
-    let status = status.as_u16();
-    tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "request");
+    match event {
+        Event::Request(status) => {
+            let status = status.as_u16();
+            tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "request");
+        }
+        Event::Tunnel(Some(status)) => {
+            let status = status.as_u16();
+            tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "tunnel");
+        }
+        Event::Tunnel(None) => {
+            tracing::info!(%client, listener, gateway, status = "-", bytes, milliseconds, "tunnel");
+        }
+    }
 }

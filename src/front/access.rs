@@ -8,21 +8,30 @@ use http::StatusCode;
 
 use crate::fleet::GatewayName;
 
-/// What the access log tells of one request. No path, query, header or body is in here, so none can get out.
+/// What the access log tells of one request or tunnel. No path, query, header or body is in here, so none can get out.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Who asked.
+    /// What happened.
+    pub event: Event,
+    /// Who came.
     pub client: SocketAddr,
     /// Where.
     pub listener: Arc<str>,
-    /// Whom the answer named.
+    /// Whom the answer named, or where the client was taken.
     pub gateway: Option<GatewayName>,
-    /// With which status.
-    pub status: StatusCode,
-    /// Length of the answer's body.
+    /// Length of the answer's body; what has gone through a tunnel to the client.
     pub bytes: u64,
-    /// From the end of the request's head.
+    /// From the end of the request's head; how long a tunnel lasted.
     pub took: Duration,
+}
+
+/// What the access log tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A request was answered with this status.
+    Request(StatusCode),
+    /// A tunnel has ended. It was opened by an answer with this status, or without any.
+    Tunnel(Option<StatusCode>),
 }
 
 /// The way from the workers to whoever writes the log. Workers never wait: what does not fit is counted

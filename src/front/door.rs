@@ -8,7 +8,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Body;
 use tokio::sync::mpsc;
 
-use super::access::{Access, AccessQueue};
+use super::access::{Access, AccessQueue, Event};
 use super::gate::{Gate, Gates};
 use super::meter::Meter;
 use super::plan::Plan;
@@ -16,6 +16,7 @@ use super::redirect::Locations;
 use super::reply::{self, Reply};
 use super::route::{Action, route};
 use super::settings::Mode;
+use super::tunnels::Tunnels;
 use crate::fleet::{By, Failure, GatewayName, Policy, Snapshot, View, select};
 
 /// One listener on one worker: has everything at hand that an answer takes.
@@ -24,6 +25,8 @@ pub struct Door {
     pub plan: Arc<Plan>,
     /// This worker's counters.
     pub meter: Arc<Meter>,
+    /// Where connections go on that outlive their listener.
+    pub tunnels: Tunnels,
     access: Option<AccessQueue>,
     failures: mpsc::Sender<Failure>,
     retry_after: HeaderValue,
@@ -68,6 +71,7 @@ impl Door {
         mut view: View,
         access: Option<AccessQueue>,
         failures: mpsc::Sender<Failure>,
+        tunnels: Tunnels,
     ) -> Option<Self> {
         let meter = Arc::clone(plan.meters.get(worker)?);
         let retry_after = plan.settings.redirect.retry_after.as_secs().max(1).into();
@@ -78,7 +82,7 @@ impl Door {
         let mut gates = Gates::default();
         gates.go_over_to(view.load(), &meter);
         let at_hand = RefCell::new(AtHand { view, locations, gates, draws: fastrand::Rng::new() });
-        Some(Self { plan, meter, access, failures, retry_after, at_hand })
+        Some(Self { plan, meter, tunnels, access, failures, retry_after, at_hand })
     }
 
     /// Chooses a gateway that has not been tried yet, and notes it as tried. Whoever is taken there counts as
@@ -124,17 +128,22 @@ impl Door {
     fn note(&self, answer: Answer, client: SocketAddr, took: Duration) -> Reply {
         let status = answer.reply.status();
         self.meter.responded(status);
-        if let Some(access) = &self.access {
-            access.push(Access {
-                client,
-                listener: Arc::clone(&self.plan.settings.name),
-                gateway: answer.gateway,
-                status,
-                bytes: answer.reply.body().size_hint().lower(),
-                took,
-            });
-        }
+        self.log(|| Access {
+            event: Event::Request(status),
+            client,
+            listener: Arc::clone(&self.plan.settings.name),
+            gateway: answer.gateway,
+            bytes: answer.reply.body().size_hint().lower(),
+            took,
+        });
         answer.reply
+    }
+
+    /// Adds a line to the access log, if there is one.
+    pub fn log(&self, line: impl FnOnce() -> Access) {
+        if let Some(access) = &self.access {
+            access.push(line());
+        }
     }
 
     fn decide(&self, method: &Method, path: &str, now: Instant) -> Answer {

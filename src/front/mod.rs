@@ -6,6 +6,7 @@
 
 mod access;
 mod certificates;
+mod connect;
 mod connection;
 mod door;
 mod gate;
@@ -14,16 +15,18 @@ mod listener;
 mod meter;
 mod pace;
 mod plan;
+mod proxy_protocol;
 mod redirect;
 mod reply;
 mod route;
 mod settings;
 mod stream;
 mod tls;
+mod tunnels;
 mod visit;
 mod worker;
 
-pub use access::{Access, AccessQueue};
+pub use access::{Access, AccessQueue, Event};
 pub use certificates::Certificates;
 pub use limit::Rejection;
 pub use listener::bind;

@@ -16,6 +16,7 @@ use super::access::AccessQueue;
 use super::door::Door;
 use super::listener;
 use super::plan::Plan;
+use super::tunnels::Tunnels;
 use crate::fleet::{Failure, View};
 use crate::net::stop::{self, Stop, Stopper};
 
@@ -41,7 +42,8 @@ impl Worker {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (assignments, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            let desk = Desk { number, view, open: HashMap::new(), tasks: JoinSet::new() };
+            let desk =
+                Desk { number, view, open: HashMap::new(), tasks: JoinSet::new(), tunnels: Tunnels::new() };
             LocalSet::new().block_on(&runtime, desk.run(receiver, stop));
         })?;
         Ok(Self { assignments, thread })
@@ -70,6 +72,7 @@ struct Desk {
     view: View,
     open: HashMap<SocketAddr, Open>,
     tasks: JoinSet<()>,
+    tunnels: Tunnels,
 }
 
 struct Open {
@@ -111,8 +114,11 @@ impl Desk {
                 }
             }
         }
+        let grace = tokio::time::Instant::now() + listener::GRACE;
         self.open.clear();
         while self.tasks.join_next().await.is_some() {}
+        // those that are left are cut when the tasks of this thread are dropped
+        let _ = tokio::time::timeout_at(grace, self.tunnels.ended()).await;
     }
 
     fn take(&mut self, assignment: Assignment) {
@@ -122,7 +128,8 @@ impl Desk {
             let address = plan.settings.address;
             let access = assignment.access.clone();
             let failures = assignment.failures.clone();
-            let Some(door) = Door::new(plan, self.number, self.view.clone(), access, failures) else {
+            let (view, tunnels) = (self.view.clone(), self.tunnels.clone());
+            let Some(door) = Door::new(plan, self.number, view, access, failures, tunnels) else {
                 continue;
             };
             let door = Rc::new(door);

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::fault;
 use super::site::{LookupError, Site};
 use super::words::in_words;
 use crate::fleet::Endpoint;
@@ -88,12 +88,7 @@ impl ClientError {
         match self {
             // the name may be wrong, too; but then the gateway has never been found in order
             Self::Lookup(_) => true,
-            Self::Connect(error) => match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL) => {
-                    true
-                }
-                Some(_) | None => false,
-            },
+            Self::Connect(error) => fault::is_local(error),
             Self::Tls(_) | Self::Exchange(_) | Self::Request(_) => false,
         }
     }

@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod check;
 pub mod client;
 pub mod clock;
+pub mod fault;
 pub mod pem;
 mod places;
 pub mod seldom;
