@@ -17,6 +17,7 @@ mod plan;
 mod redirect;
 mod reply;
 mod route;
+mod sessions;
 mod settings;
 mod stream;
 mod tls;
@@ -29,6 +30,7 @@ pub use limit::Rejection;
 pub use listener::bind;
 pub use meter::{BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter};
 pub use plan::Plan;
+pub use sessions::Sessions;
 pub use settings::{
     Affinity, AffinityCookie, Forwarded, Limits, ListenerSettings, Mode, Passthrough, Proxy, ProxyProtocol,
     Redirect, Upstream, UpstreamTls,
