@@ -21,6 +21,7 @@ mod proxy_protocol;
 mod redirect;
 mod reply;
 mod route;
+mod sessions;
 mod settings;
 mod stream;
 mod tls;
