@@ -17,6 +17,7 @@ mod pace;
 mod plan;
 mod proxy_protocol;
 mod redirect;
+mod relay;
 mod reply;
 mod route;
 mod settings;
