@@ -10,6 +10,7 @@ mod connect;
 mod connection;
 mod door;
 mod gate;
+mod hello;
 mod limit;
 mod listener;
 mod meter;
