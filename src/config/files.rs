@@ -72,7 +72,7 @@ pub fn load<T>(
     let result = read(Section::root(&table, &problems), &files);
     let problems = problems.into_list();
     match result {
-        Some(result) if problems.iter().all(|p| p.severity == Severity::Warning) => Ok((result, problems)),
+        Some(result) if problems.iter().all(|p| p.severity != Severity::Error) => Ok((result, problems)),
         _ => Err(problems),
     }
 }

@@ -723,11 +723,13 @@ fn check_prints_json_for_programs() {
     assert_eq!((ended.status, ended.stderr.as_str()), (1, ""));
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let expected = serde_json::json!({
+        "refused": true,
         "errors": 1,
         "warnings": 1,
         "problems": [
             {
                 "severity": "warning",
+                "refused": false,
                 "file": "v.toml",
                 "line": 7,
                 "column": 10,
@@ -736,6 +738,7 @@ fn check_prints_json_for_programs() {
             },
             {
                 "severity": "error",
+                "refused": true,
                 "file": "v.toml",
                 "line": 11,
                 "column": 1,
@@ -748,7 +751,7 @@ fn check_prints_json_for_programs() {
     let ended = folder.run(["check", "-c", "v.toml", "--format", "json"]);
     assert_eq!(ended.status, 0);
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(printed, serde_json::json!({ "errors": 0, "warnings": 0, "problems": [] }));
+    assert_eq!(printed, serde_json::json!({ "refused": false, "errors": 0, "warnings": 0, "problems": [] }));
 }
 
 #[test]
