@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 23] = [
+const PURE: [&str; 25] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -42,6 +42,8 @@ const PURE: [&str; 23] = [
     "src/config/front_checks.rs",
     "src/config/front_file.rs",
     "src/config/problem.rs",
+    "src/config/proxy_checks.rs",
+    "src/config/proxy_file.rs",
     "src/config/section.rs",
     "src/config/units.rs",
     "src/demo/weather.rs",
