@@ -157,6 +157,8 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     if !headers.contains_key(header::HOST) {
         out.insert(header::HOST, host.clone());
     }
+    // RFC 9113 §8.2.3: HTTP/2 may cut them in pieces
+    let joins_cookies = change.own_cookie.is_some() || has_several(headers, &header::COOKIE);
     let mut cookies = Vec::new();
     for (name, value) in headers {
         if belongs_to_connection(name, headers) || *name == header::EXPECT || is_trailer(name) {
@@ -166,8 +168,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
             header::HOST => {
                 out.insert(header::HOST, host.clone());
             }
-            // RFC 9113 §8.2.3: HTTP/2 may cut them in pieces
-            header::COOKIE if change.own_cookie.is_some() || has_several(headers, &header::COOKIE) => {
+            header::COOKIE if joins_cookies => {
                 if !out.contains_key(header::COOKIE) {
                     out.insert(header::COOKIE, HeaderValue::from_static(""));
                 }
@@ -181,7 +182,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
             }
         }
     }
-    if let Entry::Occupied(mut entry) = out.entry(header::COOKIE) {
+    if joins_cookies && let Entry::Occupied(mut entry) = out.entry(header::COOKIE) {
         match HeaderValue::from_maybe_shared(bytes::Bytes::from(cookies)) {
             Ok(cookies) if !cookies.is_empty() => {
                 entry.insert(cookies);
