@@ -366,12 +366,11 @@ impl Trip<'_> {
     fn request(&self, gate: &Gate, body: RequestBody) -> Request<RequestBody> {
         let Self { head, wish, .. } = self;
         let carrier = &self.visitor.carrier;
-        let has_length = body.size_hint().exact().is_some();
         let change = Change {
             asker: self.visitor.asker,
             forwarded: carrier.settings.forwarded,
             wish: *wish,
-            is_chunked: self.nature.has_body && !has_length,
+            length: body.size_hint().exact(),
             says_empty: !self.nature.has_body
                 && matches!(head.method, Method::POST | Method::PUT | Method::PATCH),
             own_cookie: carrier.own_cookie(),

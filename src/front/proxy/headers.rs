@@ -136,8 +136,8 @@ pub struct Change<'a> {
     pub forwarded: Forwarded,
     /// What it asks for.
     pub wish: Wish,
-    /// Whether a body of unknown length follows.
-    pub is_chunked: bool,
+    /// Of the body; `None`: one of unknown length follows.
+    pub length: Option<u64>,
     /// Whether it has none, and whoever asks like this says so.
     pub says_empty: bool,
     /// A cookie that is ours and not the gateway's.
@@ -174,8 +174,12 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
                 }
                 join_cookies(&mut cookies, value.as_bytes(), change.own_cookie);
             }
-            // the framing is written anew
-            header::CONTENT_LENGTH if change.is_chunked => {}
+            // the framing is written anew: a number may look strange, and may stand there twice
+            header::CONTENT_LENGTH => {
+                if let Some(length) = change.length {
+                    out.insert(header::CONTENT_LENGTH, length.into());
+                }
+            }
             _ if is_forwarding(name) && !change.asker.is_trusted => {}
             _ => {
                 out.append(name.clone(), value.clone());
@@ -198,7 +202,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
             out.append(header::UPGRADE, value.clone());
         }
     }
-    if change.is_chunked {
+    if change.length.is_none() {
         out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     } else if change.says_empty && !out.contains_key(header::CONTENT_LENGTH) {
         out.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
