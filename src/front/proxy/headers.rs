@@ -45,7 +45,7 @@ impl Wish {
 /// Why a request is not taken to any gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// RFC 9112 §3.2.
+    /// RFC 9112 §3.2, and RFC 9110 §4.2.4 of who asks in the name of somebody.
     #[error("there is not exactly one Host, or it is not one")]
     Host,
     /// RFC 9112 §6.1: any coding but chunked alone.
@@ -76,7 +76,8 @@ pub fn examine(head: &request::Parts, has_body: bool) -> Result<Wish, Refusal> {
     if head.uri.path_and_query().is_none() || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
         return Err(Refusal::Target);
     }
-    let upgrade = headers.get_all(header::UPGRADE).iter().any(is_upgrade_for_gateways);
+    let mut protocols = protocols(headers).peekable();
+    let upgrade = protocols.peek().is_some() && protocols.all(is_for_gateways);
     // with a body, where would the new protocol begin? Nobody has to upgrade (RFC 9110 §7.8)
     if upgrade && !has_body && head.version == Version::HTTP_11 && options(headers).any(is(b"upgrade")) {
         return Ok(Wish::Upgrade);
@@ -89,8 +90,11 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
     let (first, second) = (hosts.next(), hosts.next());
     let is_one = |host: &HeaderValue| {
         let bytes = host.as_bytes();
-        bytes.is_empty() || Authority::try_from(bytes).is_ok_and(|a| !a.as_str().contains('@'))
+        bytes.is_empty() || Authority::try_from(bytes).is_ok_and(|host| is_host(&host))
     };
+    if !head.uri.authority().is_none_or(is_host) {
+        return Err(Refusal::Host);
+    }
     match (first, second) {
         (Some(host), None) if is_one(host) => Ok(()),
         (None, None) if head.version != Version::HTTP_11 => Ok(()),
@@ -98,14 +102,34 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
     }
 }
 
-/// HTTP/2 without TLS would be a second way in past all checks (RFC 9113 §3.1 has done away with it); TLS
-/// within HTTP (RFC 2817) likewise.
-fn is_upgrade_for_gateways(value: &HeaderValue) -> bool {
-    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii).any(|protocol| {
-        let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
-        !protocol.is_empty() && !name.eq_ignore_ascii_case(b"h2c") && !name.eq_ignore_ascii_case(b"TLS")
-    })
+/// Whether this is a host, perhaps with a port, and nothing else.
+fn is_host(authority: &Authority) -> bool {
+    match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => true,
+        // the crate lets ports be that are none
+        Some(rest) => rest
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()),
+        None => false,
+    }
 }
+
+/// The protocols of all Upgrade fields (RFC 9110 §7.8).
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::UPGRADE).into_iter();
+    let protocols = values.flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii));
+    protocols.filter(|protocol| !protocol.is_empty())
+}
+
+/// HTTP/2 without TLS would be a second way in past all checks (RFC 9113 §3.1 has done away with it); TLS
+/// within HTTP (RFC 2817) and HTTP within HTTP likewise. The gateway chooses among all that are named, so one
+/// of these is one too many.
+fn is_for_gateways(protocol: &[u8]) -> bool {
+    let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
+    !SECOND_WAYS_IN.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+const SECOND_WAYS_IN: [&[u8]; 3] = [b"h2c", b"TLS", b"HTTP"];
 
 /// The options of all Connection fields (RFC 9110 §7.6.1).
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
