@@ -25,6 +25,7 @@ struct Uploading {
 pub struct Upload {
     moved: Cell<Instant>,
     waits_for_client: Cell<bool>,
+    has_broken_off: Cell<bool>,
 }
 
 impl RequestBody {
@@ -33,7 +34,11 @@ impl RequestBody {
         if inner.is_end_stream() {
             return Self::none();
         }
-        let upload = Rc::new(Upload { moved: Cell::new(now), waits_for_client: Cell::new(false) });
+        let upload = Rc::new(Upload {
+            moved: Cell::new(now),
+            waits_for_client: Cell::new(false),
+            has_broken_off: Cell::new(false),
+        });
         Self(Some(Uploading { inner, upload }))
     }
 
@@ -58,6 +63,11 @@ impl Upload {
     pub fn waits_for_client(&self) -> bool {
         self.waits_for_client.get()
     }
+
+    /// Whether the client has gone away before its end, or has sent what is none.
+    pub fn has_broken_off(&self) -> bool {
+        self.has_broken_off.get()
+    }
 }
 
 impl Body for RequestBody {
@@ -74,6 +84,7 @@ impl Body for RequestBody {
         match polled {
             Poll::Ready(frame) => {
                 upload.moved.set(Instant::now());
+                upload.has_broken_off.set(matches!(frame, Some(Err(_))));
                 Poll::Ready(frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data)))
             }
             Poll::Pending => Poll::Pending,

@@ -174,6 +174,9 @@ pub enum Failure {
     /// The client has not sent the rest of its request.
     #[error("the client has not sent the rest of its request")]
     Stalled,
+    /// The client's request breaks off, or what follows its head is no body.
+    #[error("the client's request breaks off in the middle of its body")]
+    BrokenOff,
 }
 
 impl Failure {
@@ -184,6 +187,7 @@ impl Failure {
             Self::Open(_) | Self::Broken { .. } | Self::Unasked { .. } => reply::bad_gateway(),
             Self::Silent { .. } => reply::gateway_timeout(),
             Self::Stalled => reply::request_timeout(),
+            Self::BrokenOff => reply::malformed(),
         }
     }
 }
@@ -246,7 +250,11 @@ impl Trip<'_> {
     fn again(&self, unanswered: &Unanswered) -> bool {
         match unanswered.why {
             Failure::Open(_) | Failure::Broken { .. } => self.nature.may_be_sent_again(unanswered.progress),
-            Failure::NoGateway | Failure::Unasked { .. } | Failure::Silent { .. } | Failure::Stalled => false,
+            Failure::NoGateway
+            | Failure::Unasked { .. }
+            | Failure::Silent { .. }
+            | Failure::Stalled
+            | Failure::BrokenOff => false,
         }
     }
 
@@ -320,6 +328,11 @@ impl Trip<'_> {
                 }
                 gate.meter.request(Fate::Answered);
                 Ok((response, lease))
+            }
+            // that is not the gateway's doing
+            Ok(Err(_)) if upload.is_some_and(|upload| upload.has_broken_off()) => {
+                let why = Failure::BrokenOff;
+                Err(Unanswered { why, progress: Progress::PerhapsSent, body: None })
             }
             Ok(Err(mut error)) => {
                 let unsent = error.take_message();
