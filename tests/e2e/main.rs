@@ -13,6 +13,7 @@ mod gateway;
 mod health;
 mod limits;
 mod proxy;
+mod proxy_smuggling;
 mod redirect;
 mod reload;
 mod support;
