@@ -5,6 +5,7 @@
 //! [`route`]d to a [`reply`].
 
 mod access;
+mod arrival;
 mod certificates;
 mod connect;
 mod connection;
@@ -15,6 +16,7 @@ mod limit;
 mod listener;
 mod meter;
 mod pace;
+mod passthrough;
 mod plan;
 mod proxy_protocol;
 mod redirect;
