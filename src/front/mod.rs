@@ -24,6 +24,7 @@ mod relay;
 mod reply;
 mod route;
 mod settings;
+mod splice;
 mod stream;
 mod tls;
 mod tunnels;

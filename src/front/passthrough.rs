@@ -15,8 +15,9 @@ use super::limit::Place;
 use super::meter::{Counted, Fate, GatewayMeter, Gauge, Handshake};
 use super::pace::LINGER;
 use super::proxy_protocol::Ends;
-use super::relay::{Side, relay};
+use super::relay::Side;
 use super::settings::Passthrough;
+use super::splice;
 use super::tunnels::Record;
 use crate::fleet::By;
 
@@ -63,7 +64,8 @@ pub async fn serve(
     let record = Record::new(door, gate, ends.client, None, active, Rc::new(place));
     let idle_timeout = settings.upstream.tunnel_idle_timeout;
     door.tunnels.spawn(async move {
-        relay(Side { stream, early }, gateway.into(), idle_timeout, &record.carried).await;
+        let client = Side { stream, early };
+        splice::join(client, gateway.into(), idle_timeout, &record.carried).await;
     });
 }
 
