@@ -164,6 +164,9 @@ pub struct HealthMetrics {
 /// From well below what a local check takes to well above the longest sensible timeout.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
+/// What the doors' connections are called among the checks.
+const UPSTREAM: &str = "upstream";
+
 impl HealthMetrics {
     /// Registers the metrics.
     ///
@@ -211,6 +214,15 @@ impl HealthMetrics {
             {
                 histogram.observe(check.took.as_secs_f64());
             }
+        }
+    }
+
+    /// Counts that a door got no connection to a gateway, as a check of its own. How long that took is told
+    /// elsewhere, together with what did succeed.
+    pub fn upstream_failed(&self, gateway: &GatewayName) {
+        let labels = [gateway.as_str(), UPSTREAM, CheckWord::Fail.as_str()];
+        if let Ok(counter) = self.checks.get_metric_with_label_values(&labels) {
+            counter.inc();
         }
     }
 
@@ -434,6 +446,7 @@ mod tests {
         for name in ["gw1", "gw2"].map(GatewayName::new) {
             metrics.introduce(&name);
             metrics.observe(&name, &refused());
+            metrics.upstream_failed(&name);
         }
         metrics.forget(&GatewayName::new("gw1"));
         let text = text(&registry);

@@ -60,17 +60,15 @@ fn line(access: &Access) {
     let listener: &str = listener;
     let gateway = gateway.as_ref().map_or("-", |name| name.as_str());
     let milliseconds = took.as_micros() as f64 / 1000.0;
-    match event {
-        Event::Request(status) => {
+    let (what, status) = match event {
+        Event::Request(status) => ("request", status),
+        Event::Tunnel(status) => ("tunnel", status),
+    };
+    match status {
+        Some(status) => {
             let status = status.as_u16();
-            tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "request");
+            tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "{what}");
         }
-        Event::Tunnel(Some(status)) => {
-            let status = status.as_u16();
-            tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "tunnel");
-        }
-        Event::Tunnel(None) => {
-            tracing::info!(%client, listener, gateway, status = "-", bytes, milliseconds, "tunnel");
-        }
+        None => tracing::info!(%client, listener, gateway, status = "-", bytes, milliseconds, "{what}"),
     }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::fleet::{Failure, View};
-use crate::front::{self, AccessQueue, Assignment, ListenerSettings, Plan, Tickets, Worker};
+use crate::front::{self, AccessQueue, Assignment, Common, ListenerSettings, Plan, Worker};
 use crate::net::stop::Stop;
 use crate::net::tls::TlsError;
 
 /// All workers with what they serve.
 pub struct Doors {
     workers: Vec<Worker>,
-    tickets: Tickets,
+    common: Common,
     access: AccessQueue,
     failures: mpsc::Sender<Failure>,
     plans: Plans,
@@ -64,13 +64,13 @@ impl Doors {
     pub fn start(
         workers: usize,
         view: &View,
-        tickets: Tickets,
+        common: Common,
         failures: mpsc::Sender<Failure>,
         stop: &Stop,
     ) -> Result<Self, DoorsError> {
         let workers = (0..workers).map(|number| Worker::start(number, view.clone(), stop.clone()));
         let workers = workers.collect::<Result<_, _>>().map_err(DoorsError::Worker)?;
-        Ok(Self { workers, tickets, access: AccessQueue::new(), failures, plans: Plans::default() })
+        Ok(Self { workers, common, access: AccessQueue::new(), failures, plans: Plans::default() })
     }
 
     /// Where the workers note requests.
@@ -92,8 +92,8 @@ impl Doors {
             let tls = |cause| DoorsError::Tls { name: Arc::clone(&settings.name), cause };
             let known = open.get(&settings.address);
             let plan = match known {
-                Some(plan) => plan.with(settings.clone(), &self.tickets),
-                None => Plan::new(settings.clone(), &self.tickets, self.workers.len()),
+                Some(plan) => plan.with(settings.clone(), &self.common),
+                None => Plan::new(settings.clone(), &self.common, self.workers.len()),
             };
             let sockets = if known.is_some() { None } else { Some(self.bind(settings)?) };
             Ok((Arc::new(plan.map_err(tls)?), sockets))

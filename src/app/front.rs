@@ -27,7 +27,7 @@ use crate::admin::status::Node;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
 use crate::fleet::Failure;
-use crate::front::Tickets;
+use crate::front::Common;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
 
@@ -65,7 +65,7 @@ impl FrontDoor {
         let admin = admin.map_err(|error| listen_error("[admin] listen", address, &error))?;
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
-        let doors = Doors::start(settings.workers, &view, Tickets::new()?, failure_sender, &stop)?;
+        let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
         FarmCollector::register(&registry, view.clone())?;

@@ -58,20 +58,25 @@ impl Keeper {
                 Some(Order::Reload(settings, done)) = orders.recv() => {
                     // what was found under the old settings must not count under the new ones
                     self.take_waiting(&mut findings);
+                    self.take_waiting_failures(&mut failures);
                     self.reload(settings);
                     self.publish();
                     // nobody need be waiting
                     let _ = done.send(());
-                }
-                Some(failure) = failures.recv() => {
-                    self.fail(&failure);
-                    self.publish();
                 }
                 Some(finding) = findings.recv() => {
                     self.take(finding);
                     // whatever else has come meanwhile goes into the same snapshot
                     self.take_waiting(&mut findings);
                     self.publish();
+                }
+                // after the findings: clients can make many, and must not keep good rounds waiting
+                Some(failure) = failures.recv() => {
+                    let first = self.fail(&failure);
+                    let others = self.take_waiting_failures(&mut failures);
+                    if first || others {
+                        self.publish();
+                    }
                 }
             }
         }
@@ -81,6 +86,17 @@ impl Keeper {
         while let Ok(finding) = findings.try_recv() {
             self.take(finding);
         }
+    }
+
+    /// Takes those that are waiting now, and no more: the doors may send them as fast as they are taken. Tells
+    /// whether a gateway's state has changed.
+    fn take_waiting_failures(&mut self, failures: &mut mpsc::Receiver<Failure>) -> bool {
+        let mut changed = false;
+        for _ in 0..failures.len() {
+            let Ok(failure) = failures.try_recv() else { break };
+            changed |= self.fail(&failure);
+        }
+        changed
     }
 
     fn publish(&mut self) {
@@ -102,11 +118,19 @@ impl Keeper {
         }
     }
 
-    fn fail(&mut self, Failure { gateway, reason }: &Failure) {
-        if let Some(transition) = self.roster.fail(gateway, reason, now()) {
-            self.metrics.transition(&transition);
-            tell(&transition);
+    /// Tells whether the gateway's state has changed: what has only been counted need not be published.
+    fn fail(&mut self, Failure { gateway, reason }: &Failure) -> bool {
+        // a worker may not have heard yet that a reload has removed it
+        if !self.roster.has(gateway) {
+            return false;
         }
+        self.metrics.upstream_failed(gateway);
+        let transition = self.roster.fail(gateway, reason, now());
+        if let Some(transition) = &transition {
+            self.metrics.transition(transition);
+            tell(transition);
+        }
+        transition.is_some()
     }
 
     fn reload(&mut self, settings: FleetSettings) {
@@ -131,5 +155,175 @@ fn tell(Transition { gateway, from, to, reason }: &Transition) {
         State::Up => tracing::info!(gateway, from, to = word, reason, "gateway is up"),
         State::Draining => tracing::info!(gateway, from, to = word, reason, "gateway drains"),
         State::Unknown => tracing::info!(gateway, from, to = word, reason, "gateway is unknown"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use prometheus::{Registry, TextEncoder};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::fleet::{
+        Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, Observation,
+        Thresholds, VpnMode, Weights,
+    };
+    use crate::net::stop::{self, Stopper};
+
+    fn settings(host: &str) -> FleetSettings {
+        let gateway = Gateway {
+            name: GatewayName::new("gw1"),
+            vrrp_id: None,
+            vpn_mode: VpnMode::Both,
+            ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            upstream: Endpoint::parse(host, 443).unwrap(),
+            has_agent: false,
+            tunnels_max: None,
+            capacity_bits_per_second: None,
+        };
+        FleetSettings {
+            gateways: vec![Arc::new(gateway)],
+            thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::new(3).unwrap() },
+            weights: Weights::default(),
+            balance: Balance::default(),
+        }
+    }
+
+    /// A keeper at work, and all that leads to him.
+    struct Office {
+        registry: Registry,
+        view: View,
+        published: watch::Receiver<u64>,
+        findings: mpsc::Sender<Finding>,
+        failures: mpsc::Sender<Failure>,
+        orders: mpsc::Sender<Order>,
+        stopper: Stopper,
+        keeper: JoinHandle<()>,
+    }
+
+    impl Office {
+        /// The test's runtime has one thread: the keeper begins when the test waits for something.
+        fn open() -> Self {
+            let registry = Registry::new();
+            let metrics = HealthMetrics::register(&registry).unwrap();
+            let keeper = Keeper::new(settings("10.0.0.1"), metrics);
+            let (view, published) = (keeper.view(), keeper.published());
+            let (findings, finding_receiver) = mpsc::channel(16);
+            let (failures, failure_receiver) = mpsc::channel(256);
+            let (orders, order_receiver) = mpsc::channel(1);
+            let (stopper, stop) = stop::channel();
+            let keeper = tokio::spawn(keeper.run(finding_receiver, failure_receiver, order_receiver, stop));
+            Self { registry, view, published, findings, failures, orders, stopper, keeper }
+        }
+
+        fn fails(&self, gateway: &str, times: usize) {
+            for n in 0..times {
+                let (gateway, reason) = (GatewayName::new(gateway), format!("connection refused ({n})"));
+                self.failures.try_send(Failure { gateway, reason }).unwrap();
+            }
+        }
+
+        fn finds_it_good(&self) {
+            let outcome = CheckOutcome::Pass("200 OK".into());
+            let check = CheckResult { check: "portal".into(), outcome, took: Duration::ZERO };
+            let observation = Observation { checks: vec![check], report: None };
+            self.findings.try_send(Finding { gateway: GatewayName::new("gw1"), observation }).unwrap();
+        }
+
+        async fn next_snapshot(&mut self) -> u64 {
+            tokio::time::timeout(Duration::from_secs(5), self.published.changed()).await.unwrap().unwrap();
+            *self.published.borrow_and_update()
+        }
+
+        fn condition(&mut self) -> (Condition, String) {
+            let health = &self.view.load().gateways[0].health;
+            (health.condition, health.reason.to_string())
+        }
+
+        /// The counts of `check="upstream"`.
+        fn counted(&self) -> Vec<String> {
+            let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+            let ours = text.lines().filter(|line| line.contains("check=\"upstream\""));
+            ours.map(str::to_owned).collect()
+        }
+
+        /// Everything that was sent has been dealt with when the keeper has gone.
+        async fn close(mut self) -> Self {
+            while self.failures.capacity() < self.failures.max_capacity() {
+                tokio::task::yield_now().await;
+            }
+            self.stopper.stop();
+            (&mut self.keeper).await.unwrap();
+            self
+        }
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_failures_is_counted_whole_and_changes_the_farm_once() {
+        let mut office = Office::open();
+        office.finds_it_good();
+        let before = office.next_snapshot().await;
+        office.fails("gw1", 100);
+        assert_eq!(office.next_snapshot().await, before + 1);
+        assert_eq!(office.condition(), (Condition::Down, "connection refused (2)".into()));
+        let mut office = office.close().await;
+        assert_eq!(office.view.load().number, before + 1);
+        assert_eq!(
+            office.counted(),
+            ["vestibule_health_checks_total{check=\"upstream\",gateway=\"gw1\",result=\"fail\"} 100"]
+        );
+    }
+
+    #[tokio::test]
+    async fn failures_too_few_to_change_a_state_are_counted_and_published_with_the_next_change() {
+        let mut office = Office::open();
+        office.finds_it_good();
+        let before = office.next_snapshot().await;
+        office.fails("gw1", 2);
+        while office.counted().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!office.published.has_changed().unwrap());
+        office.fails("gw1", 1);
+        assert_eq!(office.next_snapshot().await, before + 1);
+        assert_eq!(office.condition().0, Condition::Down);
+    }
+
+    #[tokio::test]
+    async fn a_good_round_does_not_wait_behind_failures() {
+        let office = Office::open();
+        office.fails("gw1", 200);
+        office.finds_it_good();
+        let mut office = office.close().await;
+        assert_eq!(office.condition().0, Condition::Down, "up first, then down");
+        assert_eq!(office.view.load().number, 3);
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_a_gateway_that_is_gone_leaves_no_trace() {
+        let office = Office::open();
+        office.fails("gw9", 5);
+        let mut office = office.close().await;
+        assert_eq!(office.counted(), [""; 0]);
+        assert_eq!(office.view.load().number, 1);
+    }
+
+    #[tokio::test]
+    async fn what_failed_under_the_old_settings_does_not_count_under_the_new_ones() {
+        let mut office = Office::open();
+        office.finds_it_good();
+        office.next_snapshot().await;
+        office.fails("gw1", 3);
+        let (done, reloaded) = oneshot::channel();
+        office.orders.try_send(Order::Reload(settings("10.0.0.2"), done)).unwrap();
+        reloaded.await.unwrap();
+        assert_eq!(office.condition().0, Condition::Unknown);
+        office.fails("gw1", 2);
+        let mut office = office.close().await;
+        assert_eq!(office.condition().0, Condition::Unknown, "two, and not five");
     }
 }

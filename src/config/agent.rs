@@ -70,7 +70,7 @@ fn server_tls(agent: &AgentTable, files: &Files<'_>) -> Option<Option<Arc<rustls
     let loopback = agent.listen.as_ref().is_none_or(|listen| listen.get_ref().ip().is_loopback());
     match (identity, client_ca) {
         (Some((identity, certificate)), Some((authorities, _))) => {
-            let config = tls::mutual_server_config(&identity?.0, &authorities?);
+            let config = tls::mutual_server_config(&identity?.shown.0, &authorities?);
             Some(Some(problems.take(&certificate.span(), config)?))
         }
         (None, None) if loopback => Some(None),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_spanned::Spanned;
 use toml::de::DeTable;
 
@@ -72,7 +72,7 @@ pub fn load<T>(
     let result = read(Section::root(&table, &problems), &files);
     let problems = problems.into_list();
     match result {
-        Some(result) if problems.iter().all(|p| p.severity == Severity::Warning) => Ok((result, problems)),
+        Some(result) if problems.iter().all(|p| p.severity != Severity::Error) => Ok((result, problems)),
         _ => Err(problems),
     }
 }
@@ -102,6 +102,14 @@ impl SeenFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A certificate of our own.
+pub struct Own {
+    /// The chain with its key, and what its first certificate says.
+    pub shown: (Identity, CertificateFacts),
+    /// The key as it stood in its file.
+    pub key: PrivateKeyDer<'static>,
 }
 
 /// The files that a configuration names, found from the folder it stands in.
@@ -155,11 +163,7 @@ impl<'a> Files<'a> {
     }
 
     /// A certificate chain with its key, and what the first certificate says.
-    pub fn identity(
-        &self,
-        certificate: &Spanned<String>,
-        key: &Spanned<String>,
-    ) -> Option<(Identity, CertificateFacts)> {
+    pub fn identity(&self, certificate: &Spanned<String>, key: &Spanned<String>) -> Option<Own> {
         let chain = self.certificates(certificate);
         let key_path = self.note(key);
         let private = pem::read_key(&key_path).map_err(|error| self.pem_problem(key, &key_path, &error)).ok();
@@ -174,8 +178,9 @@ impl<'a> Files<'a> {
             }
         };
         self.warn_of_dates(certificate, &facts);
-        match tls::identity(chain, private?) {
-            Ok(identity) => Some((identity, facts)),
+        let private = private?;
+        match tls::identity(chain, private.clone_key()) {
+            Ok(identity) => Some(Own { shown: (identity, facts), key: private }),
             Err(tls::TlsError::KeyMismatch) => {
                 let shown = self.resolve(certificate.get_ref());
                 let message = format!(

@@ -6,21 +6,21 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use serde_spanned::Spanned;
 
-use super::files::{self, Files};
+use super::files::{self, Files, Own};
 use super::front_checks;
 use super::front_file::{
     CheckKind, CheckTable, DEFAULT_ADMIN, FrontFile, GatewayTable, HeartbeatUrl, Listener, Mode, Preset,
     Verify,
 };
 use super::problem::{Problem, Span};
+use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
 use crate::admin::trust::Token;
 use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, Vpn};
 use crate::front::{self, Certificates, ListenerSettings};
-use crate::net::certificate::CertificateFacts;
 use crate::net::check::{Check, Get, Kind, StatusRange};
 use crate::net::client::{Target, Tls};
-use crate::net::tls::{self, Identity, Trust};
+use crate::net::tls::{self, Trust};
 use crate::probe::ProbeSettings;
 
 /// Reads a front door's configuration: the settings with the warnings, or every problem.
@@ -121,31 +121,36 @@ impl Resolver<'_> {
         token.map(Some)
     }
 
-    fn certificates(&self, listener: &Listener) -> Vec<(Identity, CertificateFacts)> {
+    fn certificates(&self, listener: &Listener) -> Vec<Own> {
         let files = listener.certificates.iter();
         let pairs = files.filter_map(|files| Some((files.certificate.as_ref()?, files.key.as_ref()?)));
         pairs.filter_map(|(certificate, key)| self.files.identity(certificate, key)).collect()
     }
 
-    fn listener(
-        &self,
-        listener: &Listener,
-        own: &[(Identity, CertificateFacts)],
-        all: &[Vec<(Identity, CertificateFacts)>],
-    ) -> Option<ListenerSettings> {
+    fn listener(&self, listener: &Listener, own: &[Own], all: &[Vec<Own>]) -> Option<ListenerSettings> {
         let problems = self.files.problems();
         let mode = match listener.mode? {
             Mode::Redirect => {
-                if !listener.has_certificates {
-                    let message = "missing key 'certificates' in [[listener]]; for a trial make some with: \
-                                   vestibule certs init --dir certs --name HOST";
-                    problems.error(&listener.head, message);
-                }
                 if let Some(to) = &listener.https_endpoint {
                     problems.error(&to.span(), "'https_endpoint' is for mode 'https-upgrade'");
                 }
-                let (first, others) = own.split_first()?;
-                front::Mode::Redirect(Arc::new(Certificates::new(first.clone(), others.to_vec())))
+                front::Mode::Redirect(self.shown(listener, own)?)
+            }
+            Mode::Proxy => {
+                let candidates = self.file.gateways.iter().filter(|gateway| listener.may_choose(gateway));
+                let presets: Vec<_> = candidates.map(|gateway| gateway.preset).collect();
+                let key = own.first().map(|own| &own.key);
+                let proxy = proxy(listener.proxy.as_ref()?, &presets, key, self.files);
+                front::Mode::Proxy(self.shown(listener, own)?, Arc::new(proxy?))
+            }
+            Mode::Passthrough => {
+                if listener.has_certificates {
+                    problems.error(
+                        &listener.head,
+                        "'certificates' is not for mode 'passthrough', which leaves TLS to the gateways",
+                    );
+                }
+                front::Mode::Passthrough(Arc::new(listener.passthrough.as_ref()?.settings.clone()))
             }
             Mode::HttpsUpgrade => {
                 if listener.has_certificates {
@@ -173,31 +178,39 @@ impl Resolver<'_> {
         })
     }
 
+    /// What a listener shows.
+    fn shown(&self, listener: &Listener, own: &[Own]) -> Option<Arc<Certificates>> {
+        if !listener.has_certificates {
+            let message = "missing key 'certificates' in [[listener]]; for a trial make some with: \
+                           vestibule certs init --dir certs --name HOST";
+            self.files.problems().error(&listener.head, message);
+        }
+        let (first, others) = own.split_first()?;
+        let others = others.iter().map(|own| own.shown.clone()).collect();
+        Some(Arc::new(Certificates::new(first.shown.clone(), others)))
+    }
+
     /// Where an `https-upgrade` listener sends everyone: never to what the Host header says, which is the
     /// client's to choose, but to the first name in the certificate of the TLS listener beside it.
-    fn upgrade_endpoint(
-        &self,
-        listener: &Listener,
-        all: &[Vec<(Identity, CertificateFacts)>],
-    ) -> Option<Endpoint> {
+    fn upgrade_endpoint(&self, listener: &Listener, all: &[Vec<Own>]) -> Option<Endpoint> {
         if let Some(to) = &listener.https_endpoint {
             return Some(to.get_ref().clone());
         }
         let address = listener.address.as_ref()?.get_ref();
         let beside = self.file.listeners.iter().zip(all).find(|(other, _)| {
             let same_ip = other.address.as_ref().is_some_and(|a| a.get_ref().ip() == address.ip());
-            other.mode == Some(Mode::Redirect) && same_ip
+            matches!(other.mode, Some(Mode::Redirect | Mode::Proxy)) && same_ip
         });
         let Some((other, identities)) = beside else {
             let message = format!(
-                "no listener has TLS on {}; say where to with 'https_endpoint' in [listener.redirect]",
+                "no listener shows a certificate on {}; say where to with 'https_endpoint' in [listener.redirect]",
                 address.ip()
             );
             self.files.problems().error(&listener.head, message);
             return None;
         };
         let port = other.address.as_ref()?.get_ref().port();
-        let facts = &identities.first()?.1;
+        let facts = &identities.first()?.shown.1;
         let name = facts.dns_names.iter().find(|name| !name.starts_with('*'));
         match name.map(|name| Endpoint::parse(&format!("{name}:{port}"), port)) {
             Some(Ok(endpoint)) => Some(endpoint),
@@ -239,7 +252,7 @@ impl Resolver<'_> {
             problems.warning(&https.span(), message);
         }
         let identity = match identity {
-            Some(found) => Some(found?.0),
+            Some(found) => Some(found?.shown.0),
             None => None,
         };
         let config = tls::client_config(&Trust::Authorities(authorities?), identity.as_ref());
@@ -297,7 +310,7 @@ fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
         vrrp_id: table.vrrp_id.as_ref().map(|id| *id.get_ref()),
         vpn_mode: table.vpn_mode,
         ssl_endpoint: table.ssl_endpoint.as_ref()?.get_ref().clone(),
-        upstream: table.ssl_endpoint.as_ref()?.get_ref().clone(),
+        upstream: table.upstream.as_ref()?.get_ref().clone(),
         has_agent: table.heartbeat.is_some(),
         tunnels_max: table.tunnels,
         capacity_bits_per_second: table.throughput,
@@ -335,18 +348,8 @@ pub fn resolve_check(table: &CheckTable, default: Option<&Endpoint>, files: &Fil
         expect: table.expect.clone(),
     };
     let tls = if is_tls {
-        let trust = match (table.verify, &table.ca) {
-            (Verify::Ca, Some(ca)) => files.certificates(ca).map(Trust::Authorities),
-            (Verify::Ca, None) => {
-                let span = table.server_name.as_ref().map_or_else(|| table.head.clone(), Spanned::span);
-                files.system_authorities(&span).map(Trust::System)
-            }
-            (Verify::None, None) => Some(Trust::Anyone),
-            (Verify::None, Some(ca)) => {
-                problems.error(&ca.span(), "'ca' has no effect without verify = \"ca\"");
-                return None;
-            }
-        };
+        let span = table.server_name.as_ref().map_or_else(|| table.head.clone(), Spanned::span);
+        let trust = trust(table.verify, table.ca.as_ref(), &span, files);
         Some(check_tls(endpoint, table.server_name.as_ref(), trust, &table.head, files)?)
     } else {
         None
@@ -359,6 +362,19 @@ pub fn resolve_check(table: &CheckTable, default: Option<&Endpoint>, files: &Fil
     };
     let name = table.name.as_ref().map_or(word, |name| name.get_ref().as_str());
     Some(Check { name: name.into(), site: endpoint.clone().into(), kind })
+}
+
+/// What the certificate of whoever is connected to is checked against.
+pub fn trust(verify: Verify, ca: Option<&Spanned<String>>, span: &Span, files: &Files<'_>) -> Option<Trust> {
+    match (verify, ca) {
+        (Verify::Ca, Some(ca)) => files.certificates(ca).map(Trust::Authorities),
+        (Verify::Ca, None) => files.system_authorities(span).map(Trust::System),
+        (Verify::None, None) => Some(Trust::Anyone),
+        (Verify::None, Some(ca)) => {
+            files.problems().error(&ca.span(), "'ca' has no effect without verify = \"ca\"");
+            None
+        }
+    }
 }
 
 /// The TLS side of a check; without `trust`, whose problem has been noted, only the name is looked at.
@@ -405,8 +421,11 @@ const SHORTEST_TOKEN: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::certs::{GatewayHost, Request, init};
+    use crate::fleet::Policy;
 
     const GATEWAY: &str = "[[gateway]]\nname = \"gw1\"\nssl_endpoint = \"gw1.example.com\"\n";
 
@@ -441,7 +460,7 @@ mod tests {
         let settings = load(names, &format!("{content}{GATEWAY}")).1?;
         let to = settings.listeners.iter().find_map(|listener| match &listener.mode {
             front::Mode::HttpsUpgrade(endpoint) => Some(endpoint.to_string()),
-            front::Mode::Redirect(_) => None,
+            _ => None,
         });
         Ok(to.unwrap())
     }
@@ -465,6 +484,129 @@ mod tests {
     fn an_upgrade_has_its_own_address_beside_it_and_the_port_of_that_listener() {
         let three = listener("127.0.0.2:443") + &upgrade("127.0.0.1:80") + &listener("127.0.0.1:8443");
         assert_eq!(goes_to(&["vpn.example.com"], &three), Ok("vpn.example.com:8443".to_owned()));
+    }
+
+    #[test]
+    fn a_proxy_counts_as_the_listener_with_tls_beside_an_upgrade() {
+        let both = upgrade("127.0.0.1:80") + &listener("127.0.0.1:443").replace("redirect", "proxy");
+        assert_eq!(goes_to(&["vpn.example.com"], &both), Ok("vpn.example.com:443".to_owned()));
+    }
+
+    /// The first listener, a proxy with these lines, and the gateways after it.
+    fn proxied(lines: &str, gateways: &str) -> FrontSettings {
+        let listener = listener("127.0.0.1:443").replace("redirect", "proxy");
+        load(&["vpn.example.com"], &format!("{listener}{lines}\n{gateways}")).1.unwrap()
+    }
+
+    fn proxy_of(settings: &FrontSettings) -> &front::Proxy {
+        match &settings.listeners[0].mode {
+            front::Mode::Proxy(_, proxy) => proxy,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_proxy_and_a_passthrough_do_without_a_table_of_their_own() {
+        let settings = proxied("", GATEWAY);
+        assert_eq!(format!("{:?}", proxy_of(&settings)), format!("{:?}", front::Proxy::default()));
+        let raw = upgrade("127.0.0.1:443").replace("https-upgrade", "passthrough");
+        let settings = load(&["vpn.example.com"], &format!("{raw}{GATEWAY}")).1.unwrap();
+        let front::Mode::Passthrough(passthrough) = &settings.listeners[0].mode else { panic!() };
+        assert_eq!(**passthrough, front::Passthrough::default());
+    }
+
+    #[test]
+    fn what_stands_in_the_tables_is_what_comes_out() {
+        let lines = "[listener.proxy]\npolicy = \"least-loaded\"\npersistent_connections = false\n\
+                     affinity = \"source-address\"\nconnect_timeout = \"1s\"\nresponse_timeout = \"7s\"\n\
+                     tunnel_idle_timeout = \"7d\"\nretries = 0\nforwarded = \"both\"\n\
+                     trusted_proxies = [\"10.0.0.0/8\"]\nsend_proxy_protocol = \"v2\"\n\
+                     accept_proxy_protocol = true\nupstream_tls = { ca = \"ca.pem\", server_name = \"VPN.example.com\" }";
+        let settings = proxied(lines, GATEWAY);
+        let proxy = proxy_of(&settings);
+        assert_eq!(
+            proxy.upstream,
+            front::Upstream {
+                policy: Policy::LeastLoaded,
+                connect_timeout: Duration::from_secs(1),
+                tunnel_idle_timeout: Duration::from_secs(604_800),
+                send_proxy_protocol: Some(front::ProxyProtocol::V2),
+                accept_proxy_protocol: true,
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            }
+        );
+        assert_eq!((proxy.persistent_connections, proxy.retries), (false, 0));
+        assert_eq!(
+            (proxy.response_timeout, proxy.forwarded),
+            (Duration::from_secs(7), front::Forwarded::Both)
+        );
+        assert_eq!(proxy.affinity, front::Affinity::SourceAddress);
+        let tls = proxy.tls.as_ref().unwrap();
+        assert_eq!(tls.server_name, Some(ServerName::try_from("vpn.example.com").unwrap()));
+
+        let raw = upgrade("127.0.0.1:443").replace("https-upgrade", "passthrough");
+        let lines = "[listener.passthrough]\npolicy = \"round-robin\"\naffinity = \"none\"\n\
+                     server_names = [\"*.Example.com\", \"example.com\"]\nsend_proxy_protocol = \"v1\"\n";
+        let settings = load(&["vpn.example.com"], &format!("{raw}{lines}{GATEWAY}")).1.unwrap();
+        let front::Mode::Passthrough(passthrough) = &settings.listeners[0].mode else { panic!() };
+        assert_eq!(passthrough.upstream.policy, Policy::RoundRobin);
+        assert_eq!(passthrough.upstream.send_proxy_protocol, Some(front::ProxyProtocol::V1));
+        assert!(!passthrough.source_affinity);
+        assert_eq!(passthrough.server_names, ["*.example.com", "example.com"].map(Box::from));
+    }
+
+    #[test]
+    fn the_sessions_followed_are_those_of_the_candidates_unless_told_otherwise() {
+        let with = |lines: &str, gateways: &str| match &proxy_of(&proxied(lines, gateways)).affinity {
+            front::Affinity::Session(names) => names.join(" "),
+            other => panic!("{other:?}"),
+        };
+        let gateway =
+            |name: &str, more: &str| format!("{}{more}", GATEWAY.replace("\"gw1\"", &format!("\"{name}\"")));
+        let ocserv = gateway("gw1", "preset = \"ocserv\"\nvrrp_id = 31\n");
+        assert_eq!(with("", GATEWAY), "webvpncontext webvpn JSESSIONID");
+        assert_eq!(with("", &ocserv), "webvpncontext webvpn");
+        // neither the one of another farm nor one that has no SSL VPN is a candidate
+        let others = gateway("gw2", "preset = \"novell\"\n")
+            + &gateway("gw3", "preset = \"novell\"\nvrrp_id = 31\nvpn_mode = \"native\"\n");
+        assert_eq!(with("vrrp_id = 31", &format!("{ocserv}{others}")), "webvpncontext webvpn");
+        assert_eq!(with("", &format!("{ocserv}{others}")), "webvpncontext webvpn JSESSIONID");
+        assert_eq!(with("[listener.proxy]\nsession_cookies = [\"sid\"]", &ocserv), "sid");
+    }
+
+    #[test]
+    fn front_doors_with_the_same_certificate_sign_their_cookies_with_the_same_key() {
+        let cookie = |settings: &FrontSettings| match &proxy_of(settings).affinity {
+            front::Affinity::Cookie(cookie) => cookie.clone(),
+            other => panic!("{other:?}"),
+        };
+        let lines = "[listener.proxy]\naffinity = \"cookie\"\n";
+        let content = format!("{}{lines}{GATEWAY}", listener("127.0.0.1:443").replace("redirect", "proxy"));
+        let (folder, settings) = load(&["vpn.example.com"], &content);
+        let first = cookie(&settings.unwrap());
+        assert_eq!(&*first.name, "VESTIBULE");
+        // another front door's file beside the same certificate, and the same one after a restart
+        let path = folder.path().join("other.toml");
+        let other = format!("[node]\nname = \"b\"\n{}", content.replace("127.0.0.1:443", "127.0.0.2:443"));
+        std::fs::write(&path, other).unwrap();
+        assert_eq!(cookie(&load_front(&path).unwrap().0), first);
+        let named = format!("{lines}affinity_cookie = \"__Host-v\"");
+        let stranger = cookie(&proxied(&named, GATEWAY));
+        assert_eq!(&*stranger.name, "__Host-v");
+        assert_ne!(stranger.key, first.key);
+    }
+
+    #[test]
+    fn a_gateway_is_connected_to_at_its_upstream_or_else_where_clients_are_sent() {
+        let upstream = |line: &str| {
+            let settings = proxied("", &format!("{GATEWAY}{line}"));
+            let gateway = &settings.fleet.gateways[0];
+            (gateway.ssl_endpoint.to_string(), gateway.upstream.to_string())
+        };
+        let gw1 = "gw1.example.com:443".to_owned();
+        assert_eq!(upstream(""), (gw1.clone(), gw1.clone()));
+        assert_eq!(upstream("upstream = \"10.0.0.1:8443\""), (gw1.clone(), "10.0.0.1:8443".to_owned()));
+        assert_eq!(upstream("upstream = \"10.0.0.1\""), (gw1, "10.0.0.1:443".to_owned()));
     }
 
     #[test]

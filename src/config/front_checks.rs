@@ -8,7 +8,8 @@ use serde_spanned::Spanned;
 
 use super::front_file::{DEFAULT_ADMIN, FrontFile, GatewayTable, Preset};
 use super::problem::{Problems, Span};
-use crate::fleet::{Host, Vpn};
+use super::proxy_checks;
+use crate::fleet::{Endpoint, Host, Vpn};
 use crate::probe::HEARTBEAT;
 
 /// Notes everything that does not fit.
@@ -19,6 +20,8 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
         check_checks(gateway, problems);
     }
     check_farm(file, problems);
+    check_circles(file, problems);
+    proxy_checks::check(file, problems);
 }
 
 /// Names and addresses that must be unique.
@@ -135,17 +138,32 @@ fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
             );
             problems.warning(&name.span(), message);
         }
-        let Some(endpoint) = &gateway.ssl_endpoint else { continue };
-        let circle = file.listeners.iter().filter_map(|l| l.address.as_ref()).any(|address| {
-            endpoint.get_ref().host == Host::Address(address.get_ref().ip())
-                && endpoint.get_ref().port == address.get_ref().port()
-        });
-        if circle {
+    }
+}
+
+/// Nobody is sent or taken to where he comes from.
+fn check_circles(file: &FrontFile, problems: &Problems<'_>) {
+    let endpoints = file.gateways.iter().flat_map(|gateway| {
+        let upstream = gateway.upstream.as_ref().filter(|_| gateway.has_upstream);
+        [("ssl_endpoint", gateway.ssl_endpoint.as_ref()), ("upstream", upstream)]
+    });
+    for (key, endpoint) in endpoints {
+        let Some(endpoint) = endpoint else { continue };
+        let addresses = file.listeners.iter().filter_map(|listener| listener.address.as_ref());
+        if addresses.into_iter().any(|address| answers(address.get_ref(), endpoint.get_ref())) {
             let message = format!(
-                "'ssl_endpoint' {} is a listener of this front door: clients would go in circles",
+                "'{key}' {} is a listener of this front door: clients would go in circles",
                 endpoint.get_ref()
             );
             problems.error(&endpoint.span(), message);
         }
     }
+}
+
+/// Whether who listens at `address` is reached at `endpoint`, as far as the two tell.
+fn answers(address: &SocketAddr, endpoint: &Endpoint) -> bool {
+    let Host::Address(host) = endpoint.host else { return false };
+    let host = SocketAddr::new(host.to_canonical(), endpoint.port);
+    let own = SocketAddr::new(address.ip().to_canonical(), address.port());
+    own == host || (host.ip().is_loopback() && contains(&own, &host))
 }

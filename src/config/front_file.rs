@@ -8,10 +8,11 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_spanned::Spanned;
 
+use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
 use super::units;
-use crate::fleet::{Balance, Endpoint, Host, Thresholds, VpnMode, VrrpId, Weights, WhenNone};
+use crate::fleet::{Balance, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, Weights, WhenNone};
 use crate::front::{Limits, Redirect};
 use crate::net::check::StatusRange;
 
@@ -44,14 +45,22 @@ pub struct Listener {
     pub certificates: Vec<CertificateFiles>,
     pub has_certificates: bool,
     pub redirect: Redirect,
+    /// Where [listener.redirect] stands, if it does.
+    pub redirect_place: Option<super::problem::Span>,
     pub permanent: Option<super::problem::Span>,
     pub https_endpoint: Option<Spanned<Endpoint>>,
+    /// There in mode `proxy`, and where [listener.proxy] stands.
+    pub proxy: Option<ProxyTable>,
+    /// There in mode `passthrough`, and where [listener.passthrough] stands.
+    pub passthrough: Option<PassthroughTable>,
     pub limits: Limits,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Redirect,
+    Proxy,
+    Passthrough,
     HttpsUpgrade,
 }
 
@@ -71,6 +80,9 @@ pub struct GatewayTable {
     pub vrrp_id: Option<Spanned<VrrpId>>,
     pub vpn_mode: VpnMode,
     pub ssl_endpoint: Option<Spanned<Endpoint>>,
+    /// Where proxies and passthroughs connect to it.
+    pub upstream: Option<Spanned<Endpoint>>,
+    pub has_upstream: bool,
     pub preset: Preset,
     pub heartbeat: Option<Spanned<HeartbeatUrl>>,
     pub throughput: Option<u64>,
@@ -200,11 +212,21 @@ pub fn read_log(root: &Section<'_>) -> LogSettings {
 
 impl Listener {
     fn read(table: Section<'_>) -> Self {
-        let modes = [("redirect", Mode::Redirect), ("https-upgrade", Mode::HttpsUpgrade)];
-        let mode = table.word_or_later("mode", &modes, &["proxy", "passthrough"]);
+        let modes = [
+            ("redirect", Mode::Redirect),
+            ("proxy", Mode::Proxy),
+            ("passthrough", Mode::Passthrough),
+            ("https-upgrade", Mode::HttpsUpgrade),
+        ];
+        let mode = table.word("mode", &modes);
         if !table.has("mode") {
-            table.error("missing key 'mode' in [[listener]]; it is 'redirect' or 'https-upgrade'");
+            table.error(
+                "missing key 'mode' in [[listener]]; it is one of 'redirect', 'proxy', 'passthrough', 'https-upgrade'",
+            );
         }
+        let head = || table.span.clone();
+        let proxy = table.section("proxy", "[listener.proxy]").map(ProxyTable::read);
+        let passthrough = table.section("passthrough", "[listener.passthrough]").map(PassthroughTable::read);
         let certificates = table.sections("certificates", CERTIFICATES).into_iter();
         if table.is_empty_list("certificates") {
             table.error("'certificates' must not be empty");
@@ -218,20 +240,30 @@ impl Listener {
             certificates: certificates.map(CertificateFiles::read).collect(),
             has_certificates: table.has("certificates"),
             redirect: Redirect::default(),
+            redirect_place: None,
             permanent: None,
             https_endpoint: None,
+            proxy: proxy.or_else(|| (mode == Some(Mode::Proxy)).then(|| ProxyTable::default_at(head()))),
+            passthrough: passthrough
+                .or_else(|| (mode == Some(Mode::Passthrough)).then(|| PassthroughTable::default_at(head()))),
             limits: table.section("limits", "[listener.limits]").map(read_limits).unwrap_or_default(),
         };
         if let Some(redirect) = table.section("redirect", "[listener.redirect]") {
             listener.read_redirect(redirect);
         }
-        table.not_yet("proxy");
-        table.not_yet("passthrough");
         table.finish();
         listener
     }
 
+    /// Whether the gateway is a candidate here, as far as the file tells.
+    pub fn may_choose(&self, gateway: &GatewayTable) -> bool {
+        let id = |id: &Option<Spanned<VrrpId>>| id.as_ref().map(|id| *id.get_ref());
+        (self.vrrp_id.is_none() || id(&self.vrrp_id) == id(&gateway.vrrp_id))
+            && gateway.vpn_mode.offers(Vpn::Ssl)
+    }
+
     fn read_redirect(&mut self, table: Section<'_>) {
+        self.redirect_place = Some(table.span.clone());
         let default = Redirect::default();
         let statuses = [301, 302, 303, 307, 308];
         let status = table.integer("status", 300..=399);
@@ -396,11 +428,16 @@ impl GatewayTable {
         if let Some(capacity) = capacity {
             capacity.finish();
         }
+        let ssl_endpoint = table.required_parsed("ssl_endpoint", |text| endpoint(text, 443));
+        let upstream = table.parsed("upstream", |text| endpoint(text, 443));
+        let has_upstream = table.has("upstream");
         let gateway = Self {
             name: table.required_name("name"),
             vrrp_id: vrrp_id(&table),
             vpn_mode: table.word("vpn_mode", &modes).unwrap_or(VpnMode::Both),
-            ssl_endpoint: table.required_parsed("ssl_endpoint", |text| endpoint(text, 443)),
+            upstream: if has_upstream { upstream } else { ssl_endpoint.clone() },
+            has_upstream,
+            ssl_endpoint,
             preset: table.word("preset", &presets).unwrap_or(Preset::None),
             heartbeat: table.parsed("heartbeat", HeartbeatUrl::parse),
             throughput: throughput.map(Spanned::into_inner),
@@ -411,11 +448,22 @@ impl GatewayTable {
                 .map(CheckTable::read_direct)
                 .collect(),
         };
-        for later in ["vrrp_mode", "native_endpoint", "upstream", "fence"] {
+        for later in ["vrrp_mode", "native_endpoint", "fence"] {
             table.not_yet(later);
         }
         table.finish();
         gateway
+    }
+}
+
+impl Preset {
+    /// The cookies that this product keeps its sessions with.
+    pub fn session_cookies(self) -> &'static [&'static str] {
+        match self {
+            Self::Ocserv => &["webvpncontext", "webvpn"],
+            Self::Novell => &["JSESSIONID"],
+            Self::None => &[],
+        }
     }
 }
 

@@ -1,16 +1,20 @@
 //! Configuration files: text → sections → settings, or every problem at once.
 //!
-//! [`front_file`] and [`agent_file`] know what stands in a file and nothing of the world, [`front_checks`]
-//! whether its parts fit; [`front`] and [`agent`] read the files that it names. What comes out cannot hold
-//! nonsense.
+//! [`front_file`], [`proxy_file`] and [`agent_file`] know what stands in a file and nothing of the world,
+//! [`front_checks`] and [`proxy_checks`] whether its parts fit; [`front`], [`proxy`] and [`agent`] read the
+//! files that it names. What comes out cannot hold nonsense.
 
 mod agent;
 mod agent_file;
+mod cookie_key;
 mod files;
 mod front;
 mod front_checks;
 mod front_file;
 mod problem;
+mod proxy;
+mod proxy_checks;
+mod proxy_file;
 mod section;
 mod settings;
 mod units;

@@ -23,6 +23,11 @@ pub struct Problem {
 pub enum Severity {
     /// The file is refused.
     Error,
+    /// A warning that `vestibule check` refuses the file for, while `serve` starts with it.
+    ///
+    /// For what cannot do what this program is there for, VPN tunnels, but does serve something else: who
+    /// sets up a farm must not be told that all is well, and who means it must not be held up.
+    Objection,
     /// Legal, but likely not what was meant.
     Warning,
 }
@@ -31,7 +36,7 @@ impl fmt::Display for Severity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Error => "error",
-            Self::Warning => "warning",
+            Self::Objection | Self::Warning => "warning",
         })
     }
 }
@@ -66,6 +71,11 @@ impl<'a> Problems<'a> {
     /// Notes an error at a place.
     pub fn error(&self, span: &Span, message: impl Into<String>) {
         self.note(Severity::Error, span, message.into());
+    }
+
+    /// Notes a warning at a place that `vestibule check` refuses the file for.
+    pub fn objection(&self, span: &Span, message: impl Into<String>) {
+        self.note(Severity::Objection, span, message.into());
     }
 
     /// Notes a warning at a place.

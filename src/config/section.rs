@@ -207,6 +207,16 @@ impl<'a> Section<'a> {
         Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
     }
 
+    /// A list of texts, each of which `parse` understands. The error names the key.
+    pub fn parsed_list<T, E: std::fmt::Display>(
+        &self,
+        key: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<Spanned<T>>> {
+        let texts = self.texts(key)?;
+        Some(texts.into_iter().filter_map(|text| self.parse(key, text, &parse)).collect())
+    }
+
     /// A table of its own.
     pub fn section(&self, key: &'static str, title: &'static str) -> Option<Self> {
         let value = self.get(key)?;
@@ -242,6 +252,11 @@ impl<'a> Section<'a> {
     /// Whether the key is there, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
+    }
+
+    /// Where what the key is set to stands; where the key is missing, this table's head.
+    pub fn place(&self, key: &str) -> Span {
+        self.table.get(key).map_or_else(|| self.span.clone(), Spanned::span)
     }
 
     /// Whether the key is there with a list of nothing.

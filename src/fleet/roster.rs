@@ -106,7 +106,9 @@ impl Roster {
         })
     }
 
-    /// Takes in that a door could not connect to a gateway, which counts like a failed check.
+    /// Takes in that a door could not connect to a gateway, which counts like a round with a failed check: so
+    /// many in a row, without a good round between them, and the gateway is down. What the last round has
+    /// found stays as it is. Failures of a gateway that is no longer there are ignored.
     pub fn fail(&mut self, name: &GatewayName, reason: &str, now: Moment) -> Option<Transition> {
         let thresholds = self.settings.thresholds;
         let verdict = Verdict::Bad(reason.to_owned());
@@ -134,8 +136,8 @@ impl Roster {
     }
 
     /// Goes over to other settings. A gateway that keeps its name keeps what is known of it, but for what
-    /// the change makes doubtful: whether it works where clients would be sent now, and what an agent that
-    /// it no longer has once said.
+    /// the change makes doubtful: whether it works where clients would be sent or taken now, and what an agent
+    /// that it no longer has once said.
     pub fn reload(&mut self, settings: FleetSettings, now: Moment) {
         if settings.gateways != self.settings.gateways {
             self.generation += 1;
@@ -193,7 +195,8 @@ impl Member {
     /// The same member under a new definition.
     fn redefined(mut self, gateway: &Arc<Gateway>, weights: &Weights, now: Moment) -> Self {
         let view = Arc::make_mut(&mut self.view);
-        if view.gateway.ssl_endpoint != gateway.ssl_endpoint {
+        let before = &view.gateway;
+        if before.ssl_endpoint != gateway.ssl_endpoint || before.upstream != gateway.upstream {
             view.health = Health::unknown(now);
             view.last_good = None;
             view.checks = Arc::from([]);
@@ -354,6 +357,19 @@ mod tests {
     }
 
     #[test]
+    fn failed_connections_to_where_a_gateway_was_do_not_count_where_it_is() {
+        let (mut roster, name) = one_gateway(2);
+        roster.fail(&name, "10.0.0.1:443: connection refused", at(2));
+        let mut elsewhere = roster.settings.clone();
+        let upstream = Endpoint::parse("10.0.0.9", 443).unwrap();
+        elsewhere.gateways[0] = Arc::new(Gateway { upstream, ..(*elsewhere.gateways[0]).clone() });
+        roster.reload(elsewhere, at(3));
+        assert_eq!(roster.snapshot().gateways[0].state(), State::Unknown);
+        assert_eq!(roster.observe(&name, good(10), at(4)).unwrap().to, State::Up);
+        assert_eq!(roster.fail(&name, "10.0.0.9:443: connection refused", at(5)), None);
+    }
+
+    #[test]
     fn the_word_of_an_agent_that_is_gone_counts_no_more() {
         let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
         let name = GatewayName::new("gw2");
@@ -375,5 +391,59 @@ mod tests {
     fn an_observation_of_a_gateway_that_is_gone_is_ignored() {
         let mut roster = Roster::new(settings(vec![]), at(0));
         assert_eq!(roster.observe(&GatewayName::new("gw1"), good(0), at(1)), None);
+    }
+
+    /// A farm of one gateway that was found in order.
+    fn one_gateway(fall: u32) -> (Roster, GatewayName) {
+        let thresholds = Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::new(fall).unwrap() };
+        let settings = FleetSettings { thresholds, ..settings(vec![gateway("gw1", "10.0.0.1")]) };
+        let (mut roster, name) = (Roster::new(settings, at(0)), GatewayName::new("gw1"));
+        roster.observe(&name, good(10), at(1));
+        (roster, name)
+    }
+
+    #[test]
+    fn failed_connections_in_a_row_make_a_gateway_down() {
+        let (mut roster, name) = one_gateway(3);
+        assert_eq!(roster.fail(&name, "10.0.0.1:443: connection refused", at(2)), None);
+        assert_eq!(roster.observe(&name, bad(), at(2)), None, "together with failed checks");
+        let down = roster.fail(&name, "10.0.0.1:443: connection refused", at(2)).unwrap();
+        assert_eq!((down.from, down.to), (State::Up, State::Down));
+        assert_eq!(&*down.reason, "10.0.0.1:443: connection refused");
+        assert_eq!(roster.fail(&name, "once more", at(2)), None);
+        let up = roster.observe(&name, good(10), at(3)).unwrap();
+        assert_eq!(up.to, State::Up);
+        assert_eq!(roster.snapshot().gateways[0].filling_since, Some(at(3).instant));
+    }
+
+    #[test]
+    fn a_good_round_forgives_failed_connections() {
+        let (mut roster, name) = one_gateway(3);
+        for seconds in 2..10 {
+            roster.fail(&name, "connection refused", at(seconds));
+            roster.fail(&name, "connection refused", at(seconds));
+            assert_eq!(roster.observe(&name, good(10), at(seconds)), None);
+        }
+        assert_eq!(roster.snapshot().gateways[0].state(), State::Up);
+    }
+
+    #[test]
+    fn a_failed_connection_changes_nothing_of_what_the_last_round_has_found() {
+        let (mut roster, name) = one_gateway(1);
+        roster.observe(&name, Observation { report: good(10).report, ..bad() }, at(2));
+        roster.observe(&name, good(20), at(3));
+        let before = Arc::clone(&roster.snapshot().gateways[0]);
+        roster.fail(&name, "connection refused", at(4)).unwrap();
+        let after = Arc::clone(&roster.snapshot().gateways[0]);
+        assert_eq!(after.state(), State::Down);
+        assert_eq!((&after.load, &after.checks), (&before.load, &before.checks));
+        assert_eq!((after.last_good, after.filling_since), (before.last_good, before.filling_since));
+        assert_eq!(after.last_good, Some(at(3)));
+    }
+
+    #[test]
+    fn a_failure_of_a_gateway_that_is_gone_is_ignored() {
+        let mut roster = Roster::new(settings(vec![]), at(0));
+        assert_eq!(roster.fail(&GatewayName::new("gw1"), "connection refused", at(1)), None);
     }
 }

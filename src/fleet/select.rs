@@ -690,7 +690,7 @@ pub(super) mod tests {
             g.vrrp_id = VrrpId::new(if i == 4 { 7 } else { 31 });
         });
         let ask = Ask { vrrp_id: VrrpId::new(31), vpn: Vpn::Ssl };
-        let mut may = |farm: &mut Farm| {
+        let may = |farm: &mut Farm| {
             farm.roster.snapshot().gateways.iter().map(|v| may_return(v, ask)).collect::<Vec<_>>()
         };
         assert_eq!(may(&mut farm), [false; 6], "nothing is known yet");

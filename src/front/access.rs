@@ -28,8 +28,8 @@ pub struct Access {
 /// What the access log tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A request was answered with this status.
-    Request(StatusCode),
+    /// A request was answered with this status; without one, its client had gone before there was an answer.
+    Request(Option<StatusCode>),
     /// A tunnel has ended. It was opened by an answer with this status, or without any.
     Tunnel(Option<StatusCode>),
 }

@@ -125,8 +125,7 @@ mod tests {
     use crate::fleet::GatewayName;
 
     fn gate(endpoint: &str) -> Gate {
-        let site = Endpoint::parse(endpoint, 443).unwrap().into();
-        Gate { name: GatewayName::new("gw1"), site, meter: Arc::default() }
+        Gate::new(GatewayName::new("gw1"), &Endpoint::parse(endpoint, 443).unwrap(), Arc::default())
     }
 
     fn upstream(send_proxy_protocol: Option<ProxyProtocol>) -> Upstream {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use super::door::Door;
 use super::limit::Place;
 use super::meter::Handshake;
 use super::pace::{LAST_CHANCE, LINGER, Phase, SharedPace};
-use super::settings::Limits;
+use super::relay::Side;
 use super::stream::Stream;
 use super::tls::{H2, Tls};
 use super::visit::{BODY_LIMIT, Visit};
@@ -29,11 +30,12 @@ use crate::net::stop::Stop;
 pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place: Place, mut stop: Stop) {
     // answers are short and leave in one piece; waiting to fill a segment gains nothing
     let _ = stream.set_nodelay(true);
-    let limits = &door.plan.settings.limits;
+    let Ok(local) = stream.local_addr() else { return };
+    let trusted = door.plan.settings.mode.upstream().is_some_and(|upstream| upstream.trusts(client.ip()));
+    let visit = Visit::new(&door, client, local, trusted);
     match &door.plan.tls {
         None => {
-            let visit = Visit::new(&door, client);
-            serve_http1(stream, visit, limits, stop).await;
+            serve_http1(stream, visit, place, stop).await;
         }
         Some(tls) => {
             let stream = tokio::select! {
@@ -42,17 +44,16 @@ pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place:
                 () = last_chance(&mut stop) => None,
             };
             if let Some(stream) = stream {
-                let visit = Visit::new(&door, client);
                 let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
                 if is_h2 {
-                    serve_http2(stream, visit, limits, stop).await;
+                    serve_http2(stream, visit, stop).await;
+                    drop(place);
                 } else {
-                    serve_http1(stream, visit, limits, stop).await;
+                    serve_http1(stream, visit, place, stop).await;
                 }
             }
         }
     }
-    drop(place);
 }
 
 /// Returns a while after the order to stop: who has come before it may still get an answer.
@@ -81,39 +82,57 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStr
     stream
 }
 
-async fn serve_http1<S>(stream: S, visit: Visit, limits: &Limits, stop: Stop)
+async fn serve_http1<S>(stream: S, visit: Visit, place: Place, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let pace = visit.pace.clone();
-    let stream = Stream::http1(stream, pace.clone());
+    let (door, pace, carried) = (Rc::clone(&visit.door), visit.pace.clone(), visit.carried.clone());
+    let stream = Stream::http1(stream, pace.clone(), Arc::clone(&door.meter));
     let mut connection = http1::Builder::new()
         // our pace keeps the times: hyper's one timeout would cover idle and header alike
         .header_read_timeout(None)
-        .max_buf_size(limits.header_bytes)
+        .max_buf_size(door.plan.settings.limits.header_bytes)
         .max_headers(MAX_HEADERS)
         .title_case_headers(true)
+        // what a gateway answers looks as it does without us
+        .preserve_header_case(carried.is_some())
         .serve_connection(TokioIo::new(stream), visit);
-    if drive(&mut connection, &pace, stop).await == Ended::ByItself {
-        // after a request for an upgrade hyper leaves the closing to others; else this has happened
-        let mut stream = connection.into_parts().io.into_inner();
-        let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
+    if drive(&mut connection, &pace, stop).await == Ended::ByUs {
+        return;
     }
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    if let Some(visitor) = carried
+        && let Some(granted) = visitor.granted.take()
+    {
+        let client = Side { stream: stream.into_inner(), early: parts.read_buf };
+        door.tunnels.spawn(granted.tunnel(visitor, client, Rc::new(place)));
+        return;
+    }
+    // after a request for an upgrade hyper leaves the closing to others; else this has happened
+    let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
 }
 
-async fn serve_http2<S>(stream: S, visit: Visit, limits: &Limits, stop: Stop)
+async fn serve_http2<S>(stream: S, visit: Visit, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let pace = visit.pace.clone();
-    let stream = Stream::http2(stream, pace.clone());
+    let (door, pace) = (Rc::clone(&visit.door), visit.pace.clone());
+    let stream = Stream::http2(stream, pace.clone(), Arc::clone(&door.meter));
+    // bodies that are thrown away need no large window
+    let (window, streams) = if visit.carried.is_some() {
+        (STREAM_WINDOW, MAX_CARRIED_STREAMS)
+    } else {
+        (BODY_LIMIT, MAX_STREAMS)
+    };
+    let header_bytes = u32::try_from(door.plan.settings.limits.header_bytes).unwrap_or(u32::MAX);
     let mut connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-        // bodies are read up to a small limit and thrown away: no window needs to be larger
-        .initial_stream_window_size(BODY_LIMIT)
-        .initial_connection_window_size(BODY_LIMIT)
+        .max_concurrent_streams(streams)
+        .max_header_list_size(header_bytes)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), visit);
     drive(&mut connection, &pace, stop).await;
 }
@@ -210,4 +229,9 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 }
 
 const MAX_HEADERS: usize = 100;
+/// What a client may send ahead, in one stream and in all. It bounds what a slow gateway makes us keep.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What waits in one stream for a slow client.
+const SEND_BUFFER: usize = 128 * 1024;
+const MAX_CARRIED_STREAMS: u32 = 100;
 const MAX_STREAMS: u32 = 16;

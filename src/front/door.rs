@@ -9,15 +9,16 @@ use hyper::body::Body;
 use tokio::sync::mpsc;
 
 use super::access::{Access, AccessQueue, Event};
-use super::gate::{Gate, Gates};
+use super::gate::{Gate, Gates, Marks};
 use super::meter::Meter;
 use super::plan::Plan;
+use super::proxy::Carrier;
 use super::redirect::Locations;
 use super::reply::{self, Reply};
 use super::route::{Action, route};
-use super::settings::Mode;
+use super::settings::{Affinity, Mode};
 use super::tunnels::Tunnels;
-use crate::fleet::{By, Failure, GatewayName, Policy, Snapshot, View, select};
+use crate::fleet::{By, Failure, GatewayName, Policy, Snapshot, View, may_return, select};
 
 /// One listener on one worker: has everything at hand that an answer takes.
 pub struct Door {
@@ -27,6 +28,8 @@ pub struct Door {
     pub meter: Arc<Meter>,
     /// Where connections go on that outlive their listener.
     pub tunnels: Tunnels,
+    /// How requests are taken to gateways, where they are.
+    pub carrier: Option<Rc<Carrier>>,
     access: Option<AccessQueue>,
     failures: mpsc::Sender<Failure>,
     retry_after: HeaderValue,
@@ -37,25 +40,39 @@ struct AtHand {
     view: View,
     locations: Locations,
     gates: Gates,
+    marks: Marks,
     draws: fastrand::Rng,
-}
-
-impl AtHand {
-    /// The newest snapshot, with everything that is derived from it.
-    fn snapshot(&mut self, meter: &Meter) -> Arc<Snapshot> {
-        let snapshot = self.view.load();
-        if !self.gates.fit(snapshot) {
-            self.gates.go_over_to(snapshot, meter);
-        }
-        Arc::clone(snapshot)
-    }
 }
 
 /// Which gateways a request or a connection has been to. They are not chosen again.
 #[derive(Debug, Default)]
 pub struct Tried {
     generation: u64,
-    indices: Vec<usize>,
+    /// The last one stands apart: most need no other, and no list.
+    first: Option<usize>,
+    others: Vec<usize>,
+}
+
+impl Tried {
+    /// Forgets those of another generation, which are counted otherwise.
+    fn of(&mut self, snapshot: &Snapshot) -> &[usize] {
+        if self.generation != snapshot.generation {
+            *self = Self { generation: snapshot.generation, ..Self::default() };
+        }
+        if self.others.is_empty() { self.first.as_slice() } else { &self.others }
+    }
+
+    fn add(&mut self, index: usize) {
+        match self.first {
+            None => self.first = Some(index),
+            Some(first) => {
+                if self.others.is_empty() {
+                    self.others.push(first);
+                }
+                self.others.push(index);
+            }
+        }
+    }
 }
 
 struct Answer {
@@ -79,25 +96,94 @@ impl Door {
             Mode::HttpsUpgrade(to) => Locations::of_one(to),
             Mode::Redirect(_) | Mode::Proxy(..) | Mode::Passthrough(_) => Locations::of(view.load()),
         };
+        let marks = match &plan.settings.mode {
+            Mode::Proxy(_, proxy) => match &proxy.affinity {
+                Affinity::Session(_) => Marks::Sessions(Arc::clone(&plan.sessions)),
+                Affinity::Cookie(cookie) => Marks::Cookie(cookie.clone()),
+                Affinity::None | Affinity::SourceAddress => Marks::None,
+            },
+            Mode::Redirect(_) | Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => Marks::None,
+        };
         let mut gates = Gates::default();
-        gates.go_over_to(view.load(), &meter);
-        let at_hand = RefCell::new(AtHand { view, locations, gates, draws: fastrand::Rng::new() });
-        Some(Self { plan, meter, tunnels, access, failures, retry_after, at_hand })
+        gates.go_over_to(view.load(), &meter, &marks);
+        let draws = fastrand::Rng::new();
+        let at_hand = RefCell::new(AtHand { view, locations, gates, marks, draws });
+        let carrier = match &plan.settings.mode {
+            Mode::Proxy(_, proxy) => {
+                let idle_timeout = plan.settings.limits.idle_timeout;
+                Some(Rc::new(Carrier::new(proxy, idle_timeout, &plan.sessions)))
+            }
+            Mode::Redirect(_) | Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => None,
+        };
+        Some(Self { plan, meter, tunnels, carrier, access, failures, retry_after, at_hand })
     }
 
     /// Chooses a gateway that has not been tried yet, and notes it as tried. Whoever is taken there counts as
     /// pending, as someone who is sent there does.
     pub fn choose(&self, by: By, tried: &mut Tried, now: Instant) -> Option<Rc<Gate>> {
         let mut at_hand = self.at_hand.borrow_mut();
-        let snapshot = at_hand.snapshot(&self.meter);
-        if tried.generation != snapshot.generation {
-            *tried = Tried { generation: snapshot.generation, indices: Vec::new() };
+        let AtHand { view, gates, marks, draws, .. } = &mut *at_hand;
+        let snapshot = view.load();
+        if !gates.fit(snapshot) {
+            gates.go_over_to(snapshot, &self.meter, marks);
         }
-        let draw = at_hand.draws.u64(..);
-        let choice = select(&snapshot, self.plan.settings.ask, by, &tried.indices, now, draw).ok()?;
-        tried.indices.push(choice.index);
+        let (ask, draw) = (self.plan.settings.ask, draws.u64(..));
+        let choice = select(snapshot, ask, by, tried.of(snapshot), now, draw).ok()?;
+        tried.add(choice.index);
         choice.view.assigned.add();
-        at_hand.gates.get(choice.index).cloned()
+        gates.get(choice.index).cloned()
+    }
+
+    /// The gateway that a client who has been there is to come to again, if it may and has not been tried.
+    pub fn return_to(&self, is_meant: impl Fn(&Gate) -> bool, tried: &mut Tried) -> Option<Rc<Gate>> {
+        let mut at_hand = self.at_hand.borrow_mut();
+        let AtHand { view, gates, marks, .. } = &mut *at_hand;
+        let snapshot = view.load();
+        if !gates.fit(snapshot) {
+            gates.go_over_to(snapshot, &self.meter, marks);
+        }
+        let (index, gate) = gates.iter().enumerate().find(|(_, gate)| is_meant(gate))?;
+        let view = snapshot.gateways.get(index)?;
+        if tried.of(snapshot).contains(&index) || !may_return(view, self.plan.settings.ask) {
+            return None;
+        }
+        tried.add(index);
+        Some(Rc::clone(gate))
+    }
+
+    /// Looks after what waits: connections that have waited for too long, and those to gateways that are
+    /// gone or down, are closed, and what there is to tell is told.
+    pub fn tidy_up(&self, now: Instant) {
+        let mut at_hand = self.at_hand.borrow_mut();
+        let AtHand { view, gates, marks, .. } = &mut *at_hand;
+        let snapshot = view.load();
+        if !gates.fit(snapshot) {
+            gates.go_over_to(snapshot, &self.meter, marks);
+        }
+        for (gate, view) in gates.iter().zip(&snapshot.gateways) {
+            if may_return(view, self.plan.settings.ask) {
+                gate.resting.sweep(now)
+            } else {
+                gate.resting.clear()
+            }
+        }
+        if let Some(summary) = self.plan.troubles.sum(now) {
+            tracing::warn!(listener = &*self.plan.settings.name, "{summary}");
+        }
+    }
+
+    /// Tells why a client has got an answer that no gateway has given: at length the first time, summed up
+    /// when there is one after the other.
+    pub fn tell(&self, client: SocketAddr, why: &impl std::fmt::Display) {
+        if self.plan.troubles.note(Instant::now(), Some(client), why) {
+            let listener = &*self.plan.settings.name;
+            tracing::warn!(%client, listener, reason = %why, "a request has got no answer from a gateway");
+        }
+    }
+
+    /// The answer where no gateway is available.
+    pub fn unavailable(&self) -> Reply {
+        reply::unavailable(&self.retry_after)
     }
 
     /// How newcomers are spread.
@@ -129,7 +215,7 @@ impl Door {
         let status = answer.reply.status();
         self.meter.responded(status);
         self.log(|| Access {
-            event: Event::Request(status),
+            event: Event::Request(Some(status)),
             client,
             listener: Arc::clone(&self.plan.settings.name),
             gateway: answer.gateway,
@@ -166,11 +252,11 @@ impl Door {
 
     fn to_gateway(&self, path: &str, counts: bool, now: Instant) -> Answer {
         let mut at_hand = self.at_hand.borrow_mut();
-        let AtHand { view, locations, gates, draws } = &mut *at_hand;
+        let AtHand { view, locations, gates, marks, draws } = &mut *at_hand;
         let snapshot = view.load();
         if !locations.fit(snapshot) {
             *locations = Locations::of(snapshot);
-            gates.go_over_to(snapshot, &self.meter);
+            gates.go_over_to(snapshot, &self.meter, marks);
         }
         let Ok(choice) = select(snapshot, self.plan.settings.ask, By::Load, &[], now, draws.u64(..)) else {
             self.meter.unavailable.add(1);

@@ -1,9 +1,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use super::meter::{GatewayMeter, Meter};
-use crate::fleet::{GatewayName, Snapshot};
-use crate::net::site::Site;
+use super::proxy::Resting;
+use super::sessions::{GatewayNumber, Sessions};
+use super::settings::AffinityCookie;
+use crate::fleet::{Endpoint, GatewayName, Snapshot};
+use crate::net::Site;
 
 /// One gateway as one door of one worker reaches it.
 pub struct Gate {
@@ -13,6 +18,42 @@ pub struct Gate {
     pub site: Site,
     /// What is counted of it here.
     pub meter: Arc<GatewayMeter>,
+    /// What requests name as their host that name none.
+    pub host: HeaderValue,
+    /// Its number in the memory of sessions, where there is one.
+    pub number: Option<GatewayNumber>,
+    /// The value of the cookie that leads to it, where there is one.
+    pub cookie: Option<Box<str>>,
+    /// Connections to it that wait for a request.
+    pub resting: Resting,
+}
+
+impl Gate {
+    /// A gateway that nobody has connected to yet.
+    pub fn new(name: GatewayName, upstream: &Endpoint, meter: Arc<GatewayMeter>) -> Self {
+        // an endpoint's host is a name of letters, digits and hyphens, or an address
+        let host = HeaderValue::try_from(upstream.to_string());
+        Self {
+            name,
+            site: upstream.clone().into(),
+            meter,
+            host: host.unwrap_or(HeaderValue::from_static("")),
+            number: None,
+            cookie: None,
+            resting: Resting::default(),
+        }
+    }
+}
+
+/// By what clients who come again are known, as far as gateways have to be marked for that.
+#[derive(Clone)]
+pub enum Marks {
+    /// By nothing of the kind.
+    None,
+    /// By the session cookies that gateways set.
+    Sessions(Arc<Sessions>),
+    /// By a cookie of ours.
+    Cookie(AffinityCookie),
 }
 
 /// All gateways of a snapshot, in its order. Good as long as the snapshot's generation stays.
@@ -29,19 +70,36 @@ impl Gates {
     }
 
     /// Goes over to those of the snapshot. One that stays where it was is kept as it is.
-    pub fn go_over_to(&mut self, snapshot: &Snapshot, meter: &Meter) {
+    pub fn go_over_to(&mut self, snapshot: &Snapshot, meter: &Meter, marks: &Marks) {
         let old = std::mem::take(&mut self.gates);
-        let meters = meter.of_gateways(snapshot.gateways.iter().map(|view| &view.gateway.name));
-        let gates = snapshot.gateways.iter().zip(meters).map(|(view, meter)| {
+        let names = || snapshot.gateways.iter().map(|view| &view.gateway.name);
+        let mut numbers = match marks {
+            Marks::Sessions(sessions) => sessions.enrol(snapshot),
+            Marks::None | Marks::Cookie(_) => Vec::new(),
+        }
+        .into_iter();
+        let gates = snapshot.gateways.iter().zip(meter.of_gateways(names())).map(|(view, meter)| {
             let (name, upstream) = (&view.gateway.name, &view.gateway.upstream);
-            let same = |gate: &&Rc<Gate>| gate.name == *name && gate.site.endpoint() == upstream;
-            match old.iter().find(same) {
-                Some(gate) => Rc::clone(gate),
-                None => Rc::new(Gate { name: name.clone(), site: upstream.clone().into(), meter }),
+            let number = numbers.next().flatten();
+            let same = |gate: &&Rc<Gate>| {
+                gate.name == *name && gate.site.endpoint() == upstream && gate.number == number
+            };
+            if let Some(gate) = old.iter().find(same) {
+                return Rc::clone(gate);
             }
+            let cookie = match marks {
+                Marks::Cookie(cookie) => Some(cookie.value_for(name)),
+                Marks::None | Marks::Sessions(_) => None,
+            };
+            Rc::new(Gate { number, cookie, ..Gate::new(name.clone(), upstream, meter) })
         });
         self.gates = gates.collect();
         self.generation = Some(snapshot.generation);
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Gate>> {
+        self.gates.iter()
     }
 
     /// The gateway at a place of the snapshot.

@@ -5,20 +5,25 @@
 //! [`route`]d to a [`reply`].
 
 mod access;
+mod answer;
 mod certificates;
 mod connect;
 mod connection;
 mod door;
 mod gate;
+mod hello;
 mod limit;
 mod listener;
 mod meter;
 mod pace;
 mod plan;
+mod proxy;
 mod proxy_protocol;
 mod redirect;
+mod relay;
 mod reply;
 mod route;
+mod sessions;
 mod settings;
 mod stream;
 mod tls;
@@ -31,10 +36,9 @@ pub use certificates::Certificates;
 pub use limit::Rejection;
 pub use listener::bind;
 pub use meter::{BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter};
-pub use plan::Plan;
+pub use plan::{Common, Plan};
 pub use settings::{
     Affinity, AffinityCookie, Forwarded, Limits, ListenerSettings, Mode, Passthrough, Proxy, ProxyProtocol,
     Redirect, Upstream, UpstreamTls,
 };
-pub use tls::Tickets;
 pub use worker::{Assignment, Worker};

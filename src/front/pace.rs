@@ -15,6 +15,8 @@ pub struct Pace {
     phase: Phase,
     /// Requests that are being answered; over HTTP/2 there may be several.
     serving: u32,
+    /// How long a request that is taken to a gateway may stand still.
+    standstill: Duration,
     deadline: Instant,
 }
 
@@ -64,6 +66,7 @@ impl Pace {
             idle_timeout: limits.idle_timeout,
             phase: Phase::Opening,
             serving: 0,
+            standstill: Duration::ZERO,
             deadline: now + limits.header_timeout,
         }
     }
@@ -71,6 +74,11 @@ impl Pace {
     /// Whether nothing is under way, so that it can be closed without anyone losing anything.
     pub fn is_waiting(&self) -> bool {
         matches!(self.phase, Phase::Opening | Phase::Idle)
+    }
+
+    /// Whether a request is on its way to a gateway, or its response on its way back.
+    pub fn is_carrying(&self) -> bool {
+        self.phase == Phase::Serving && !self.standstill.is_zero()
     }
 
     /// What it is doing.
@@ -97,6 +105,23 @@ impl Pace {
         self.serving += 1;
         if self.phase != Phase::Closing {
             self.go(Phase::Serving, now + self.header_timeout);
+        }
+    }
+
+    /// A request's head is complete, and it is taken to a gateway: that may take as long as it needs, but not
+    /// stand still for longer than this.
+    pub fn carried_request_came(&mut self, standstill: Duration, now: Instant) {
+        self.serving += 1;
+        self.standstill = standstill;
+        if self.phase != Phase::Closing {
+            self.go(Phase::Serving, now + standstill);
+        }
+    }
+
+    /// Bytes have gone to the client or come from it.
+    pub fn bytes_moved(&mut self, now: Instant) {
+        if self.is_carrying() {
+            self.deadline = self.deadline.max(now + self.standstill);
         }
     }
 
@@ -139,6 +164,29 @@ pub const LAST_CHANCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_on_its_way_to_a_gateway_lasts_as_long_as_bytes_move() {
+        let (mut pace, now) = pace();
+        pace.carried_request_came(s(36), now);
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Serving, now + s(36)));
+        for minute in 1..100 {
+            pace.bytes_moved(now + s(minute * 30));
+            assert_eq!(pace.deadline(), now + s(minute * 30 + 36));
+        }
+        pace.answered(now + s(3000));
+        assert_eq!((pace.phase(), pace.deadline()), (Phase::Idle, now + s(3060)));
+        pace.bytes_moved(now + s(3001));
+        assert_eq!(pace.deadline(), now + s(3060), "what moves between requests buys no time");
+    }
+
+    #[test]
+    fn bytes_buy_no_time_for_a_request_that_is_answered_here() {
+        let (mut pace, now) = pace();
+        pace.request_came(now);
+        pace.bytes_moved(now + s(5));
+        assert_eq!(pace.deadline(), now + s(10));
+    }
 
     fn pace() -> (Pace, Instant) {
         let now = Instant::now();

@@ -5,12 +5,13 @@ use tokio::sync::watch;
 
 use super::limit::Admission;
 use super::meter::Meter;
+use super::sessions::Sessions;
 use super::settings::{ListenerSettings, Mode};
 use super::tls::{Tickets, Tls};
+use crate::net::seldom::Seldom;
 use crate::net::tls::TlsError;
 
 /// A listener as the workers share it.
-#[derive(Debug)]
 pub struct Plan {
     /// As configured.
     pub settings: ListenerSettings,
@@ -22,18 +23,43 @@ pub struct Plan {
     pub meters: Arc<[Arc<Meter>]>,
     /// How many workers have its socket open.
     pub open: Arc<watch::Sender<usize>>,
+    /// The sessions that gateways have opened.
+    pub sessions: Arc<Sessions>,
+    /// Requests that no gateway has answered.
+    pub troubles: Arc<Seldom>,
     /// Whose turn it is.
     turns: Arc<AtomicU64>,
 }
 
+/// What all listeners share, for the life of the process.
+#[derive(Clone)]
+pub struct Common {
+    /// The keys of TLS sessions.
+    pub tickets: Tickets,
+    /// The sessions that gateways have opened.
+    pub sessions: Arc<Sessions>,
+}
+
+impl Common {
+    /// New keys, and nobody is known yet.
+    pub fn new() -> Result<Self, TlsError> {
+        Ok(Self { tickets: Tickets::new()?, sessions: Arc::new(Sessions::new()) })
+    }
+}
+
 impl Plan {
     /// A listener that nobody has come to yet.
-    pub fn new(settings: ListenerSettings, tickets: &Tickets, workers: usize) -> Result<Self, TlsError> {
+    pub fn new(settings: ListenerSettings, common: &Common, workers: usize) -> Result<Self, TlsError> {
         Ok(Self {
-            tls: tls(&settings, tickets)?,
+            tls: tls(&settings, &common.tickets)?,
             admission: Arc::new(Admission::new()),
             meters: meters(workers),
             open: Arc::new(watch::Sender::new(0)),
+            sessions: Arc::clone(&common.sessions),
+            troubles: Arc::new(Seldom::new(
+                "request that no gateway has answered",
+                "requests that no gateway has answered",
+            )),
             turns: Arc::default(),
             settings,
         })
@@ -41,13 +67,15 @@ impl Plan {
 
     /// The listener at the same address under new settings: its connections and its sockets stay. Under
     /// another name it is another one to those who count.
-    pub fn with(&self, settings: ListenerSettings, tickets: &Tickets) -> Result<Self, TlsError> {
+    pub fn with(&self, settings: ListenerSettings, common: &Common) -> Result<Self, TlsError> {
         let renamed = self.settings.name != settings.name;
         Ok(Self {
-            tls: tls(&settings, tickets)?,
+            tls: tls(&settings, &common.tickets)?,
             admission: Arc::clone(&self.admission),
             meters: if renamed { meters(self.meters.len()) } else { Arc::clone(&self.meters) },
             open: Arc::clone(&self.open),
+            sessions: Arc::clone(&self.sessions),
+            troubles: Arc::clone(&self.troubles),
             turns: Arc::clone(&self.turns),
             settings,
         })

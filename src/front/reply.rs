@@ -45,6 +45,34 @@ pub fn bad_request() -> Reply {
     bare(StatusCode::BAD_REQUEST)
 }
 
+/// A request that could be read in more than one way.
+pub fn malformed() -> Reply {
+    page(StatusCode::BAD_REQUEST, MALFORMED)
+}
+
+/// A method that would show a client what only gateways are to see (RFC 9110 §9.3.8), or that this version of
+/// HTTP has no tunnel for.
+pub fn not_through_here() -> Reply {
+    let mut reply = page(StatusCode::METHOD_NOT_ALLOWED, NOT_THROUGH_HERE);
+    reply.headers_mut().insert(header::ALLOW, ALLOW_THROUGH);
+    reply
+}
+
+/// The rest of a request has not come.
+pub fn request_timeout() -> Reply {
+    page(StatusCode::REQUEST_TIMEOUT, REQUEST_TIMEOUT)
+}
+
+/// No gateway has answered as it should. Why stands in the log, and is nobody else's business.
+pub fn bad_gateway() -> Reply {
+    page(StatusCode::BAD_GATEWAY, BAD_GATEWAY)
+}
+
+/// No gateway has answered in time.
+pub fn gateway_timeout() -> Reply {
+    page(StatusCode::GATEWAY_TIMEOUT, GATEWAY_TIMEOUT)
+}
+
 /// Has the connection closed after this answer.
 pub fn and_close(mut reply: Reply) -> Reply {
     reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -68,6 +96,8 @@ fn bare(status: StatusCode) -> Reply {
 }
 
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+const ALLOW_THROUGH: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, CONNECT");
 
 macro_rules! html {
     ($title:literal, $text:literal) => {
@@ -98,4 +128,19 @@ const PASSWORD_COMES_FIRST: &str = html!(
     "Please connect to a gateway directly",
     "This VPN client sends its password with its first request, before it knows the gateway. \
      It is not passed on to another host."
+);
+const MALFORMED: &str =
+    html!("This request is not understood", "It could be read in more than one way, so it is not passed on.");
+const NOT_THROUGH_HERE: &str =
+    html!("This method is not passed on", "The front door does not pass it on to a gateway.");
+const REQUEST_TIMEOUT: &str =
+    html!("The request is not complete", "The rest of it has not come in time. Please try again.");
+const BAD_GATEWAY: &str = html!(
+    "The VPN gateway does not answer",
+    "It could not be reached, or broke off. Please try again in a few seconds. If this does not go away, tell \
+     your administrator."
+);
+const GATEWAY_TIMEOUT: &str = html!(
+    "The VPN gateway does not answer in time",
+    "Please try again in a few seconds. If this does not go away, tell your administrator."
 );

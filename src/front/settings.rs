@@ -3,13 +3,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use http::StatusCode;
 use ipnet::IpNet;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 
 use super::certificates::Certificates;
-use crate::fleet::{Ask, Endpoint, Policy};
+use crate::fleet::{Ask, Endpoint, GatewayName, Policy};
 
 /// One listener, as configured.
 #[derive(Clone, Debug)]
@@ -182,6 +183,16 @@ pub struct AffinityCookie {
     pub name: Box<str>,
     /// What its value is signed with. Front doors with the same key understand each other's.
     pub key: [u8; 32],
+}
+
+impl AffinityCookie {
+    /// The value that leads to a gateway: 32 hexadecimal digits that nobody can make without the key, and that
+    /// tell nothing of the gateway.
+    pub fn value_for(&self, gateway: &GatewayName) -> Box<str> {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.key);
+        let tag = hmac::sign(&key, gateway.as_str().as_bytes());
+        tag.as_ref().iter().take(16).fold(String::new(), |value, byte| format!("{value}{byte:02x}")).into()
+    }
 }
 
 impl fmt::Debug for AffinityCookie {

@@ -1,10 +1,12 @@
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::meter::{Direction, Meter};
 use super::pace::SharedPace;
 
 /// A connection's bytes: tells its [`SharedPace`] when they come, and closes so that the last answer arrives.
@@ -14,6 +16,7 @@ use super::pace::SharedPace;
 pub struct Stream<S> {
     inner: S,
     pace: SharedPace,
+    meter: Arc<Meter>,
     bytes_begin_requests: bool,
     said_goodbye: bool,
     thrown_away: usize,
@@ -21,13 +24,31 @@ pub struct Stream<S> {
 
 impl<S> Stream<S> {
     /// Wraps a stream of HTTP/1, where bytes after an answer begin the next request.
-    pub fn http1(inner: S, pace: SharedPace) -> Self {
-        Self { inner, pace, bytes_begin_requests: true, said_goodbye: false, thrown_away: 0 }
+    pub fn http1(inner: S, pace: SharedPace, meter: Arc<Meter>) -> Self {
+        Self { inner, pace, meter, bytes_begin_requests: true, said_goodbye: false, thrown_away: 0 }
     }
 
     /// Wraps a stream of HTTP/2, where bytes may be anything: an acknowledgement, a ping.
-    pub fn http2(inner: S, pace: SharedPace) -> Self {
-        Self { bytes_begin_requests: false, ..Self::http1(inner, pace) }
+    pub fn http2(inner: S, pace: SharedPace, meter: Arc<Meter>) -> Self {
+        Self { bytes_begin_requests: false, ..Self::http1(inner, pace, meter) }
+    }
+
+    /// The stream itself, for what is no longer HTTP.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    fn moved(&self, direction: Direction, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.meter.transferred(direction, bytes);
+        let pace = self.pace.get();
+        if self.bytes_begin_requests && direction == Direction::In && pace.is_waiting() {
+            self.pace.update(|pace| pace.bytes_came(Instant::now()));
+        } else if pace.is_carrying() {
+            self.pace.update(|pace| pace.bytes_moved(Instant::now()));
+        }
     }
 }
 
@@ -39,16 +60,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stream<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if self.bytes_begin_requests && self.pace.get().is_waiting() && buf.filled().len() > before {
-            self.pace.update(|pace| pace.bytes_came(Instant::now()));
-        }
+        self.moved(Direction::In, buf.filled().len().saturating_sub(before));
         result
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.moved(Direction::Out, written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -79,7 +100,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
+        self.moved(Direction::Out, written);
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -137,6 +137,11 @@ impl Carried {
     pub fn get(&self, direction: Direction) -> u64 {
         self.bytes.get(direction.index()).map_or(0, Cell::get)
     }
+
+    /// The same of both ways together.
+    pub fn sum(&self) -> u64 {
+        self.bytes.iter().map(Cell::get).sum()
+    }
 }
 
 #[cfg(test)]

@@ -6,71 +6,91 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::service::Service;
 
+use super::answer::{Answer, Body};
 use super::door::Door;
 use super::pace::{Pace, SharedPace};
-use super::reply::{self, Reply};
+use super::proxy::{self, Asker, Visitor};
+use super::reply;
 
 /// One client at one door, as hyper calls it for each request.
 pub struct Visit {
-    door: Rc<Door>,
+    /// Where it has come.
+    pub door: Rc<Door>,
     client: SocketAddr,
     /// How long the connection may take.
     pub pace: SharedPace,
+    /// Where requests are taken to gateways.
+    pub carried: Option<Rc<Visitor>>,
 }
 
 impl Visit {
-    /// A client who has just come.
-    pub fn new(door: &Rc<Door>, client: SocketAddr) -> Self {
+    /// A client who has just come to the `local` address; `is_trusted`: the host at the other end may speak
+    /// for others.
+    pub fn new(door: &Rc<Door>, client: SocketAddr, local: SocketAddr, is_trusted: bool) -> Self {
         let pace = Pace::new(&door.plan.settings.limits, Instant::now());
-        Self { door: Rc::clone(door), client, pace: SharedPace::new(pace) }
+        let carried = door.carrier.as_ref().map(|carrier| {
+            Rc::new(Visitor::new(Rc::clone(door), Rc::clone(carrier), Asker { client, is_trusted }, local))
+        });
+        Self { door: Rc::clone(door), client, pace: SharedPace::new(pace), carried }
     }
 }
 
 impl Service<Request<Incoming>> for Visit {
-    type Response = Reply;
+    type Response = Answer;
     type Error = Infallible;
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
         let received = Instant::now();
+        if let Some(visitor) = &self.carried {
+            let pace = RequestPace::begin_carried(&self.pace, visitor.carrier.standstill, received);
+            return Answering::Later(Box::pin(proxy::carry(Rc::clone(visitor), request, pace)));
+        }
         let request_pace = RequestPace::begin(&self.pace, received);
         if request.body().is_end_stream() {
-            return Answering::Ready(Some(self.door.answer(&request, self.client, received)));
+            let reply = self.door.answer(&request, self.client, received);
+            return Answering::Ready(Some(reply.map(Body::from)));
         }
         let (door, client) = (Rc::clone(&self.door), self.client);
-        Answering::Reading(Box::pin(async move {
+        Answering::Later(Box::pin(async move {
             let _pace = request_pace;
             let version = request.version();
             let (head, body) = request.into_parts();
             let head = Request::from_parts(head, ());
             // over HTTP/2 the connection's one deadline moves with every request
             let limit = door.plan.settings.limits.header_timeout;
-            let body = tokio::time::timeout(limit, read_and_forget(body)).await.unwrap_or(Body::Broken);
-            match body {
-                Body::Whole => door.answer(&head, client, received),
+            let body = tokio::time::timeout(limit, read_and_forget(body)).await.unwrap_or(Read::Broken);
+            let reply = match body {
+                Read::Whole => door.answer(&head, client, received),
                 // what is left of the body would be taken for the next request; HTTP/2 has frames for that
-                Body::TooLong if version == Version::HTTP_2 => door.answer(&head, client, received),
-                Body::TooLong => reply::and_close(door.answer(&head, client, received)),
+                Read::TooLong if version == Version::HTTP_2 => door.answer(&head, client, received),
+                Read::TooLong => reply::and_close(door.answer(&head, client, received)),
                 // whoever gives up half way is not sent anywhere, and no gateway is charged
-                Body::Broken => reply::and_close(door.refuse(client, received)),
-            }
+                Read::Broken => reply::and_close(door.refuse(client, received)),
+            };
+            reply.map(Body::from)
         }))
     }
 }
 
 /// A request's part in the connection's pace: it ends with the answer, or when the request is given up.
-struct RequestPace(SharedPace);
+pub struct RequestPace(SharedPace);
 
 impl RequestPace {
     fn begin(pace: &SharedPace, now: Instant) -> Self {
         pace.update(|pace| pace.request_came(now));
+        Self(pace.clone())
+    }
+
+    fn begin_carried(pace: &SharedPace, standstill: Duration, now: Instant) -> Self {
+        pace.update(|pace| pace.carried_request_came(standstill, now));
         Self(pace.clone())
     }
 }
@@ -84,25 +104,25 @@ impl Drop for RequestPace {
 /// An answer on its way: at once where there is no body, which takes no allocation.
 pub enum Answering {
     /// Made already.
-    Ready(Option<Reply>),
-    /// When the body has been read.
-    Reading(Pin<Box<dyn Future<Output = Reply>>>),
+    Ready(Option<Answer>),
+    /// When the body has been read, or a gateway has answered.
+    Later(Pin<Box<dyn Future<Output = Answer>>>),
 }
 
 impl Future for Answering {
-    type Output = Result<Reply, Infallible>;
+    type Output = Result<Answer, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
             Self::Ready(reply) => Poll::Ready(Ok(reply.take().unwrap_or_default())),
-            Self::Reading(reading) => reading.as_mut().poll(cx).map(Ok),
+            Self::Later(answer) => answer.as_mut().poll(cx).map(Ok),
         }
     }
 }
 
 /// How a request's body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Body {
+enum Read {
     Whole,
     TooLong,
     Broken,
@@ -110,16 +130,16 @@ enum Body {
 
 /// Reads a body up to [`BODY_LIMIT`]. VPN clients take an answer that comes before they have sent their
 /// request for an error, and a close in between for worse.
-async fn read_and_forget(mut body: Incoming) -> Body {
+async fn read_and_forget(mut body: Incoming) -> Read {
     let mut read = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Body::Broken };
+        let Ok(frame) = frame else { return Read::Broken };
         read += frame.data_ref().map_or(0, bytes::Bytes::len);
         if read > BODY_LIMIT as usize {
-            return Body::TooLong;
+            return Read::TooLong;
         }
     }
-    Body::Whole
+    Read::Whole
 }
 
 /// A login request is a few hundred bytes.

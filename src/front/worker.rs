@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
@@ -97,6 +98,17 @@ impl Drop for CountedOpen {
     }
 }
 
+/// Has a door tidy up now and then, as long as anybody is served by it.
+async fn tidy_up(door: Weak<Door>) {
+    loop {
+        tokio::time::sleep(TIDYING).await;
+        let Some(door) = door.upgrade() else { return };
+        door.tidy_up(Instant::now());
+    }
+}
+
+const TIDYING: Duration = Duration::from_secs(1);
+
 impl Desk {
     async fn run(mut self, mut assignments: mpsc::UnboundedReceiver<Assignment>, mut stop: Stop) {
         loop {
@@ -133,6 +145,9 @@ impl Desk {
                 continue;
             };
             let door = Rc::new(door);
+            if door.carrier.is_some() {
+                tokio::task::spawn_local(tidy_up(Rc::downgrade(&door)));
+            }
             match (self.open.get(&address), socket) {
                 (Some(open), _) => *open.door.borrow_mut() = door,
                 (None, Some(socket)) => self.open(address, door, socket),

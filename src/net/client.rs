@@ -276,7 +276,8 @@ async fn read_up_to(mut body: Incoming, limit: usize) -> Result<Bytes, ExchangeE
     Ok(read.freeze())
 }
 
-fn http_in_words(error: &hyper::Error) -> String {
+/// What went wrong with an exchange, in a few words.
+pub fn http_in_words(error: &hyper::Error) -> String {
     use std::error::Error;
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         return "connection closed before an answer".into();

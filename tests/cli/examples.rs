@@ -1,6 +1,7 @@
 //! The example configurations: they load, and what they show as a comment is true.
 
 use vestibule::config::{AgentSettings, FrontSettings, load_agent, load_front};
+use vestibule::front::{Affinity, Mode, Passthrough, Proxy};
 
 use crate::support::Folder;
 
@@ -96,6 +97,48 @@ fn the_defaults_that_the_front_doors_example_shows_are_the_real_ones() {
     }
 }
 
+/// The front door's example with everything on but what these keys set, and without presets.
+fn all_but(left_out: &[&str]) -> String {
+    uncommented(&without_presets(FRONT), left_out, true)
+}
+
+/// They give way to checks of one's own, and say which session cookies there are.
+fn without_presets(example: &str) -> String {
+    example.replace("preset = \"ocserv\"\n", "")
+}
+
+#[test]
+fn the_defaults_that_the_example_shows_of_a_proxy_and_a_passthrough_are_the_real_ones() {
+    let folder = folder();
+    // only with this there is TLS to gateways; the cookie is for another affinity
+    let left_out = ["token_file", "upstream_tls", "affinity_cookie"];
+    folder.write("config/shown.toml", &all_but(&left_out));
+    let shown = front(&folder, "config/shown.toml");
+    let [_, _, proxy, passthrough] = shown.listeners.as_slice() else { panic!("{:?}", shown.listeners) };
+    let Mode::Proxy(_, proxy) = &proxy.mode else { panic!("{proxy:?}") };
+    assert_eq!(format!("{proxy:?}"), format!("{:?}", Proxy::default()));
+    let Mode::Passthrough(passthrough) = &passthrough.mode else { panic!("{passthrough:?}") };
+    assert_eq!(**passthrough, Passthrough::default());
+    // every key that these tables have is shown
+    for (table, keys) in [("# [listener.proxy]\n", 15), ("# [listener.passthrough]\n", 8)] {
+        let (_, table) = FRONT.split_once(table).unwrap();
+        assert_eq!(table.lines().take_while(|line| !line.is_empty()).filter_map(setting).count(), keys);
+    }
+
+    let cookie = all_but(&["token_file", "session_cookies"]).replace("\"session\"", "\"cookie\"");
+    folder.write("config/shown.toml", &cookie);
+    let unnamed = cookie.replace("affinity_cookie =", "# affinity_cookie =");
+    folder.write("config/unnamed.toml", &unnamed);
+    let name = |file| match &front(&folder, file).listeners[2].mode {
+        Mode::Proxy(_, proxy) => match &proxy.affinity {
+            Affinity::Cookie(cookie) => cookie.name.clone(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(name("config/shown.toml"), name("config/unnamed.toml"));
+}
+
 #[test]
 fn the_upgrade_of_the_example_goes_where_the_example_says() {
     let folder = folder();
@@ -127,10 +170,13 @@ fn the_defaults_that_the_agents_example_shows_are_the_real_ones() {
 fn everything_that_the_examples_show_can_be_switched_on() {
     let folder = folder();
     folder.write("config/admin.token", "0123456789abcdef0123456789abcdef");
-    for (example, file) in [(FRONT, "config/vestibule.toml"), (AGENT, "config/heartbeat.toml")] {
-        // but for the preset, which a check of one's own replaces
-        let example = example.replace("preset = \"ocserv\"\n", "");
-        folder.write(file, &uncommented(&example, &[], true));
+    // the cookies of one affinity have no effect with another one
+    let session = all_but(&["affinity_cookie"]);
+    let cookie = all_but(&["session_cookies"]).replace("\"session\"", "\"cookie\"");
+    let agent = uncommented(AGENT, &[], true);
+    let fronts = [session, cookie].map(|all| (all, "config/vestibule.toml"));
+    for (all, file) in fronts.into_iter().chain([(agent, "config/heartbeat.toml")]) {
+        folder.write(file, &all);
         let ended = folder.run(["check", "-c", file]);
         assert_eq!(ended.stdout, format!("{file}: no errors, no warnings\n"));
     }

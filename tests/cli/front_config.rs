@@ -6,7 +6,7 @@ use time::{Duration, OffsetDateTime};
 use crate::support::Folder;
 
 /// A listener that is as it should be; line 1 to 5 of a file that begins with it.
-const LISTENER: &str = r#"[[listener]]
+pub const LISTENER: &str = r#"[[listener]]
 name = "portal"
 address = "127.0.0.1:8443"
 mode = "redirect"
@@ -14,14 +14,14 @@ certificates = [{ certificate = "certs/portal.pem", key = "certs/portal.key" }]
 "#;
 
 /// A gateway that is as it should be; line 6 to 8 after the listener.
-const GATEWAY: &str = r#"[[gateway]]
+pub const GATEWAY: &str = r#"[[gateway]]
 name = "gw1"
 ssl_endpoint = "gw1.example.com"
 "#;
 
 /// Checks the file `v.toml` with this content, which has to have exactly these problems.
 #[track_caller]
-fn assert_problems(folder: &Folder, content: &str, problems: &[&str]) {
+pub fn assert_problems(folder: &Folder, content: &str, problems: &[&str]) {
     let (status, printed) = folder.check("v.toml", content);
     let (total, told) = {
         let lines: Vec<_> = printed.lines().collect();
@@ -83,7 +83,8 @@ fn an_unknown_word_is_told_with_all_known_ones() {
              [health]\nwhen_none_available = \"reject\"\n[log]\nlevel = \"verbose\"\nformat = \"xml\"\n"
         ),
         &[
-            "v.toml:4:8: error: 'mode' cannot be 'redirct'; it is one of 'redirect', 'https-upgrade'",
+            "v.toml:4:8: error: 'mode' cannot be 'redirct'; it is one of 'redirect', 'proxy', 'passthrough', \
+             'https-upgrade'",
             "v.toml:9:12: error: 'vpn_mode' cannot be 'all'; it is one of 'native', 'ssl', 'both', 'vrrp-only'",
             "v.toml:10:10: error: 'preset' cannot be 'cisco'; it is one of 'ocserv', 'novell', 'none'",
             "v.toml:12:8: error: 'mode' cannot be 'round-robin'; it is one of 'load-balancing'",
@@ -421,8 +422,10 @@ fn an_upgrade_to_https_knows_where_to() {
     assert_problems(
         &folder,
         &format!("{upgrade}{GATEWAY}"),
-        &["v.toml:1:1: error: no listener has TLS on 127.0.0.1; say where to with 'https_endpoint' in \
-           [listener.redirect]"],
+        &[
+            "v.toml:1:1: error: no listener shows a certificate on 127.0.0.1; say where to with 'https_endpoint' in \
+           [listener.redirect]",
+        ],
     );
     let told = "[listener.redirect]\nhttps_endpoint = \"vpn.example.com\"\n";
     assert_problems(&folder, &format!("{upgrade}{told}{GATEWAY}"), &[]);
@@ -617,7 +620,8 @@ fn what_must_be_there_is_missed() {
         &folder,
         "[[listener]]\n[[gateway]]\nname = \" \"\n",
         &[
-            "v.toml:1:1: error: missing key 'mode' in [[listener]]; it is 'redirect' or 'https-upgrade'",
+            "v.toml:1:1: error: missing key 'mode' in [[listener]]; it is one of 'redirect', 'proxy', 'passthrough', \
+             'https-upgrade'",
             "v.toml:1:1: error: missing key 'name' in [[listener]]",
             "v.toml:1:1: error: missing key 'address' in [[listener]]",
             "v.toml:2:1: error: missing key 'ssl_endpoint' in [[gateway]]",
@@ -639,33 +643,24 @@ fn what_must_be_there_is_missed() {
 #[test]
 fn what_later_versions_can_do_is_refused_and_not_ignored() {
     let folder = Folder::with_certificates();
-    let proxy = LISTENER.replace("\"redirect\"", "\"proxy\"") + "[listener.proxy]\n";
-    let passthrough = "[[listener]]\nname = \"raw\"\naddress = \"127.0.0.1:8444\"\nmode = \"passthrough\"\n\
-                       [listener.passthrough]\n";
     assert_problems(
         &folder,
         &format!(
-            "{proxy}{passthrough}{GATEWAY}vrrp_mode = \"master\"\nnative_endpoint = \"62.168.1.201\"\n\
-             upstream = \"192.168.200.1:443\"\nfence = \"agent\"\n[balance]\nmode = \"failsafe\"\n\
-             failback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n[dve]\n[ikev2_redirect]\n[[vrrp]]\n\
-             [fence]\n"
+            "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\nnative_endpoint = \"62.168.1.201\"\nfence = \"agent\"\n\
+             [balance]\nmode = \"failsafe\"\nfailback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n\
+             [dve]\n[ikev2_redirect]\n[[vrrp]]\n[fence]\n"
         ),
         &[
-            "v.toml:4:8: error: mode 'proxy' is not supported by this version yet",
-            "v.toml:6:11: error: 'proxy' in [[listener]] is not supported by this version yet",
-            "v.toml:10:8: error: mode 'passthrough' is not supported by this version yet",
-            "v.toml:11:11: error: 'passthrough' in [[listener]] is not supported by this version yet",
-            "v.toml:15:1: error: 'vrrp_mode' in [[gateway]] is not supported by this version yet",
-            "v.toml:16:1: error: 'native_endpoint' in [[gateway]] is not supported by this version yet",
-            "v.toml:17:1: error: 'upstream' in [[gateway]] is not supported by this version yet",
-            "v.toml:18:1: error: 'fence' in [[gateway]] is not supported by this version yet",
-            "v.toml:20:8: error: mode 'failsafe' is not supported by this version yet",
-            "v.toml:21:1: error: 'failback' in [balance] is not supported by this version yet",
-            "v.toml:23:1: error: 'state_dir' in [node] is not supported by this version yet",
-            "v.toml:24:2: error: 'dve' in the file is not supported by this version yet",
-            "v.toml:25:2: error: 'ikev2_redirect' in the file is not supported by this version yet",
-            "v.toml:26:3: error: 'vrrp' in the file is not supported by this version yet",
-            "v.toml:27:2: error: 'fence' in the file is not supported by this version yet",
+            "v.toml:9:1: error: 'vrrp_mode' in [[gateway]] is not supported by this version yet",
+            "v.toml:10:1: error: 'native_endpoint' in [[gateway]] is not supported by this version yet",
+            "v.toml:11:1: error: 'fence' in [[gateway]] is not supported by this version yet",
+            "v.toml:13:8: error: mode 'failsafe' is not supported by this version yet",
+            "v.toml:14:1: error: 'failback' in [balance] is not supported by this version yet",
+            "v.toml:16:1: error: 'state_dir' in [node] is not supported by this version yet",
+            "v.toml:17:2: error: 'dve' in the file is not supported by this version yet",
+            "v.toml:18:2: error: 'ikev2_redirect' in the file is not supported by this version yet",
+            "v.toml:19:3: error: 'vrrp' in the file is not supported by this version yet",
+            "v.toml:20:2: error: 'fence' in the file is not supported by this version yet",
         ],
     );
 }
@@ -723,11 +718,13 @@ fn check_prints_json_for_programs() {
     assert_eq!((ended.status, ended.stderr.as_str()), (1, ""));
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     let expected = serde_json::json!({
+        "refused": true,
         "errors": 1,
         "warnings": 1,
         "problems": [
             {
                 "severity": "warning",
+                "refused": false,
                 "file": "v.toml",
                 "line": 7,
                 "column": 10,
@@ -736,6 +733,7 @@ fn check_prints_json_for_programs() {
             },
             {
                 "severity": "error",
+                "refused": true,
                 "file": "v.toml",
                 "line": 11,
                 "column": 1,
@@ -748,7 +746,7 @@ fn check_prints_json_for_programs() {
     let ended = folder.run(["check", "-c", "v.toml", "--format", "json"]);
     assert_eq!(ended.status, 0);
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(printed, serde_json::json!({ "errors": 0, "warnings": 0, "problems": [] }));
+    assert_eq!(printed, serde_json::json!({ "refused": false, "errors": 0, "warnings": 0, "problems": [] }));
 }
 
 #[test]

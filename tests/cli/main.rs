@@ -14,5 +14,6 @@ mod examples;
 mod front_config;
 mod help;
 mod privacy;
+mod proxy_config;
 mod serve;
 mod support;

@@ -9,8 +9,10 @@
 )]
 
 mod admin;
+mod gateway;
 mod health;
 mod limits;
+mod proxy;
 mod redirect;
 mod reload;
 mod support;

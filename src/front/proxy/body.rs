@@ -1,0 +1,142 @@
+//! Bodies on their way through: nothing is kept, and each side goes as fast as the other lets it.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::account::Account;
+use super::pool::{Lease, give_back};
+use crate::front::visit::RequestPace;
+
+/// A request's body on its way to a gateway. Trailers stay behind (RFC 9110 §6.5.1).
+pub struct RequestBody(Option<Uploading>);
+
+struct Uploading {
+    inner: Incoming,
+    upload: Rc<Upload>,
+}
+
+/// How far a request's body has come.
+pub struct Upload {
+    moved: Cell<Instant>,
+    waits_for_client: Cell<bool>,
+}
+
+impl RequestBody {
+    /// Of a request that has just come.
+    pub fn new(inner: Incoming, now: Instant) -> Self {
+        if inner.is_end_stream() {
+            return Self::none();
+        }
+        let upload = Rc::new(Upload { moved: Cell::new(now), waits_for_client: Cell::new(false) });
+        Self(Some(Uploading { inner, upload }))
+    }
+
+    /// Of a request without a body.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// How far it has come, as can be seen from outside; `None` where there is nothing to wait for.
+    pub fn upload(&self) -> Option<Rc<Upload>> {
+        self.0.as_ref().map(|uploading| Rc::clone(&uploading.upload))
+    }
+}
+
+impl Upload {
+    /// When a part of it last went on.
+    pub fn moved(&self) -> Instant {
+        self.moved.get()
+    }
+
+    /// Whether it is the client who keeps the rest back.
+    pub fn waits_for_client(&self) -> bool {
+        self.waits_for_client.get()
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(Uploading { inner, upload }) = &mut self.0 else { return Poll::Ready(None) };
+        let polled = Pin::new(inner).poll_frame(cx);
+        upload.waits_for_client.set(polled.is_pending());
+        match polled {
+            Poll::Ready(frame) => {
+                upload.moved.set(Instant::now());
+                Poll::Ready(frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data)))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|uploading| uploading.inner.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |uploading| uploading.inner.size_hint())
+    }
+}
+
+/// A gateway's response body on its way to the client. With its end the connection to the gateway is free for
+/// the next request; if the client gives up before, that connection is closed.
+pub struct GatewayBody {
+    inner: Incoming,
+    lease: Option<Lease>,
+    account: Account,
+    _pace: RequestPace,
+}
+
+impl GatewayBody {
+    /// What is left of a response whose head has come over the leased connection.
+    pub fn new(inner: Incoming, lease: Lease, account: Account, pace: RequestPace) -> Self {
+        Self { inner, lease: Some(lease), account, _pace: pace }
+    }
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.account.bytes += data.len() as u64;
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for GatewayBody {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take()
+            && self.inner.is_end_stream()
+        {
+            give_back(lease);
+        }
+    }
+}

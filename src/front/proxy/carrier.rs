@@ -1,0 +1,153 @@
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue, Response, header, request};
+
+use super::cookie;
+use super::exchange::Visitor;
+use super::pool::{self, Lease, OpenError, Opener};
+use crate::fleet::By;
+use crate::front::door::Tried;
+use crate::front::gate::Gate;
+use crate::front::sessions::Sessions;
+use crate::front::settings::{Affinity, Proxy};
+
+/// How one door of one worker takes requests to gateways.
+pub struct Carrier {
+    /// As configured.
+    pub settings: Arc<Proxy>,
+    /// How long a request or a response may stand still.
+    pub standstill: Duration,
+    opener: Opener,
+    sessions: Arc<Sessions>,
+}
+
+/// A timeout of one exchange is told to the client before its connection's is over.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// A session cookie, as long as its tunnel lasts.
+pub struct Session {
+    name: Box<str>,
+    value: Box<[u8]>,
+}
+
+impl Carrier {
+    /// One that remembers sessions together with all others.
+    pub fn new(settings: &Arc<Proxy>, idle_timeout: Duration, sessions: &Arc<Sessions>) -> Self {
+        // TCP and TLS have a timeout each
+        let connecting = settings.upstream.connect_timeout * 2 * (settings.retries + 1);
+        Self {
+            settings: Arc::clone(settings),
+            standstill: idle_timeout.max(connecting + settings.response_timeout + MARGIN),
+            opener: Opener::new(Arc::clone(settings)),
+            sessions: Arc::clone(sessions),
+        }
+    }
+
+    /// The gateway for a request: the one that its client has been at, if that still works; else one for a
+    /// newcomer.
+    pub fn choose(
+        &self,
+        visitor: &Visitor,
+        head: &request::Parts,
+        tried: &mut Tried,
+        now: Instant,
+    ) -> Option<Rc<Gate>> {
+        let door = &visitor.door;
+        let known = match &self.settings.affinity {
+            Affinity::None => None,
+            Affinity::SourceAddress => {
+                return door.choose(By::Source(visitor.asker.client.ip()), tried, now);
+            }
+            Affinity::Session(names) => {
+                let mut numbers = names
+                    .iter()
+                    .filter_map(|name| self.sessions.find(name, cookie::find(&head.headers, name)?, now));
+                numbers.next().and_then(|number| door.return_to(|gate| gate.number == Some(number), tried))
+            }
+            Affinity::Cookie(own) => cookie::find(&head.headers, &own.name)
+                .and_then(|value| door.return_to(|gate| is_cookie_of(gate, value), tried)),
+        };
+        known.or_else(|| door.choose(door.by(self.settings.upstream.policy), tried, now))
+    }
+
+    /// Takes care that the client finds the gateway again that has answered.
+    pub fn remember(
+        &self,
+        request: &HeaderMap,
+        response: &HeaderMap,
+        out: &mut Response<()>,
+        gate: &Gate,
+        now: Instant,
+    ) {
+        match &self.settings.affinity {
+            Affinity::None | Affinity::SourceAddress => {}
+            Affinity::Session(names) => {
+                let Some(number) = gate.number else { return };
+                for (name, value) in cookie::set_cookies(response) {
+                    if let Some(name) = names.iter().find(|known| known.as_bytes() == name) {
+                        self.sessions.learn(name, value, number, now);
+                    }
+                }
+            }
+            Affinity::Cookie(own) => {
+                let Some(value) = &gate.cookie else { return };
+                if cookie::find(request, &own.name).is_some_and(|value| is_cookie_of(gate, value)) {
+                    return;
+                }
+                let cookie = format!("{}={value}; Path=/; Secure; HttpOnly; SameSite=Lax", own.name);
+                if let Ok(cookie) = HeaderValue::try_from(cookie) {
+                    out.headers_mut().append(header::SET_COOKIE, cookie);
+                }
+            }
+        }
+    }
+
+    /// The session that a request belongs to.
+    pub fn session(&self, request: &HeaderMap) -> Option<Session> {
+        let Affinity::Session(names) = &self.settings.affinity else { return None };
+        let mut known = names.iter().filter_map(|name| Some((name, cookie::find(request, name)?)));
+        let (name, value) = known.next()?;
+        Some(Session { name: name.clone(), value: value.into() })
+    }
+
+    /// A tunnel of this session has ended. It has made no request for as long as it lasted, and its client may
+    /// be about to come again.
+    pub fn tunnel_ended(&self, session: &Session, gate: &Gate, now: Instant) {
+        if let Some(number) = gate.number {
+            self.sessions.learn(&session.name, &session.value, number, now);
+        }
+    }
+
+    /// The name of the cookie that is ours alone.
+    pub fn own_cookie(&self) -> Option<&str> {
+        match &self.settings.affinity {
+            Affinity::Cookie(own) => Some(&own.name),
+            Affinity::None | Affinity::SourceAddress | Affinity::Session(_) => None,
+        }
+    }
+
+    /// A connection to the gateway that is open already; with `fresh`, only one that was in use just now.
+    pub fn take(&self, visitor: &Visitor, gate: &Rc<Gate>, fresh: bool, now: Instant) -> Option<Lease> {
+        if !self.settings.persistent_connections {
+            return None;
+        }
+        if self.settings.upstream.send_proxy_protocol.is_some() {
+            return visitor.own.take(gate, fresh, now);
+        }
+        pool::take(gate, self.settings.idle_per_gateway, fresh, now)
+    }
+
+    /// A new connection to the gateway.
+    pub async fn open(&self, visitor: &Visitor, gate: &Rc<Gate>) -> Result<Lease, OpenError> {
+        let lease = self.opener.open(gate, visitor.asker.client, visitor.local).await?;
+        // who is told of a client takes all that comes for that client's
+        let is_own = self.settings.upstream.send_proxy_protocol.is_some();
+        Ok(if is_own { lease.owned_by(&visitor.own) } else { lease })
+    }
+}
+
+fn is_cookie_of(gate: &Gate, value: &[u8]) -> bool {
+    gate.cookie.as_deref().is_some_and(|own| own.as_bytes() == value)
+}

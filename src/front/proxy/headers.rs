@@ -1,0 +1,344 @@
+//! What becomes of a message's head on its way: the request's to the gateway, the response's to the client.
+//!
+//! Field names keep their case and fields their order (those of one name stand together). What belongs to one
+//! connection alone stays behind (RFC 9110 §7.6.1), and what could be read in two ways is refused.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, Entry};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request};
+
+use crate::front::settings::Forwarded;
+
+/// Who asks, as gateways are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The client.
+    pub client: SocketAddr,
+    /// Whether the host that has connected to us may say who the client is.
+    pub is_trusted: bool,
+}
+
+/// What a request asks the connection to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing else than it is.
+    Exchange,
+    /// Another protocol (RFC 9110 §7.8).
+    Upgrade,
+    /// A tunnel (RFC 9110 §9.3.6), whatever the form of its target: VPN clients name a path.
+    Connect,
+}
+
+impl Wish {
+    /// Whether a response with this status grants the wish for a tunnel.
+    pub fn is_granted_by(self, status: StatusCode) -> bool {
+        match self {
+            Self::Exchange => false,
+            Self::Upgrade => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Connect => status.is_success(),
+        }
+    }
+}
+
+/// Why a request is not taken to any gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// RFC 9112 §3.2.
+    #[error("there is not exactly one Host, or it is not one")]
+    Host,
+    /// RFC 9112 §6.1: any coding but chunked alone.
+    #[error("Transfer-Encoding is not 'chunked' alone")]
+    TransferEncoding,
+    /// A tunnel's request has no body.
+    #[error("CONNECT with a body")]
+    ConnectWithBody,
+    /// RFC 9112 §3.2.4.
+    #[error("the target does not fit the method")]
+    Target,
+}
+
+/// Whether a request can be read in one way alone, as far as its head is still as it came; and what it asks
+/// for. `has_body`: whether any follows.
+pub fn examine(head: &request::Parts, has_body: bool) -> Result<Wish, Refusal> {
+    let headers = &head.headers;
+    check_host(head)?;
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next()
+        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Refusal::TransferEncoding);
+    }
+    if head.method == Method::CONNECT {
+        return if has_body { Err(Refusal::ConnectWithBody) } else { Ok(Wish::Connect) };
+    }
+    if head.uri.path_and_query().is_none() || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
+        return Err(Refusal::Target);
+    }
+    let upgrade = headers.get_all(header::UPGRADE).iter().any(is_upgrade_for_gateways);
+    // with a body, where would the new protocol begin? Nobody has to upgrade (RFC 9110 §7.8)
+    if upgrade && !has_body && head.version == Version::HTTP_11 && options(headers).any(is(b"upgrade")) {
+        return Ok(Wish::Upgrade);
+    }
+    Ok(Wish::Exchange)
+}
+
+fn check_host(head: &request::Parts) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let is_one = |host: &HeaderValue| {
+        let bytes = host.as_bytes();
+        bytes.is_empty() || Authority::try_from(bytes).is_ok_and(|a| !a.as_str().contains('@'))
+    };
+    match (first, second) {
+        (Some(host), None) if is_one(host) => Ok(()),
+        (None, None) if head.version != Version::HTTP_11 => Ok(()),
+        _ => Err(Refusal::Host),
+    }
+}
+
+/// HTTP/2 without TLS would be a second way in past all checks (RFC 9113 §3.1 has done away with it); TLS
+/// within HTTP (RFC 2817) likewise.
+fn is_upgrade_for_gateways(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii).any(|protocol| {
+        let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
+        !protocol.is_empty() && !name.eq_ignore_ascii_case(b"h2c") && !name.eq_ignore_ascii_case(b"TLS")
+    })
+}
+
+/// The options of all Connection fields (RFC 9110 §7.6.1).
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::CONNECTION).into_iter();
+    values.flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii))
+}
+
+fn is(option: &'static [u8]) -> impl Fn(&[u8]) -> bool {
+    move |other| other.eq_ignore_ascii_case(option)
+}
+
+/// The target that the gateway is asked for: without the host, which stands in Host (RFC 9112 §3.2.1); that
+/// of CONNECT as it came.
+pub fn target(head: &request::Parts) -> Uri {
+    if head.method == Method::CONNECT || head.uri.authority().is_none() {
+        return head.uri.clone();
+    }
+    let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    Uri::from(path)
+}
+
+/// How a request is changed for a gateway.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// Who asks.
+    pub asker: Asker,
+    /// In which headers the gateway is told of that.
+    pub forwarded: Forwarded,
+    /// What it asks for.
+    pub wish: Wish,
+    /// Whether a body of unknown length follows.
+    pub is_chunked: bool,
+    /// Whether it has none, and whoever asks like this says so.
+    pub says_empty: bool,
+    /// A cookie that is ours and not the gateway's.
+    pub own_cookie: Option<&'a str>,
+    /// Where there is no Host: the gateway's.
+    pub host: &'a HeaderValue,
+}
+
+/// The headers that the gateway gets.
+pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
+    let headers = &head.headers;
+    let mut out = HeaderMap::with_capacity(headers.len() + 6);
+    // RFC 9112 §3.2.2: an absolute target's host goes before the Host field
+    let host = head.uri.authority().filter(|_| head.method != Method::CONNECT);
+    let host = host.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let host = host.as_ref().or_else(|| headers.get(header::HOST)).unwrap_or(change.host);
+    if !headers.contains_key(header::HOST) {
+        out.insert(header::HOST, host.clone());
+    }
+    let mut cookies = Vec::new();
+    for (name, value) in headers {
+        if belongs_to_connection(name, headers) || *name == header::EXPECT || is_trailer(name) {
+            continue;
+        }
+        match *name {
+            header::HOST => {
+                out.insert(header::HOST, host.clone());
+            }
+            // RFC 9113 §8.2.3: HTTP/2 may cut them in pieces
+            header::COOKIE if change.own_cookie.is_some() || has_several(headers, &header::COOKIE) => {
+                if !out.contains_key(header::COOKIE) {
+                    out.insert(header::COOKIE, HeaderValue::from_static(""));
+                }
+                join_cookies(&mut cookies, value.as_bytes(), change.own_cookie);
+            }
+            // the framing is written anew
+            header::CONTENT_LENGTH if change.is_chunked => {}
+            _ if is_forwarding(name) && !change.asker.is_trusted => {}
+            _ => {
+                out.append(name.clone(), value.clone());
+            }
+        }
+    }
+    if let Entry::Occupied(mut entry) = out.entry(header::COOKIE) {
+        match HeaderValue::from_maybe_shared(bytes::Bytes::from(cookies)) {
+            Ok(cookies) if !cookies.is_empty() => {
+                entry.insert(cookies);
+            }
+            _ => {
+                entry.remove();
+            }
+        }
+    }
+    if change.wish == Wish::Upgrade {
+        out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        for value in headers.get_all(header::UPGRADE) {
+            out.append(header::UPGRADE, value.clone());
+        }
+    }
+    if change.is_chunked {
+        out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    } else if change.says_empty && !out.contains_key(header::CONTENT_LENGTH) {
+        out.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    tell_asker(&mut out, host, change);
+    out
+}
+
+/// Turns a response's headers into what the client gets. `has_tunnel`: the connection becomes a tunnel.
+pub fn for_client(headers: &HeaderMap, has_tunnel: bool, must_close: bool) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(headers.len() + 2);
+    // where both stand, the length is what is wrong (RFC 9112 §6.3); a tunnel has neither (§9.3.6)
+    let no_length = has_tunnel || headers.contains_key(header::TRANSFER_ENCODING);
+    for (name, value) in headers {
+        if belongs_to_connection(name, headers) || (*name == header::CONTENT_LENGTH && no_length) {
+            continue;
+        }
+        out.append(name.clone(), value.clone());
+    }
+    if has_tunnel && headers.contains_key(header::UPGRADE) {
+        out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        for value in headers.get_all(header::UPGRADE) {
+            out.append(header::UPGRADE, value.clone());
+        }
+    } else if must_close {
+        out.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    out
+}
+
+fn has_several(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().nth(1).is_some()
+}
+
+/// Whether a field is for this connection alone (RFC 9110 §7.6.1): by its name, or because a Connection
+/// field names it. What a message cannot do without is not to be taken away like that.
+fn belongs_to_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
+    match *name {
+        header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => true,
+        header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::COOKIE => false,
+        header::AUTHORIZATION | header::SET_COOKIE | header::LOCATION => false,
+        _ if *name == "keep-alive" || *name == "proxy-connection" => true,
+        // some gateways take an underscore for a hyphen; framing is not to be had in disguise
+        _ if same_field(name, "content-length") || same_field(name, "transfer-encoding") => true,
+        _ => options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())),
+    }
+}
+
+/// What stands after a body gets lost here, as it may (RFC 9110 §6.5.1), so nobody is to wait for it.
+fn is_trailer(name: &HeaderName) -> bool {
+    *name == header::TRAILER
+}
+
+/// Whether a field tells gateways who the client is.
+fn is_forwarding(name: &HeaderName) -> bool {
+    FORWARDING.iter().any(|known| same_field(name, known))
+}
+
+/// The same name, for gateways that take an underscore for a hyphen, too.
+fn same_field(name: &HeaderName, known: &str) -> bool {
+    let name = name.as_str();
+    name.len() == known.len()
+        && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
+}
+
+const FORWARDING: [&str; 12] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+];
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Adds who asks. What a trusted proxy has said stays, and it is added to the list of those it came through.
+fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
+    let client = change.asker.client.ip().to_canonical();
+    let (x_forwarded, rfc7239) = match change.forwarded {
+        Forwarded::XForwarded => (true, false),
+        Forwarded::Rfc7239 => (false, true),
+        Forwarded::Both => (true, true),
+        Forwarded::None => (false, false),
+    };
+    if x_forwarded {
+        add_to_list(out, X_FORWARDED_FOR, &client.to_string());
+        if !out.contains_key(X_FORWARDED_PROTO) {
+            out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        }
+        if !out.contains_key(X_FORWARDED_HOST) && !host.is_empty() {
+            out.insert(X_FORWARDED_HOST, host.clone());
+        }
+    }
+    if rfc7239 {
+        // RFC 7239 §6: an IPv6 address stands in brackets, and what has a colon in quotes
+        let by = match client {
+            IpAddr::V4(address) => format!("for={address}"),
+            IpAddr::V6(address) => format!("for=\"[{address}]\""),
+        };
+        let element = match host.to_str() {
+            Ok(host) if !host.is_empty() && !host.contains(['"', '\\']) => {
+                format!("{by};host=\"{host}\";proto=https")
+            }
+            _ => format!("{by};proto=https"),
+        };
+        add_to_list(out, header::FORWARDED, &element);
+    }
+}
+
+fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &str) {
+    let mut list = Vec::new();
+    for value in out.get_all(&name) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(element.as_bytes());
+    if let Ok(list) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
+        out.insert(name, list);
+    }
+}
+
+/// Adds the cookies of one field to the one that the gateway gets, all but our own.
+fn join_cookies(cookies: &mut Vec<u8>, value: &[u8], own: Option<&str>) {
+    let pieces = value.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+    let is_own = |piece: &&[u8]| {
+        let name = piece.split(|b| *b == b'=').next().unwrap_or_default();
+        own.is_some_and(|own| name == own.as_bytes())
+    };
+    for piece in pieces.filter(|piece| !piece.is_empty() && !is_own(piece)) {
+        if !cookies.is_empty() {
+            cookies.extend_from_slice(b"; ");
+        }
+        cookies.extend_from_slice(piece);
+    }
+}
