@@ -22,6 +22,8 @@ pub struct ListenerStatus {
     pub open: bool,
     /// Connections at this moment.
     pub connections: u64,
+    /// Of these, tunnels to gateways: upgraded, CONNECT and passthrough connections.
+    pub tunnels: u64,
     /// Clients sent to a gateway since the start.
     pub redirects: u64,
     /// Answers that named no gateway since the start.

@@ -200,6 +200,8 @@ pub struct ListenerEntry {
     pub available: u64,
     /// Connections at this moment.
     pub connections: u64,
+    /// Of these, tunnels to gateways: upgraded, CONNECT and passthrough connections.
+    pub tunnels: u64,
     /// Clients sent to a gateway since the start.
     pub redirects: u64,
     /// Answers that named no gateway since the start.
@@ -393,6 +395,7 @@ impl ListenerEntry {
             gateways: views().count() as u64,
             available: available.count() as u64,
             connections: listener.connections,
+            tunnels: listener.tunnels,
             redirects: listener.redirects,
             unavailable: listener.unavailable,
         }
@@ -547,6 +550,7 @@ pub(super) mod tests {
             vpn: Vpn::Ssl,
             open: true,
             connections: 12,
+            tunnels: 5,
             redirects: 4711,
             unavailable: 3,
         }

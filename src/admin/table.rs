@@ -45,13 +45,14 @@ const GATEWAY_COLUMNS: [Column; 10] = [
     Column::left("REASON"),
 ];
 
-const LISTENER_COLUMNS: [Column; 8] = [
+const LISTENER_COLUMNS: [Column; 9] = [
     Column::left("LISTENER"),
     Column::left("ADDRESS"),
     Column::left("MODE"),
     Column::right("VRRP"),
     Column::right("AVAILABLE"),
     Column::right("CONNECTIONS"),
+    Column::right("TUNNELS"),
     Column::right("REDIRECTS"),
     Column::right("UNAVAILABLE"),
 ];
@@ -132,6 +133,7 @@ fn listener_row(listener: &ListenerEntry) -> Vec<Cell> {
         listener.vrrp_id.map_or(UNKNOWN.into(), |id| id.to_string()).into(),
         format!("{}/{}", listener.available, listener.gateways).into(),
         listener.connections.to_string().into(),
+        listener.tunnels.to_string().into(),
         listener.redirects.to_string().into(),
         listener.unavailable.to_string().into(),
     ]
@@ -284,9 +286,9 @@ gw3      up        3m17s  -       no     75%  1000/1000        0           2s  n
 gw4      unknown   3m17s  no      no       -          -        0         none
 gw5      unknown   3m17s  no      no       -          -        0         none
 
-LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  REDIRECTS  UNAVAILABLE
-portal        62.168.1.203:443   redirect    31        0/4           12       4711            3
-all (closed)  62.168.1.203:8443  proxy        -        0/5           12       4711            3
+LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE
+portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
+all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
 ";
         assert_eq!(tables, expected);
     }

@@ -1,9 +1,15 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use super::doors::Plans;
 use crate::admin::listener::ListenerStatus;
-use crate::front::{BOUNDS, Counter, Handshake, Meter, Plan, Rejection};
+use crate::fleet::GatewayName;
+use crate::front::{
+    BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter, Mode, Plan, Rejection,
+};
 
 /// The workers' counters as Prometheus metrics: added up when somebody looks, so that counting costs the
 /// workers nothing.
@@ -13,12 +19,19 @@ pub struct DoorMetrics {
     descriptions: Vec<Desc>,
 }
 
-/// One metric: its name, its labels besides `listener`, and how it is read.
+/// One metric: its name, and how it is read.
 struct Family {
     name: &'static str,
     help: &'static str,
     kind: proto::MetricType,
-    read: fn(&Plan) -> Vec<Sample>,
+    read: Read,
+}
+
+enum Read {
+    /// For each listener; the label `listener` is added.
+    Listener(fn(&Plan) -> Vec<Sample>),
+    /// For each gateway that listeners take clients to, over all of these; the label `gateway` is added.
+    Gateway(fn(&[Arc<GatewayMeter>]) -> Vec<Sample>),
 }
 
 struct Sample {
@@ -36,8 +49,13 @@ impl DoorMetrics {
     /// Over these listeners.
     pub fn new(plans: Plans) -> Result<Self, prometheus::Error> {
         let families = families();
-        let listener = || vec!["listener".to_owned()];
-        let describe = |f: &Family| Desc::new(f.name.into(), f.help.into(), listener(), Default::default());
+        let describe = |family: &Family| {
+            let label = match family.read {
+                Read::Listener(_) => LISTENER,
+                Read::Gateway(_) => GATEWAY,
+            };
+            Desc::new(family.name.into(), family.help.into(), vec![label.to_owned()], Default::default())
+        };
         let descriptions = families.iter().map(describe).collect::<Result<_, _>>()?;
         Ok(Self { plans, families, descriptions })
     }
@@ -58,9 +76,18 @@ impl Collector for DoorMetrics {
     }
 }
 
+const LISTENER: &str = "listener";
+const GATEWAY: &str = "gateway";
+
 /// What the status shows of each listener.
 pub fn statuses(plans: &Plans) -> Vec<ListenerStatus> {
-    let status = |plan: &std::sync::Arc<Plan>| ListenerStatus {
+    plans.get().iter().map(|plan| status(plan)).collect()
+}
+
+fn status(plan: &Plan) -> ListenerStatus {
+    let gateways = gateway_meters(plan);
+    let meters = || gateways.values().flatten();
+    ListenerStatus {
         name: plan.settings.name.to_string(),
         address: plan.settings.address,
         mode: plan.settings.mode.as_str(),
@@ -68,81 +95,155 @@ pub fn statuses(plans: &Plans) -> Vec<ListenerStatus> {
         vpn: plan.settings.ask.vpn,
         open: plan.is_open(),
         connections: u64::from(plan.admission.connections()),
-        redirects: redirects(plan).into_iter().map(|(_, count)| count).sum(),
+        tunnels: meters().map(|meter| meter.tunnels.get()).sum(),
+        redirects: meters().map(|meter| meter.redirects.get()).sum(),
         unavailable: sum(plan, |meter| Some(&meter.unavailable)),
-    };
-    plans.get().iter().map(status).collect()
+    }
 }
 
 fn families() -> Vec<Family> {
+    use Read::{Gateway, Listener};
     use proto::MetricType::{COUNTER, GAUGE, HISTOGRAM};
     vec![
         Family {
             name: "vestibule_redirects_total",
             help: "Answers that named a gateway.",
             kind: COUNTER,
-            read: |plan| {
-                let sample = |(gateway, count)| Sample::counter(vec![("gateway", gateway)], count);
-                redirects(plan).into_iter().map(sample).collect()
-            },
+            read: Listener(|plan| match plan.settings.mode {
+                Mode::Redirect(_) => {
+                    of_gateways(plan, |meters| Value::Counter(total(meters, |meter| &meter.redirects)))
+                }
+                Mode::HttpsUpgrade(_) | Mode::Proxy(..) | Mode::Passthrough(_) => vec![],
+            }),
         },
         Family {
             name: "vestibule_responses_total",
             help: "Answers by class of status.",
             kind: COUNTER,
-            read: |plan| {
+            read: Listener(|plan| {
                 let class = |i: usize| {
                     let count = sum(plan, |meter| meter.responses.get(i));
                     Sample::counter(vec![("class", format!("{}xx", i + 1))], count)
                 };
+                // what passes through a passthrough is not for us to read
+                if matches!(plan.settings.mode, Mode::Passthrough(_)) {
+                    return vec![];
+                }
                 (0..5).map(class).collect()
-            },
+            }),
         },
         Family {
             name: "vestibule_unavailable_total",
             help: "Answers that named no gateway.",
             kind: COUNTER,
-            read: |plan| vec![Sample::counter(vec![], sum(plan, |meter| Some(&meter.unavailable)))],
+            read: Listener(|plan| vec![Sample::counter(vec![], sum(plan, |meter| Some(&meter.unavailable)))]),
         },
         Family {
             name: "vestibule_tls_handshakes_total",
             help: "TLS handshakes by how they ended.",
             kind: COUNTER,
-            read: |plan| {
+            read: Listener(|plan| {
                 let sample = |handshake: Handshake| {
                     let [result, version, resumed] = handshake.labels().map(str::to_owned);
                     let labels = vec![("result", result), ("version", version), ("resumed", resumed)];
                     Sample::counter(labels, sum(plan, |meter| meter.handshakes.get(handshake.index())))
                 };
                 if plan.tls.is_some() { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
-            },
+            }),
         },
         Family {
             name: "vestibule_tls_handshake_duration_seconds",
             help: "How long successful TLS handshakes took, the client's part included.",
             kind: HISTOGRAM,
-            read: |plan| if plan.tls.is_some() { vec![handshake_durations(plan)] } else { vec![] },
+            read: Listener(|plan| {
+                let value = || durations(plan.meters.iter().map(|meter| &meter.handshake_duration));
+                if plan.tls.is_some() { vec![Sample { labels: vec![], value: value() }] } else { vec![] }
+            }),
         },
         Family {
             name: "vestibule_connections",
             help: "Open connections.",
             kind: GAUGE,
-            read: |plan| {
+            read: Listener(|plan| {
                 let value = Value::Gauge(u64::from(plan.admission.connections()));
                 vec![Sample { labels: vec![], value }]
-            },
+            }),
         },
         Family {
             name: "vestibule_connections_rejected_total",
             help: "Connections turned away, by the limit that was reached.",
             kind: COUNTER,
-            read: |plan| {
+            read: Listener(|plan| {
                 let sample = |rejection: Rejection| {
                     let count = sum(plan, |meter| meter.rejected.get(rejection.index()));
                     Sample::counter(vec![("reason", rejection.as_str().to_owned())], count)
                 };
                 Rejection::ALL.into_iter().map(sample).collect()
-            },
+            }),
+        },
+        Family {
+            name: "vestibule_transferred_bytes_total",
+            help: "Bytes from clients (in) and to clients (out), inside TLS where TLS ends here.",
+            kind: COUNTER,
+            read: Listener(|plan| {
+                let sample = |direction: Direction| {
+                    let count = sum(plan, |meter| meter.transferred.get(direction.index()));
+                    Sample::counter(vec![("direction", direction.as_str().to_owned())], count)
+                };
+                Direction::ALL.into_iter().map(sample).collect()
+            }),
+        },
+        Family {
+            name: "vestibule_tunnels",
+            help: "Upgraded, CONNECT and passthrough connections.",
+            kind: GAUGE,
+            read: Listener(|plan| match plan.settings.mode.upstream() {
+                Some(_) => of_gateways(plan, |meters| Value::Gauge(present(meters, |meter| &meter.tunnels))),
+                None => vec![],
+            }),
+        },
+        Family {
+            name: "vestibule_upstream_connections",
+            help: "Connections to the gateway that wait for a request (idle), and others (active).",
+            kind: GAUGE,
+            read: Gateway(|meters| {
+                let sample = |state: &str, count| Sample {
+                    labels: vec![("state", state.to_owned())],
+                    value: Value::Gauge(count),
+                };
+                vec![
+                    sample("idle", present(meters, |meter| &meter.idle)),
+                    sample("active", present(meters, |meter| &meter.active)),
+                ]
+            }),
+        },
+        Family {
+            name: "vestibule_upstream_requests_total",
+            help: "Requests and connections taken to the gateway, by what became of them.",
+            kind: COUNTER,
+            read: Gateway(|meters| {
+                let sample = |fate: Fate| {
+                    let counters = meters.iter().filter_map(|meter| meter.requests.get(fate.index()));
+                    let count = counters.map(Counter::get).sum();
+                    Sample::counter(vec![("result", fate.as_str().to_owned())], count)
+                };
+                Fate::ALL.into_iter().map(sample).collect()
+            }),
+        },
+        Family {
+            name: "vestibule_upstream_retries_total",
+            help: "Requests that the gateway was to have and that were tried once more.",
+            kind: COUNTER,
+            read: Gateway(|meters| vec![Sample::counter(vec![], total(meters, |meter| &meter.retries))]),
+        },
+        Family {
+            name: "vestibule_upstream_duration_seconds",
+            help: "From the end of a request to the head of the gateway's response.",
+            kind: HISTOGRAM,
+            read: Gateway(|meters| {
+                let value = durations(meters.iter().map(|meter| &meter.response_time));
+                vec![Sample { labels: vec![], value }]
+            }),
         },
     ]
 }
@@ -151,36 +252,69 @@ fn sum(plan: &Plan, counter: impl Fn(&Meter) -> Option<&Counter>) -> u64 {
     plan.meters.iter().filter_map(|meter| counter(meter)).map(Counter::get).sum()
 }
 
-fn redirects(plan: &Plan) -> Vec<(String, u64)> {
-    let mut all = std::collections::BTreeMap::<_, u64>::new();
+/// What the workers have counted of each gateway.
+type GatewayMeters = BTreeMap<GatewayName, Vec<Arc<GatewayMeter>>>;
+
+fn gateway_meters(plan: &Plan) -> GatewayMeters {
+    let mut all = GatewayMeters::new();
     for (gateway, meter) in plan.meters.iter().flat_map(|meter| meter.by_gateway()) {
-        *all.entry(gateway).or_default() += meter.redirects.get();
+        all.entry(gateway).or_default().push(meter);
     }
-    all.into_iter().map(|(gateway, count)| (gateway.to_string(), count)).collect()
+    all
 }
 
-fn handshake_durations(plan: &Plan) -> Sample {
+/// One sample for each gateway of a listener.
+fn of_gateways(plan: &Plan, value: impl Fn(&[Arc<GatewayMeter>]) -> Value) -> Vec<Sample> {
+    let meters = gateway_meters(plan).into_iter();
+    meters
+        .map(|(name, meters)| Sample { labels: vec![(GATEWAY, name.to_string())], value: value(&meters) })
+        .collect()
+}
+
+fn total(meters: &[Arc<GatewayMeter>], which: fn(&GatewayMeter) -> &Counter) -> u64 {
+    meters.iter().map(|meter| which(meter).get()).sum()
+}
+
+fn present(meters: &[Arc<GatewayMeter>], which: fn(&GatewayMeter) -> &Gauge) -> u64 {
+    meters.iter().map(|meter| which(meter).get()).sum()
+}
+
+fn durations<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Value {
     let (mut buckets, mut count, mut sum) = ([0; BOUNDS.len()], 0, 0.0);
-    for meter in plan.meters.iter() {
-        let (more, n, seconds) = meter.handshake_duration.read();
+    for histogram in histograms {
+        let (more, n, seconds) = histogram.read();
         buckets.iter_mut().zip(more).for_each(|(bucket, n)| *bucket += n);
         count += n;
         sum += seconds;
     }
-    Sample { labels: vec![], value: Value::Histogram { buckets, count, sum } }
+    Value::Histogram { buckets, count, sum }
 }
 
 impl Family {
-    fn collect(&self, plans: &[std::sync::Arc<Plan>]) -> proto::MetricFamily {
+    fn collect(&self, plans: &[Arc<Plan>]) -> proto::MetricFamily {
+        let metrics = match self.read {
+            Read::Listener(read) => {
+                let of = |plan: &Arc<Plan>| Sample::metrics(read(plan), LISTENER, &plan.settings.name);
+                plans.iter().flat_map(of).collect()
+            }
+            Read::Gateway(read) => {
+                let mut all = GatewayMeters::new();
+                for plan in plans.iter().filter(|plan| plan.settings.mode.upstream().is_some()) {
+                    for (gateway, meters) in gateway_meters(plan) {
+                        all.entry(gateway).or_default().extend(meters);
+                    }
+                }
+                let of = |(gateway, meters): (&GatewayName, &Vec<_>)| {
+                    Sample::metrics(read(meters), GATEWAY, gateway.as_str())
+                };
+                all.iter().flat_map(of).collect()
+            }
+        };
         let mut family = proto::MetricFamily::default();
         family.set_name(self.name.to_owned());
         family.set_help(self.help.to_owned());
         family.set_field_type(self.kind);
-        let metrics = plans.iter().flat_map(|plan| {
-            let listener = plan.settings.name.to_string();
-            (self.read)(plan).into_iter().map(move |sample| sample.metric(&listener))
-        });
-        family.set_metric(metrics.collect());
+        family.set_metric(metrics);
         family
     }
 }
@@ -190,9 +324,14 @@ impl Sample {
         Self { labels, value: Value::Counter(count) }
     }
 
-    fn metric(self, listener: &str) -> proto::Metric {
+    /// With one label more for each.
+    fn metrics(samples: Vec<Self>, name: &'static str, value: &str) -> Vec<proto::Metric> {
+        samples.into_iter().map(|sample| sample.metric(name, value)).collect()
+    }
+
+    fn metric(self, name: &'static str, value: &str) -> proto::Metric {
         let mut metric = proto::Metric::default();
-        let labels = std::iter::once(("listener", listener.to_owned())).chain(self.labels);
+        let labels = std::iter::once((name, value.to_owned())).chain(self.labels);
         metric.set_label(labels.map(|(name, value)| label(name, value)).collect());
         match self.value {
             Value::Counter(count) => {
@@ -233,4 +372,153 @@ fn histogram(buckets: [u64; BOUNDS.len()], count: u64, sum: f64) -> proto::Histo
     histogram.set_sample_count(count);
     histogram.set_sample_sum(sum);
     histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use prometheus::TextEncoder;
+
+    use super::*;
+    use crate::fleet::{Ask, Endpoint, Vpn};
+    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect};
+
+    /// A listener with two workers that both know the gateways gw1 and gw2.
+    fn plan(name: &str, mode: Mode) -> Arc<Plan> {
+        let settings = ListenerSettings {
+            name: name.into(),
+            address: SocketAddr::from(([127, 0, 0, 1], 443)),
+            ask: Ask { vrrp_id: None, vpn: Vpn::Ssl },
+            limits: Limits::default(),
+            redirect: Redirect::default(),
+            mode,
+        };
+        let plan = Arc::new(Plan::new(settings, &Common::new().unwrap(), 2).unwrap());
+        (0..2).for_each(|worker| drop(meters(&plan, worker)));
+        plan
+    }
+
+    fn meters(plan: &Plan, worker: usize) -> Vec<Arc<GatewayMeter>> {
+        plan.meters[worker].of_gateways(["gw1", "gw2"].map(GatewayName::new).iter())
+    }
+
+    fn passthrough() -> Mode {
+        Mode::Passthrough(Arc::new(Passthrough::default()))
+    }
+
+    fn upgrade() -> Mode {
+        Mode::HttpsUpgrade(Endpoint::parse("vpn.example.com", 443).unwrap())
+    }
+
+    /// The samples of the metrics whose names begin like that.
+    fn samples(plans: &[Arc<Plan>], prefix: &str) -> Vec<String> {
+        let mut families: Vec<_> = families().iter().map(|family| family.collect(plans)).collect();
+        families.retain(|family| !family.get_metric().is_empty());
+        let text = TextEncoder::new().encode_to_string(&families).unwrap();
+        text.lines().filter(|line| line.starts_with(prefix)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_is_counted_of_a_gateway_is_added_up_over_workers_and_listeners() {
+        let plans = [plan("one", passthrough()), plan("two", passthrough())];
+        let mut guards = vec![];
+        for (plan, worker) in [(0, 0), (0, 1), (1, 1)] {
+            let [gw1, gw2] = meters(&plans[plan], worker).try_into().unwrap();
+            guards.push(Gauge::up(&gw1, |meter| &meter.idle));
+            guards.push(Gauge::up(&gw2, |meter| &meter.active));
+            guards.push(Gauge::up(&gw2, |meter| &meter.active));
+            gw1.request(Fate::Answered);
+            gw2.request(Fate::ConnectTimeout);
+            gw2.retries.add(2);
+            gw1.response_time.observe(Duration::from_millis(500));
+        }
+        assert_eq!(
+            samples(&plans, "vestibule_upstream_connections"),
+            [
+                "vestibule_upstream_connections{gateway=\"gw1\",state=\"idle\"} 3",
+                "vestibule_upstream_connections{gateway=\"gw1\",state=\"active\"} 0",
+                "vestibule_upstream_connections{gateway=\"gw2\",state=\"idle\"} 0",
+                "vestibule_upstream_connections{gateway=\"gw2\",state=\"active\"} 6",
+            ]
+        );
+        assert_eq!(
+            samples(&plans, "vestibule_upstream_requests_total{gateway=\"gw2\""),
+            [
+                "vestibule_upstream_requests_total{gateway=\"gw2\",result=\"answered\"} 0",
+                "vestibule_upstream_requests_total{gateway=\"gw2\",result=\"connect_failed\"} 0",
+                "vestibule_upstream_requests_total{gateway=\"gw2\",result=\"connect_timeout\"} 3",
+                "vestibule_upstream_requests_total{gateway=\"gw2\",result=\"broken\"} 0",
+                "vestibule_upstream_requests_total{gateway=\"gw2\",result=\"response_timeout\"} 0",
+            ]
+        );
+        assert_eq!(
+            samples(&plans, "vestibule_upstream_retries_total"),
+            [
+                "vestibule_upstream_retries_total{gateway=\"gw1\"} 0",
+                "vestibule_upstream_retries_total{gateway=\"gw2\"} 6"
+            ]
+        );
+        let durations = samples(&plans, "vestibule_upstream_duration_seconds");
+        for line in [
+            "vestibule_upstream_duration_seconds_bucket{gateway=\"gw1\",le=\"0.25\"} 0",
+            "vestibule_upstream_duration_seconds_bucket{gateway=\"gw1\",le=\"0.5\"} 3",
+            "vestibule_upstream_duration_seconds_sum{gateway=\"gw1\"} 1.5",
+            "vestibule_upstream_duration_seconds_count{gateway=\"gw2\"} 0",
+        ] {
+            assert!(durations.iter().any(|told| told == line), "{line} is not in {durations:#?}");
+        }
+    }
+
+    #[test]
+    fn tunnels_and_bytes_are_told_for_each_listener() {
+        let plans = [plan("one", passthrough()), plan("two", passthrough())];
+        let guards = [0, 1].map(|worker| Gauge::up(&meters(&plans[1], worker)[0], |meter| &meter.tunnels));
+        plans[0].meters[0].transferred(Direction::In, 3);
+        plans[0].meters[1].transferred(Direction::In, 4);
+        plans[1].meters[1].transferred(Direction::Out, 5);
+        assert_eq!(
+            samples(&plans, "vestibule_tunnels"),
+            [
+                "vestibule_tunnels{listener=\"one\",gateway=\"gw1\"} 0",
+                "vestibule_tunnels{listener=\"one\",gateway=\"gw2\"} 0",
+                "vestibule_tunnels{listener=\"two\",gateway=\"gw1\"} 2",
+                "vestibule_tunnels{listener=\"two\",gateway=\"gw2\"} 0",
+            ]
+        );
+        assert_eq!(
+            samples(&plans, "vestibule_transferred_bytes_total"),
+            [
+                "vestibule_transferred_bytes_total{listener=\"one\",direction=\"in\"} 7",
+                "vestibule_transferred_bytes_total{listener=\"one\",direction=\"out\"} 0",
+                "vestibule_transferred_bytes_total{listener=\"two\",direction=\"in\"} 0",
+                "vestibule_transferred_bytes_total{listener=\"two\",direction=\"out\"} 5",
+            ]
+        );
+        let shown = plans.each_ref().map(|plan| status(plan).tunnels);
+        assert_eq!(shown, [0, 2]);
+        drop(guards);
+        assert_eq!(status(&plans[1]).tunnels, 0);
+    }
+
+    #[test]
+    fn a_listener_tells_nothing_of_what_it_does_not_do() {
+        let told = |mode| {
+            let plans = [plan("one", mode)];
+            [
+                "upstream",
+                "tunnels",
+                "redirects",
+                "responses",
+                "tls",
+                "connections",
+                "unavailable",
+                "transferred",
+            ]
+            .map(|what| !samples(&plans, &format!("vestibule_{what}")).is_empty())
+        };
+        assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true]);
+        assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true]);
+    }
 }

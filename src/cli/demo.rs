@@ -1,6 +1,5 @@
 use std::fmt::Write;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::{Answer, output, running};
@@ -12,7 +11,7 @@ use crate::demo::{Farm, Ports};
 ///
 /// A front door, gateways with heartbeat agents and made certificates, all on loopback, as an ordinary user,
 /// without a file. The gateways are pretend ones, and their load moves: visit the front door again and again
-/// and see it steer. Ctrl-C ends it.
+/// and see it steer, by a redirect, as a proxy, or with TLS passed through. Ctrl-C ends it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vestibule demo --gateways 5")]
 pub struct Demo {
@@ -26,6 +25,7 @@ impl Demo {
         let _guard = log::start(LogSettings::default());
         running::until_told_to_stop(async |stop| {
             let mut farm = Farm::open(usize::from(self.gateways), Ports::Usual).await?;
+            farm.add_proxy_and_passthrough()?;
             output::print(&introduction(&mut farm)?)?;
             farm.run(true, stop).await
         })?;
@@ -37,12 +37,18 @@ fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
     let program = std::env::args_os().next().unwrap_or_else(|| "vestibule".into());
     let program = program.to_string_lossy();
     let admin = farm.settings().admin.listen;
-    let front = farm.settings().listeners.first().context("the demo has no listener")?.address;
+    let addresses: Vec<_> = farm.settings().listeners.iter().map(|listener| listener.address).collect();
+    let [front, proxy, passthrough] = addresses.as_slice() else {
+        anyhow::bail!("the demo lacks a listener")
+    };
     let mut text = format!(
         "A front door and {} gateways on this machine, with certificates made just now. Ctrl-C ends it all.\n\n\
          \x20 Ask where you would be sent     curl -k -i https://{front}/\n\
          \x20 Go there                        curl -k -L https://{front}/\n\
          \x20 With a browser                  https://{front}/ (and accept the certificate)\n\
+         \x20 Through a proxy, by turns       curl -k https://{proxy}/\n\
+         \x20 With a session, to the same     curl -k -b jar -c jar https://{proxy}/\n\
+         \x20 With TLS passed through         curl -k https://{passthrough}/\n\
          \x20 See the farm                    {program} status --admin {admin}\n\
          \x20 The same for programs           curl http://{admin}/api/v1/status\n\
          \x20 Metrics                         curl http://{admin}/metrics\n\n",

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -15,7 +15,7 @@ use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::fleet::{
     Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights,
 };
-use crate::front::{Certificates, Limits, ListenerSettings, Mode, Redirect};
+use crate::front::{Certificates, Limits, ListenerSettings, Mode, Passthrough, Proxy, Redirect, UpstreamTls};
 use crate::heartbeat::AgentState;
 use crate::net::certificate::CertificateFacts;
 use crate::net::check::{Check, Get, Kind, StatusRange};
@@ -30,13 +30,16 @@ pub struct Farm {
     settings: FrontSettings,
     gateways: Vec<PretendGateway>,
     tls: Vec<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)>,
+    authority: CertificateDer<'static>,
+    certificates: Arc<Certificates>,
+    ports: Ports,
 }
 
 /// Which ports a farm takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ports {
-    /// 8443 for the front door, 9463 for its admin endpoint, 8444 and on for the gateways; any that is free
-    /// instead of one that is taken.
+    /// 8443 for the front door, 8543 and 8643 for its proxy and its passthrough, 9463 for its admin endpoint,
+    /// 8444 and on for the gateways; any that is free instead of one that is taken.
     Usual,
     /// Any that are free.
     Free,
@@ -57,8 +60,27 @@ impl Farm {
             Ok((tls::server_config(&identity)?, tls::mutual_server_config(&identity, &authorities)?))
         });
         let tls = tls.collect::<anyhow::Result<_>>()?;
-        let settings = settings(&made, &gateways, ports)?;
-        Ok(Self { settings, gateways, tls })
+        let facts = CertificateFacts::of(&made.portal.certificate)?;
+        let certificates = Arc::new(Certificates::new((identity(&made.portal)?, facts), Vec::new()));
+        let redirect = Mode::Redirect(Arc::clone(&certificates));
+        let settings = settings(&made, &gateways, redirect, ports)?;
+        let authority = made.authority.certificate;
+        Ok(Self { settings, gateways, tls, authority, certificates, ports })
+    }
+
+    /// Puts a proxy and a passthrough before the same gateways, as the second and the third listener.
+    pub fn add_proxy_and_passthrough(&mut self) -> anyhow::Result<()> {
+        let trust = Trust::Authorities(vec![self.authority.clone()]);
+        let proxy = Proxy {
+            tls: Some(UpstreamTls { config: tls::client_config(&trust, None)?, server_name: None }),
+            ..Proxy::default()
+        };
+        let proxy = Mode::Proxy(Arc::clone(&self.certificates), Arc::new(proxy));
+        let passthrough = Mode::Passthrough(Arc::new(Passthrough::default()));
+        for (name, usual, mode) in [("proxy", 8543, proxy), ("passthrough", 8643, passthrough)] {
+            self.settings.listeners.push(listener(name, loopback(self.ports.choose(usual)?), mode));
+        }
+        Ok(())
     }
 
     /// The front door's settings; may be changed before the farm runs.
@@ -161,12 +183,16 @@ fn identity(pair: &Pair) -> anyhow::Result<Identity> {
     Ok(tls::identity(vec![pair.certificate.clone()], pair.key.clone_key())?)
 }
 
-fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::Result<FrontSettings> {
+fn settings(
+    made: &Made,
+    gateways: &[PretendGateway],
+    redirect: Mode,
+    ports: Ports,
+) -> anyhow::Result<FrontSettings> {
     let trust = Trust::Authorities(vec![made.authority.certificate.clone()]);
     let (_, front) = made.fronts.first().context("no certificate was made for the front door")?;
     let agents = tls::client_config(&trust, Some(&identity(front)?))?;
     let pages = tls::client_config(&trust, None)?;
-    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let probe = |gateway: &PretendGateway| {
         let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
         Ok(ProbeSettings {
@@ -200,22 +226,12 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
             capacity_bits_per_second: None,
         }))
     };
-    let facts = CertificateFacts::of(&made.portal.certificate)?;
-    let certificates = Certificates::new((identity(&made.portal)?, facts), Vec::new());
     Ok(FrontSettings {
         node_name: FRONT.into(),
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(2),
         admin: AdminSettings { listen: loopback(ports.choose(9463)?), socket: None, token: None },
         log: LogSettings::default(),
-        listeners: vec![ListenerSettings {
-            name: "portal".into(),
-            address: loopback(ports.choose(8443)?),
-            ask: Ask { vrrp_id: None, vpn: Vpn::Ssl },
-            // small enough for the limit of open files that an ordinary user has
-            limits: Limits { connections: 400, ..Limits::default() },
-            redirect: Redirect::default(),
-            mode: Mode::Redirect(Arc::new(certificates)),
-        }],
+        listeners: vec![listener("portal", loopback(ports.choose(8443)?), redirect)],
         fleet: FleetSettings {
             gateways: gateways.iter().map(member).collect::<anyhow::Result<_>>()?,
             thresholds: Thresholds::default(),
@@ -226,6 +242,24 @@ fn settings(made: &Made, gateways: &[PretendGateway], ports: Ports) -> anyhow::R
         probes: gateways.iter().map(probe).collect::<anyhow::Result<_>>()?,
         files: Vec::new(),
     })
+}
+
+fn listener(name: &str, address: SocketAddr, mode: Mode) -> ListenerSettings {
+    // small enough, all together, for the limit of open files that an ordinary user has; whoever is taken to a
+    // gateway needs one more
+    let connections = if mode.upstream().is_some() { 100 } else { 400 };
+    ListenerSettings {
+        name: name.into(),
+        address,
+        ask: Ask { vrrp_id: None, vpn: Vpn::Ssl },
+        limits: Limits { connections, ..Limits::default() },
+        redirect: Redirect::default(),
+        mode,
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::response::Html;
+use axum::response::{Html, IntoResponse, Response};
+use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -146,16 +147,27 @@ struct Shown {
     visitors: Visitors,
 }
 
-async fn page(State(shown): State<Shown>, request: axum::extract::Request) -> Html<String> {
+/// The page, with a session for those who bring none: a cookie like ocserv's, by which a proxy finds back to
+/// this gateway.
+async fn page(State(shown): State<Shown>, request: axum::extract::Request) -> Response {
     // the front door's own check is no visitor
-    let agent = request.headers().get(http::header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
     if !agent.is_some_and(|agent| agent.starts_with("vestibule/")) {
         shown.visitors.add(Instant::now());
     }
     let tunnels = shown.state.borrow().load.tunnels.unwrap_or_default();
     let name = &shown.name;
-    Html(format!(
+    let page = Html(format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{name}</title>\n<h1>You have reached \
          {name}</h1>\n<p>Here the VPN would begin. This gateway has {tunnels} tunnels.</p>\n</html>\n"
-    ))
+    ));
+    let cookies = request.headers().get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+    if cookies.flat_map(|line| line.split(';')).any(|pair| pair.trim_start().starts_with(SESSION)) {
+        return page.into_response();
+    }
+    // nobody logs in here, so that nothing depends on whether it can be guessed
+    let session = format!("{SESSION}{:016x}; Path=/; Secure; HttpOnly", fastrand::u64(..));
+    ([(SET_COOKIE, session)], page).into_response()
 }
+
+const SESSION: &str = "webvpncontext=";

@@ -136,8 +136,8 @@ impl Roster {
     }
 
     /// Goes over to other settings. A gateway that keeps its name keeps what is known of it, but for what
-    /// the change makes doubtful: whether it works where clients would be sent now, and what an agent that
-    /// it no longer has once said.
+    /// the change makes doubtful: whether it works where clients would be sent or taken now, and what an agent
+    /// that it no longer has once said.
     pub fn reload(&mut self, settings: FleetSettings, now: Moment) {
         if settings.gateways != self.settings.gateways {
             self.generation += 1;
@@ -195,7 +195,8 @@ impl Member {
     /// The same member under a new definition.
     fn redefined(mut self, gateway: &Arc<Gateway>, weights: &Weights, now: Moment) -> Self {
         let view = Arc::make_mut(&mut self.view);
-        if view.gateway.ssl_endpoint != gateway.ssl_endpoint {
+        let before = &view.gateway;
+        if before.ssl_endpoint != gateway.ssl_endpoint || before.upstream != gateway.upstream {
             view.health = Health::unknown(now);
             view.last_good = None;
             view.checks = Arc::from([]);
@@ -353,6 +354,19 @@ mod tests {
         let after = roster.snapshot();
         assert_eq!(after.gateways[1].state(), State::Unknown);
         assert_eq!(after.gateways[1].gateway.ssl_endpoint.to_string(), "10.0.0.22:443");
+    }
+
+    #[test]
+    fn failed_connections_to_where_a_gateway_was_do_not_count_where_it_is() {
+        let (mut roster, name) = one_gateway(2);
+        roster.fail(&name, "10.0.0.1:443: connection refused", at(2));
+        let mut elsewhere = roster.settings.clone();
+        let upstream = Endpoint::parse("10.0.0.9", 443).unwrap();
+        elsewhere.gateways[0] = Arc::new(Gateway { upstream, ..(*elsewhere.gateways[0]).clone() });
+        roster.reload(elsewhere, at(3));
+        assert_eq!(roster.snapshot().gateways[0].state(), State::Unknown);
+        assert_eq!(roster.observe(&name, good(10), at(4)).unwrap().to, State::Up);
+        assert_eq!(roster.fail(&name, "10.0.0.9:443: connection refused", at(5)), None);
     }
 
     #[test]

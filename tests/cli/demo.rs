@@ -3,7 +3,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::Signal;
 
-use crate::support::{Folder, Running, header, https, until};
+use vestibule::net::tls::{Trust, client_config};
+
+use crate::support::{Folder, Running, header, https, over_tls, until};
 
 /// Demos share loopback and its usual ports: two that start at the same moment may both find one free.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
@@ -52,11 +54,32 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
     assert_eq!(after(&text, "curl -k -L "), format!("https://{door}/"));
     let (page, _) = https(address(location));
     assert!(page.contains("You have reached gw"), "{page}");
+    // a session for who has none, by which the proxy finds back to this gateway
+    assert!(header(&page, "set-cookie").unwrap().starts_with("webvpncontext="), "{page}");
+    let session = b"GET / HTTP/1.1\r\nHost: x\r\nCookie: a=b; webvpncontext=1\r\nConnection: close\r\n\r\n";
+    let anyone = client_config(&Trust::Anyone, None).unwrap();
+    let (page, _) = over_tls(address(location), "localhost", anyone, session);
+    assert!(page.contains("You have reached gw"), "{page}");
+    assert_eq!(header(&page, "set-cookie"), None, "{page}");
+
+    let proxy = address(after(&text, "Through a proxy, by turns       curl -k "));
+    assert_eq!(after(&text, "curl -k -b jar -c jar "), format!("https://{proxy}/"));
+    let passthrough = address(after(&text, "With TLS passed through         curl -k "));
 
     let admin = after(&text, "status --admin ").to_owned();
     until("the gateways never came up", || folder.run(["status", "--admin", &admin]).status == 0);
     let status = folder.run(["status", "--admin", &admin]);
-    assert!(status.stdout.contains(&door.to_string()), "{}", status.stdout);
+    let listeners: Vec<Vec<_>> = status
+        .stdout
+        .lines()
+        .skip_while(|line| !line.starts_with("LISTENER"))
+        .skip(1)
+        .map(|line| line.split_whitespace().take(3).collect())
+        .collect();
+    let [door, proxy, passthrough] = [door, proxy, passthrough].map(|address| address.to_string());
+    let expected = [["portal", &door, "redirect"], ["proxy", &proxy, "proxy"]];
+    assert_eq!(listeners[..2], expected, "{}", status.stdout);
+    assert_eq!(listeners[2..], [["passthrough", &passthrough, "passthrough"]], "{}", status.stdout);
     let metrics = after(&text, "Metrics                         curl ");
     assert_eq!(metrics, format!("http://{admin}/metrics"));
 

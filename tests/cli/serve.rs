@@ -126,7 +126,17 @@ fn a_front_door_redirects_and_tells_its_status() {
     assert_eq!(lines[3][..2], ["gw1", "up"]);
     assert_eq!(
         lines[5],
-        ["LISTENER", "ADDRESS", "MODE", "VRRP", "AVAILABLE", "CONNECTIONS", "REDIRECTS", "UNAVAILABLE"]
+        [
+            "LISTENER",
+            "ADDRESS",
+            "MODE",
+            "VRRP",
+            "AVAILABLE",
+            "CONNECTIONS",
+            "TUNNELS",
+            "REDIRECTS",
+            "UNAVAILABLE"
+        ]
     );
     let (door, upgrade) = (place.door.to_string(), place.upgrade.to_string());
     assert_eq!(lines[6][..5], ["portal", &door, "redirect", "-", "1/1"]);
