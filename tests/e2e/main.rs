@@ -9,10 +9,12 @@
 )]
 
 mod admin;
+mod client;
 mod gateway;
 mod health;
 mod limits;
 mod proxy;
+mod proxy_failure;
 mod proxy_smuggling;
 mod redirect;
 mod reload;
