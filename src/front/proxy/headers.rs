@@ -177,7 +177,8 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     // RFC 9112 §3.2.2: an absolute target's host goes before the Host field
     let host = head.uri.authority().filter(|_| head.method != Method::CONNECT);
     let host = host.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    let host = host.as_ref().or_else(|| headers.get(header::HOST)).unwrap_or(change.host);
+    let asked = host.as_ref().or_else(|| headers.get(header::HOST));
+    let host = asked.unwrap_or(change.host);
     if !headers.contains_key(header::HOST) {
         out.insert(header::HOST, host.clone());
     }
@@ -231,7 +232,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     } else if change.says_empty && !out.contains_key(header::CONTENT_LENGTH) {
         out.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    tell_asker(&mut out, host, change);
+    tell_asker(&mut out, asked, change);
     out
 }
 
@@ -311,8 +312,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Adds who asks. What a trusted proxy has said stays, and it is added to the list of those it came through.
-fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
+/// Adds who asks, and for which host if that was said. What a trusted proxy has said stays, and it is added to the list of those it came through.
+fn tell_asker(out: &mut HeaderMap, asked: Option<&HeaderValue>, change: &Change<'_>) {
     let client = change.asker.client.ip().to_canonical();
     let (x_forwarded, rfc7239) = match change.forwarded {
         Forwarded::XForwarded => (true, false),
@@ -325,7 +326,7 @@ fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
         if !out.contains_key(X_FORWARDED_PROTO) {
             out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
         }
-        if !out.contains_key(X_FORWARDED_HOST) && !host.is_empty() {
+        if let Some(host) = asked.filter(|host| !host.is_empty() && !out.contains_key(X_FORWARDED_HOST)) {
             out.insert(X_FORWARDED_HOST, host.clone());
         }
     }
@@ -335,8 +336,8 @@ fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
             IpAddr::V4(address) => format!("for={address}"),
             IpAddr::V6(address) => format!("for=\"[{address}]\""),
         };
-        let element = match host.to_str() {
-            Ok(host) if !host.is_empty() && !host.contains(['"', '\\']) => {
+        let element = match asked.map(HeaderValue::to_str) {
+            Some(Ok(host)) if !host.is_empty() && !host.contains(['"', '\\']) => {
                 format!("{by};host=\"{host}\";proto=https")
             }
             _ => format!("{by};proto=https"),
