@@ -104,6 +104,7 @@ impl Body for RequestBody {
 /// the next request; if the client gives up before, that connection is closed.
 pub struct GatewayBody {
     inner: Incoming,
+    has_ended: bool,
     lease: Option<Lease>,
     account: Account,
     _pace: RequestPace,
@@ -112,7 +113,7 @@ pub struct GatewayBody {
 impl GatewayBody {
     /// What is left of a response whose head has come over the leased connection.
     pub fn new(inner: Incoming, lease: Lease, account: Account, pace: RequestPace) -> Self {
-        Self { inner, lease: Some(lease), account, _pace: pace }
+        Self { has_ended: inner.is_end_stream(), inner, lease: Some(lease), account, _pace: pace }
     }
 }
 
@@ -125,10 +126,14 @@ impl Body for GatewayBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.account.bytes += data.len() as u64;
+        match &polled {
+            // a body of unknown length does not know its end until it is asked for more
+            Poll::Ready(None) => self.has_ended = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.account.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.has_ended = frame.is_trailers() || self.inner.is_end_stream();
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
     }
@@ -145,7 +150,7 @@ impl Body for GatewayBody {
 impl Drop for GatewayBody {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take()
-            && self.inner.is_end_stream()
+            && self.has_ended
         {
             give_back(lease);
         }
