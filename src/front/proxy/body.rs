@@ -26,6 +26,7 @@ pub struct Upload {
     moved: Cell<Instant>,
     waits_for_client: Cell<bool>,
     has_broken_off: Cell<bool>,
+    is_over: Cell<bool>,
 }
 
 impl RequestBody {
@@ -38,6 +39,7 @@ impl RequestBody {
             moved: Cell::new(now),
             waits_for_client: Cell::new(false),
             has_broken_off: Cell::new(false),
+            is_over: Cell::new(false),
         });
         Self(Some(Uploading { inner, upload }))
     }
@@ -68,6 +70,11 @@ impl Upload {
     pub fn has_broken_off(&self) -> bool {
         self.has_broken_off.get()
     }
+
+    /// Whether all of it has gone on.
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
 }
 
 impl Body for RequestBody {
@@ -79,13 +86,15 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(Uploading { inner, upload }) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(inner).poll_frame(cx);
+        let polled = Pin::new(&mut *inner).poll_frame(cx);
         upload.waits_for_client.set(polled.is_pending());
         match polled {
             Poll::Ready(frame) => {
                 upload.moved.set(Instant::now());
                 upload.has_broken_off.set(matches!(frame, Some(Err(_))));
-                Poll::Ready(frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data)))
+                let frame = frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data));
+                upload.is_over.set(frame.is_none() || inner.is_end_stream());
+                Poll::Ready(frame)
             }
             Poll::Pending => Poll::Pending,
         }
