@@ -98,6 +98,14 @@ impl Client {
         self.take(length)
     }
 
+    /// What comes next, whatever it is; empty at the end of the connection.
+    pub async fn some(&mut self) -> Vec<u8> {
+        if self.buffer.is_empty() {
+            self.read_more().await;
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// What comes up to the end of the connection, which must be in order.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.read_more().await > 0 {}
