@@ -1,7 +1,5 @@
 //! A client that speaks HTTP/1.1 to the letter and takes answers apart.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -116,12 +114,6 @@ impl Client {
     pub async fn is_told_goodbye(&mut self) {
         let rest = self.rest().await;
         assert!(rest.is_empty(), "{}", rest.escape_ascii());
-    }
-
-    /// Whether nothing comes for a while. This is not waiting for something but giving a fault its time.
-    pub async fn hears_nothing(&mut self) -> bool {
-        self.buffer.is_empty()
-            && tokio::time::timeout(Duration::from_millis(200), self.stream.read_u8()).await.is_err()
     }
 
     async fn chunks(&mut self) -> Vec<u8> {

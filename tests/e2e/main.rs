@@ -16,6 +16,7 @@ mod limits;
 mod proxy;
 mod proxy_failure;
 mod proxy_smuggling;
+mod proxy_tunnel;
 mod redirect;
 mod reload;
 mod support;
