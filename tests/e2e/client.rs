@@ -38,7 +38,11 @@ impl Answer {
 
 impl Client {
     pub async fn connect(farm: &Running) -> Self {
-        Self { stream: farm.connect().await, buffer: Vec::new() }
+        Self::over(farm.connect().await)
+    }
+
+    pub fn over(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {

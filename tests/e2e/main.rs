@@ -14,6 +14,7 @@ mod gateway;
 mod health;
 mod limits;
 mod proxy;
+mod proxy_affinity;
 mod proxy_failure;
 mod proxy_smuggling;
 mod proxy_tunnel;
