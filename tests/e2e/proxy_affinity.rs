@@ -61,8 +61,8 @@ async fn ask_with(farm: &Running, cookie: &str) -> String {
 /// The session that a gateway opens for a newcomer, as its cookie, and the gateway's name.
 async fn log_in(farm: &Running) -> (String, String) {
     let answer = Client::connect(farm).await.get("/login").await;
-    let cookies = answer.head.lines().filter_map(|line| line.strip_prefix("Set-Cookie: "));
-    let cookie = cookies.last().unwrap().split(';').next().unwrap().to_owned();
+    let mut cookies = answer.head.lines().filter_map(|line| line.strip_prefix("Set-Cookie: "));
+    let cookie = cookies.next_back().unwrap().split(';').next().unwrap().to_owned();
     (cookie, answer.text().to_owned())
 }
 
