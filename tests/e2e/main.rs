@@ -12,6 +12,7 @@ mod admin;
 mod gateway;
 mod health;
 mod limits;
+mod passthrough;
 mod proxy;
 mod redirect;
 mod reload;
