@@ -269,7 +269,11 @@ const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// What clients that are slow to take theirs can hold of a thread's files and of fs.pipe-user-pages-soft (64 MiB
 /// for all pipes of a user). Who comes when there are no more is served by copying.
 const MAX_PIPES: usize = 64;
+
 const MAX_FREE: usize = 16;
+
+/// How many files a worker may have open for pipes.
+pub const PIPE_FILES: u64 = 2 * MAX_PIPES as u64;
 
 #[cfg(test)]
 mod tests {
