@@ -14,6 +14,7 @@ mod health;
 mod limits;
 mod passthrough;
 mod proxy;
+mod proxy_protocol;
 mod redirect;
 mod reload;
 mod support;
