@@ -435,6 +435,8 @@ fn join_cookies(cookies: &mut Vec<u8>, value: &[u8], own: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use http::Request;
 
     use super::*;
@@ -471,7 +473,9 @@ mod tests {
 
     /// No forwarding headers, no body, nothing out of the ordinary.
     fn change() -> Change<'static> {
-        let asker = Asker { client: "192.0.2.7:1234".parse().unwrap(), is_trusted: false };
+        static ASKER: LazyLock<Asker> =
+            LazyLock::new(|| Asker::new("192.0.2.7:1234".parse().unwrap(), false));
+        let asker = &*ASKER;
         let forwarded = Forwarded::None;
         let length = Some(0);
         Change {
@@ -648,7 +652,7 @@ mod tests {
                 "|x-forwarded-for: 1|x_forwarded_for: 2|x-forwarded_for: 3|forwarded: 4|x-real-ip: 5|x_real_ip: 6",
                 "|x-forwarded-proto: 1|x-forwarded-host: 2|x-forwarded-port: 3|x-client-ip: 4|true-client-ip: 5",
             ] {
-                let asker = Asker { client: client.parse().unwrap(), is_trusted: false };
+                let asker = &Asker::new(client.parse().unwrap(), false);
                 let head = request(&format!("GET / 1.1|host: {host}{lies}"));
                 let out = for_gateway(&head, &Change { asker, forwarded, ..change() });
                 let expected = format!("host: {host}|{told}");
@@ -666,7 +670,7 @@ mod tests {
 
     #[test]
     fn what_a_trusted_proxy_has_said_stays() {
-        let asker = Asker { is_trusted: true, ..change().asker };
+        let asker = &Asker { is_trusted: true, ..change().asker.clone() };
         let head = request(
             "GET / 1.1|host: x|x-forwarded-for: 1.1.1.1, 2.2.2.2|x-forwarded-for: 3.3.3.3|x-forwarded-proto: http|x-forwarded-host: y|forwarded: for=1.1.1.1|x-real-ip: 1.1.1.1",
         );
