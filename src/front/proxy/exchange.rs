@@ -51,9 +51,9 @@ impl Visitor {
 
     /// Who has sent a request, as far as those who may say so do.
     fn client(&self, head: &request::Parts) -> SocketAddr {
-        let Asker { client, is_trusted } = self.asker;
+        let client = self.asker.client;
         let trusts = |address| self.carrier.settings.upstream.trusts(address);
-        match is_trusted.then(|| headers::origin(&head.headers, trusts)).flatten() {
+        match self.asker.is_trusted.then(|| headers::origin(&head.headers, trusts)).flatten() {
             // the port is not told
             Some(origin) => SocketAddr::new(origin, 0),
             None => client,
@@ -78,10 +78,10 @@ impl Granted {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { lease, gate, account, session } = self;
+        let client_address = account.client();
         let Some((stream, early, active)) = lease.into_stream().await else { return };
         let status = account.becomes_tunnel();
-        let record =
-            Record::new(&visitor.door, Rc::clone(&gate), visitor.asker.client, status, active, place);
+        let record = Record::new(&visitor.door, Rc::clone(&gate), client_address, status, active, place);
         let idle_timeout = visitor.carrier.settings.upstream.tunnel_idle_timeout;
         relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
         if let Some(session) = session {
@@ -395,7 +395,7 @@ impl Trip<'_> {
         let Self { head, wish, .. } = self;
         let carrier = &self.visitor.carrier;
         let change = Change {
-            asker: self.visitor.asker,
+            asker: &self.visitor.asker,
             forwarded: carrier.settings.forwarded,
             wish: *wish,
             length: body.size_hint().exact(),

@@ -12,12 +12,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
 use crate::front::settings::Forwarded;
 
 /// Who asks, as gateways are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// The client.
     pub client: SocketAddr,
+    /// Its address, as it stands in X-Forwarded-For.
+    address: HeaderValue,
     /// Whether the host that has connected to us may say who the client is.
     pub is_trusted: bool,
+}
+
+impl Asker {
+    /// A client; `is_trusted` as above.
+    pub fn new(client: SocketAddr, is_trusted: bool) -> Self {
+        let address = HeaderValue::try_from(client.ip().to_canonical().to_string());
+        // an address has no character that a header may not have
+        Self { client, address: address.unwrap_or(HeaderValue::from_static("unknown")), is_trusted }
+    }
 }
 
 /// The client as trusted proxies name it: of those that a request came through by its own account, the last
@@ -177,7 +188,7 @@ pub fn target(head: &request::Parts) -> Uri {
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
     /// Who asks.
-    pub asker: Asker,
+    pub asker: &'a Asker,
     /// In which headers the gateway is told of that.
     pub forwarded: Forwarded,
     /// What it asks for.
@@ -207,8 +218,9 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     // RFC 9113 §8.2.3: HTTP/2 may cut them in pieces
     let joins_cookies = change.own_cookie.is_some() || has_several(headers, &header::COOKIE);
     let mut cookies = Vec::new();
+    let hop = Hop::of(headers);
     for (name, value) in headers {
-        if belongs_to_connection(name, headers) || *name == header::EXPECT || is_trailer(name) {
+        if hop.keeps(name) || *name == header::EXPECT || is_trailer(name) {
             continue;
         }
         match *name {
@@ -260,11 +272,12 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
 
 /// Turns a response's headers into what the client gets. `has_tunnel`: the connection becomes a tunnel.
 pub fn for_client(headers: &HeaderMap, has_tunnel: bool, must_close: bool) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(headers.len() + 2);
     // where both stand, the length is what is wrong (RFC 9112 §6.3); a tunnel has neither (§9.3.6)
     let no_length = has_tunnel || headers.contains_key(header::TRANSFER_ENCODING);
+    let mut out = HeaderMap::with_capacity(headers.len() + 2);
+    let hop = Hop::of(headers);
     for (name, value) in headers {
-        if belongs_to_connection(name, headers) || (*name == header::CONTENT_LENGTH && no_length) {
+        if hop.keeps(name) || (*name == header::CONTENT_LENGTH && no_length) {
             continue;
         }
         out.append(name.clone(), value.clone());
@@ -284,17 +297,33 @@ fn has_several(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.get_all(name).iter().nth(1).is_some()
 }
 
-/// Whether a field is for this connection alone (RFC 9110 §7.6.1): by its name, or because a Connection
-/// field names it. What a message cannot do without is not to be taken away like that.
-fn belongs_to_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
-    match *name {
-        header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => true,
-        header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::COOKIE => false,
-        header::AUTHORIZATION | header::SET_COOKIE | header::LOCATION => false,
-        _ if *name == "keep-alive" || *name == "proxy-connection" => true,
-        // some gateways take an underscore for a hyphen; framing is not to be had in disguise
-        _ if same_field(name, "content-length") || same_field(name, "transfer-encoding") => true,
-        _ => options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())),
+/// What of a message is for this connection alone (RFC 9110 §7.6.1).
+struct Hop<'a> {
+    headers: &'a HeaderMap,
+    /// Whether its Connection fields name others, which is rare.
+    names_others: bool,
+}
+
+impl<'a> Hop<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let usual: [&[u8]; 4] = [b"", b"close", b"keep-alive", b"upgrade"];
+        let is_usual = |option: &[u8]| usual.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+        Self { headers, names_others: options(headers).any(|option| !is_usual(option)) }
+    }
+
+    /// Whether a field stays here: by its name, or because a Connection field names it. What a message cannot
+    /// do without is not to be taken away like that.
+    fn keeps(&self, name: &HeaderName) -> bool {
+        match *name {
+            header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => true,
+            header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::COOKIE => false,
+            header::AUTHORIZATION | header::SET_COOKIE | header::LOCATION => false,
+            _ if *name == "keep-alive" || *name == "proxy-connection" => true,
+            // some gateways take an underscore for a hyphen; framing is not to be had in disguise
+            _ if same_field(name, "content-length") || same_field(name, "transfer-encoding") => true,
+            _ if !self.names_others => false,
+            _ => options(self.headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())),
+        }
     }
 }
 
@@ -305,7 +334,9 @@ fn is_trailer(name: &HeaderName) -> bool {
 
 /// Whether a field tells gateways who the client is.
 fn is_forwarding(name: &HeaderName) -> bool {
-    FORWARDING.iter().any(|known| same_field(name, known))
+    // most names do not even begin like one
+    let may_be = matches!(name.as_str().as_bytes().first(), Some(b'x' | b'f' | b't'));
+    may_be && FORWARDING.iter().any(|known| same_field(name, known))
 }
 
 /// The same name, for gateways that take an underscore for a hyphen, too.
@@ -344,7 +375,7 @@ fn tell_asker(out: &mut HeaderMap, asked: Option<&HeaderValue>, change: &Change<
         Forwarded::None => (false, false),
     };
     if x_forwarded {
-        add_to_list(out, X_FORWARDED_FOR, &client.to_string());
+        add_to_list(out, X_FORWARDED_FOR, &change.asker.address);
         if !out.contains_key(X_FORWARDED_PROTO) {
             out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
         }
@@ -364,15 +395,22 @@ fn tell_asker(out: &mut HeaderMap, asked: Option<&HeaderValue>, change: &Change<
             }
             _ => format!("{by};proto=https"),
         };
-        add_to_list(out, header::FORWARDED, &element);
+        // nothing in it that a header may not have
+        if let Ok(element) = HeaderValue::try_from(element) {
+            add_to_list(out, header::FORWARDED, &element);
+        }
     }
 }
 
-fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &str) {
+fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &HeaderValue) {
     let mut list = Vec::new();
     for value in out.get_all(&name) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        out.insert(name, element.clone());
+        return;
     }
     list.extend_from_slice(element.as_bytes());
     if let Ok(list) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
@@ -397,6 +435,8 @@ fn join_cookies(cookies: &mut Vec<u8>, value: &[u8], own: Option<&str>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use http::Request;
 
     use super::*;
@@ -433,7 +473,9 @@ mod tests {
 
     /// No forwarding headers, no body, nothing out of the ordinary.
     fn change() -> Change<'static> {
-        let asker = Asker { client: "192.0.2.7:1234".parse().unwrap(), is_trusted: false };
+        static ASKER: LazyLock<Asker> =
+            LazyLock::new(|| Asker::new("192.0.2.7:1234".parse().unwrap(), false));
+        let asker = &*ASKER;
         let forwarded = Forwarded::None;
         let length = Some(0);
         Change {
@@ -610,7 +652,7 @@ mod tests {
                 "|x-forwarded-for: 1|x_forwarded_for: 2|x-forwarded_for: 3|forwarded: 4|x-real-ip: 5|x_real_ip: 6",
                 "|x-forwarded-proto: 1|x-forwarded-host: 2|x-forwarded-port: 3|x-client-ip: 4|true-client-ip: 5",
             ] {
-                let asker = Asker { client: client.parse().unwrap(), is_trusted: false };
+                let asker = &Asker::new(client.parse().unwrap(), false);
                 let head = request(&format!("GET / 1.1|host: {host}{lies}"));
                 let out = for_gateway(&head, &Change { asker, forwarded, ..change() });
                 let expected = format!("host: {host}|{told}");
@@ -628,7 +670,7 @@ mod tests {
 
     #[test]
     fn what_a_trusted_proxy_has_said_stays() {
-        let asker = Asker { is_trusted: true, ..change().asker };
+        let asker = &Asker { is_trusted: true, ..change().asker.clone() };
         let head = request(
             "GET / 1.1|host: x|x-forwarded-for: 1.1.1.1, 2.2.2.2|x-forwarded-for: 3.3.3.3|x-forwarded-proto: http|x-forwarded-host: y|forwarded: for=1.1.1.1|x-real-ip: 1.1.1.1",
         );
