@@ -39,7 +39,17 @@ pub fn proxy(
         Some(tls) => Some(tls?),
         None => None,
     };
-    Some(Proxy { affinity, tls, ..table.settings.clone() })
+    let shares_connections = shares_connections(&affinity, presets);
+    Some(Proxy { affinity, tls, shares_connections, ..table.settings.clone() })
+}
+
+/// Whether a connection to a gateway may serve one client after the other. Whoever wants affinity without an
+/// inserted cookie has VPN clients, and their gateways take a connection for a client.
+fn shares_connections(affinity: &Affinity, presets: &[Preset]) -> bool {
+    match affinity {
+        Affinity::Session(_) | Affinity::SourceAddress => false,
+        Affinity::None | Affinity::Cookie(_) => !presets.contains(&Preset::Ocserv),
+    }
 }
 
 /// What the candidates set; all that we know where there is one of which we do not know what it is.
@@ -71,6 +81,21 @@ fn server_name(name: &Spanned<String>, files: &Files<'_>) -> Option<ServerName<'
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_are_shared_only_where_no_vpn_client_is_meant() {
+        let cookie = Affinity::Cookie(AffinityCookie { name: "VESTIBULE".into(), key: [0; 32] });
+        for (affinity, presets, shared) in [
+            (Affinity::Session(Affinity::usual_sessions()), &[Preset::Novell][..], false),
+            (Affinity::SourceAddress, &[Preset::None], false),
+            (Affinity::None, &[Preset::None, Preset::Novell], true),
+            (Affinity::None, &[Preset::None, Preset::Ocserv], false),
+            (cookie.clone(), &[Preset::None], true),
+            (cookie, &[Preset::Ocserv], false),
+        ] {
+            assert_eq!(shares_connections(&affinity, presets), shared, "{affinity:?} {presets:?}");
+        }
+    }
 
     #[test]
     fn the_sessions_followed_are_those_of_the_products_behind() {

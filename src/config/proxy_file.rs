@@ -81,6 +81,7 @@ impl ProxyTable {
             persistent_connections: table
                 .boolean("persistent_connections")
                 .unwrap_or(default.settings.persistent_connections),
+            shares_connections: default.settings.shares_connections,
             idle_per_gateway: idle.unwrap_or(default.settings.idle_per_gateway),
             affinity: default.settings.affinity,
             response_timeout: response_timeout.map_or(default.settings.response_timeout, Spanned::into_inner),

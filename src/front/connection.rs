@@ -27,6 +27,7 @@ use super::settings::Mode;
 use super::stream::Stream;
 use super::tls::{H2, Tls};
 use super::visit::{BODY_LIMIT, Visit};
+use crate::net::records::Records;
 use crate::net::stop::Stop;
 
 /// Serves a connection that has been given a place.
@@ -68,7 +69,7 @@ pub async fn serve(
                 () = last_chance(&mut stop) => None,
             };
             if let Some(stream) = stream {
-                let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+                let is_h2 = stream.get_ref().get_ref().1.alpn_protocol() == Some(H2);
                 if is_h2 {
                     serve_http2(stream, visit, stop).await;
                     drop(place);
@@ -86,7 +87,7 @@ async fn last_chance(stop: &mut Stop) {
     tokio::time::sleep(LAST_CHANCE).await;
 }
 
-async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStream<TcpStream>> {
+async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<Records<TlsStream<TcpStream>>> {
     let started = Instant::now();
     let handshake = async {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
@@ -103,7 +104,7 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStr
         Err(_) => (Handshake::Timeout, None),
     };
     door.meter.handshake(outcome);
-    stream
+    stream.map(Records)
 }
 
 async fn serve_http1<S>(stream: S, visit: Visit, place: Place, stop: Stop)

@@ -169,6 +169,13 @@ impl Door {
                 gate.resting.clear()
             }
         }
+        if let Some(carrier) = &self.carrier {
+            let open = |gate: &Rc<Gate>| {
+                let mut all = gates.iter().zip(&snapshot.gateways);
+                all.any(|(known, view)| Rc::ptr_eq(known, gate) && may_return(view, self.plan.settings.ask))
+            };
+            carrier.sweep(open, now);
+        }
         if let Some(summary) = self.plan.troubles.sum(now) {
             tracing::warn!(listener = &*self.plan.settings.name, "{summary}");
         }

@@ -94,6 +94,9 @@ impl Gates {
             Rc::new(Gate { number, cookie, ..Gate::new(name.clone(), upstream, meter) })
         });
         self.gates = gates.collect();
+        for gone in old.iter().filter(|old| !self.gates.iter().any(|gate| Rc::ptr_eq(gate, old))) {
+            gone.resting.clear();
+        }
         self.generation = Some(snapshot.generation);
     }
 

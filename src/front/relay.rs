@@ -188,12 +188,11 @@ impl Way {
             if self.is_ending() {
                 return self.poll_end(cx, to);
             }
+            // what is written into an empty buffer is not cut in two, so that a record stays one
+            ready!(self.poll_flush(cx, to))?;
             match self.poll_pass(cx, from, to, carried) {
                 Poll::Ready(passed) => _ = passed?,
-                Poll::Pending => {
-                    ready!(self.poll_flush(cx, to))?;
-                    return Poll::Pending;
-                }
+                Poll::Pending => return Poll::Pending,
             }
         }
         // others have their turn

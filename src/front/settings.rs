@@ -122,7 +122,10 @@ pub struct Proxy {
     pub upstream: Upstream,
     /// Whether connections to gateways are kept open between requests.
     pub persistent_connections: bool,
-    /// How many of them wait for the next request, for each gateway and worker.
+    /// Whether such a connection may serve one client after the other. VPN gateways take a connection for a
+    /// client: ocserv gives whoever asks next over it the session of him who has logged in.
+    pub shares_connections: bool,
+    /// How many shared ones wait for the next request, for each gateway and worker.
     pub idle_per_gateway: usize,
     /// How those who have been at a gateway come to it again.
     pub affinity: Affinity,
@@ -141,6 +144,7 @@ impl Default for Proxy {
         Self {
             upstream: Upstream { policy: Policy::RoundRobin, ..Upstream::default() },
             persistent_connections: true,
+            shares_connections: false,
             idle_per_gateway: 32,
             affinity: Affinity::Session(Affinity::usual_sessions()),
             response_timeout: Duration::from_secs(30),

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod fault;
 pub mod pem;
 mod places;
+pub mod records;
 pub mod seldom;
 pub mod serve;
 /// Where to connect to.

@@ -307,7 +307,7 @@ pub fn proxy_to(settings: &mut FrontSettings, gateways: &[SocketAddr], change: i
         let upstream = Endpoint { host: Host::Address(address.ip()), port: address.port() };
         *gateway = Arc::new(Gateway { upstream, ..Gateway::clone(gateway) });
     }
-    let mut proxy = Proxy { affinity: Affinity::None, ..Proxy::default() };
+    let mut proxy = Proxy { affinity: Affinity::None, shares_connections: true, ..Proxy::default() };
     change(&mut proxy);
     let certificates = match &settings.listeners[0].mode {
         Mode::Redirect(certificates) | Mode::Proxy(certificates, _) => Arc::clone(certificates),

@@ -1,17 +1,18 @@
-use std::net::IpAddr;
-use std::rc::Rc;
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Response, header, request};
+use http::{HeaderMap, HeaderValue, Response, header};
 
 use super::cookie;
-use super::exchange::Visitor;
-use super::headers::Wish;
+use super::headers::{self, Wish};
 use super::open::{OpenError, Opener};
-use super::pool::{self, Lease};
+use super::pool::{self, Lease, Own};
+use super::trip::Trip;
+use super::visitor::Visitor;
 use crate::fleet::By;
-use crate::front::door::{Door, Tried};
+use crate::front::door::Door;
 use crate::front::gate::Gate;
 use crate::front::sessions::Sessions;
 use crate::front::settings::{Affinity, Proxy};
@@ -24,10 +25,24 @@ pub struct Carrier {
     pub standstill: Duration,
     opener: Opener,
     sessions: Arc<Sessions>,
+    /// Those whose connections are their own.
+    clients: RefCell<Vec<Weak<Own>>>,
 }
 
 /// A timeout of one exchange is told to the client before its connection's is over.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// A gateway for a request.
+pub struct Chosen {
+    /// The gateway.
+    pub gate: Rc<Gate>,
+    /// Whether the client has a session there.
+    pub is_known: bool,
+}
+
+fn newcomer(gate: Option<Rc<Gate>>) -> Option<Chosen> {
+    gate.map(|gate| Chosen { gate, is_known: false })
+}
 
 /// A session cookie, as long as its tunnel lasts.
 pub struct Session {
@@ -45,25 +60,22 @@ impl Carrier {
             standstill: idle_timeout.max(connecting + settings.response_timeout + MARGIN),
             opener: Opener::new(Arc::clone(settings)),
             sessions: Arc::clone(sessions),
+            clients: RefCell::default(),
         }
     }
 
     /// The gateway for a request: the one that its client has been at, if that still works; else one for a
     /// newcomer.
-    pub fn choose(
-        &self,
-        door: &Door,
-        client: IpAddr,
-        head: &request::Parts,
-        wish: Wish,
-        tried: &mut Tried,
-        now: Instant,
-    ) -> Option<Rc<Gate>> {
+    pub fn choose(&self, visitor: &Visitor, trip: &mut Trip<'_>, now: Instant) -> Option<Chosen> {
+        let door = &visitor.door;
+        let Trip { client, head, wish, tried, .. } = trip;
         // a tunnel is what loads a gateway; where those who come again are known, so is a newcomer
-        let is_tunnel = wish != Wish::Exchange;
+        let is_tunnel = *wish != Wish::Exchange;
         let known = match &self.settings.affinity {
-            Affinity::None => return door.choose(self.by(door), is_tunnel, tried, now),
-            Affinity::SourceAddress => return door.choose(By::Source(client), is_tunnel, tried, now),
+            Affinity::None => return newcomer(door.choose(self.by(door), is_tunnel, tried, now)),
+            Affinity::SourceAddress => {
+                return newcomer(door.choose(By::Source(*client), is_tunnel, tried, now));
+            }
             Affinity::Session(names) => {
                 let mut numbers = names
                     .iter()
@@ -73,7 +85,13 @@ impl Carrier {
             Affinity::Cookie(own) => cookie::find(&head.headers, &own.name)
                 .and_then(|value| door.return_to(|gate| is_cookie_of(gate, value), tried)),
         };
-        known.or_else(|| door.choose(self.by(door), true, tried, now))
+        if let Some(gate) = known {
+            return Some(Chosen { gate, is_known: true });
+        }
+        // VPN clients begin without any cookie, and mean the gateway that has answered them
+        let last = visitor.last.borrow();
+        let last = door.return_to(|gate| std::ptr::eq(gate, last.as_ptr()), tried);
+        newcomer(last.or_else(|| door.choose(self.by(door), true, tried, now)))
     }
 
     fn by(&self, door: &Door) -> By {
@@ -120,9 +138,8 @@ impl Carrier {
         Some(Session { name: name.clone(), value: value.into() })
     }
 
-    /// A tunnel of this session has ended. It has made no request for as long as it lasted, and its client may
-    /// be about to come again.
-    pub fn tunnel_ended(&self, session: &Session, gate: &Gate, now: Instant) {
+    /// Remembers that this session is at this gateway.
+    pub fn keep(&self, session: &Session, gate: &Gate, now: Instant) {
         if let Some(number) = gate.number {
             self.sessions.learn(&session.name, &session.value, number, now);
         }
@@ -136,23 +153,51 @@ impl Carrier {
         }
     }
 
-    /// A connection to the gateway that is open already; with `fresh`, only one that was in use just now.
-    pub fn take(&self, visitor: &Visitor, gate: &Rc<Gate>, fresh: bool, now: Instant) -> Option<Lease> {
+    /// A connection to the gateway that is open already and will do for the request.
+    pub fn take(&self, visitor: &Visitor, trip: &Trip<'_>, gate: &Rc<Gate>, now: Instant) -> Option<Lease> {
         if !self.settings.persistent_connections {
             return None;
         }
-        if self.settings.upstream.send_proxy_protocol.is_some() {
-            return visitor.own.take(gate, fresh, now);
+        let fresh = !trip.nature.may_use_a_connection_that_has_waited();
+        match trip.wish {
+            _ if !self.shares(trip) => visitor.own.take(gate, fresh, now),
+            Wish::Exchange => pool::take(gate, self.settings.idle_per_gateway, fresh, now),
+            // what others have asked for over a connection is not to decide what becomes of a tunnel
+            Wish::Upgrade | Wish::Connect => None,
         }
-        pool::take(gate, self.settings.idle_per_gateway, fresh, now)
     }
 
     /// A new connection to the gateway.
-    pub async fn open(&self, visitor: &Visitor, gate: &Rc<Gate>) -> Result<Lease, OpenError> {
+    pub async fn open(
+        &self,
+        visitor: &Visitor,
+        trip: &Trip<'_>,
+        gate: &Rc<Gate>,
+    ) -> Result<Lease, OpenError> {
         let lease = self.opener.open(gate, visitor.asker.client, visitor.local).await?;
-        // who is told of a client takes all that comes for that client's
-        let is_own = self.settings.upstream.send_proxy_protocol.is_some();
-        Ok(if is_own { lease.owned_by(&visitor.own) } else { lease })
+        Ok(if self.shares(trip) { lease } else { lease.owned_by(&visitor.own) })
+    }
+
+    /// Whether one client after the other may use the connection: not where the gateway is told of one, or
+    /// finds out by itself, and takes all that comes for that one's.
+    fn shares(&self, trip: &Trip<'_>) -> bool {
+        self.settings.shares_connections
+            && self.settings.upstream.send_proxy_protocol.is_none()
+            && !headers::logs_connection_in(&trip.head.headers)
+    }
+
+    /// Looks after a client's own connections from now on.
+    pub fn introduce(&self, own: &Rc<Own>) {
+        self.clients.borrow_mut().push(Rc::downgrade(own));
+    }
+
+    /// Closes what has rested for too long of clients' own connections, and what leads to a gate that nobody
+    /// may come to.
+    pub fn sweep(&self, is_open: impl Fn(&Rc<Gate>) -> bool, now: Instant) {
+        self.clients.borrow_mut().retain(|client| {
+            let client = client.upgrade();
+            client.inspect(|own| own.sweep(&is_open, now)).is_some()
+        });
     }
 }
 

@@ -33,15 +33,26 @@ impl Asker {
 
 /// The client as trusted proxies name it: of those that a request came through by its own account, the last
 /// one that is not trusted itself. What stands before that may be anybody's invention. `None`: nobody is named.
-pub fn origin(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+///
+/// Those are believed whose headers gateways are told in: a proxy that keeps the others lets them through as its
+/// own clients have sent them.
+pub fn origin(
+    headers: &HeaderMap,
+    forwarded: Forwarded,
+    is_trusted: impl Fn(IpAddr) -> bool,
+) -> Option<IpAddr> {
     let list = |name: &HeaderName| headers.get_all(name).iter().rev().filter_map(|value| value.to_str().ok());
-    let said = list(&X_FORWARDED_FOR).flat_map(|value| value.rsplit(',')).map(node);
-    let said_with_words = list(&header::FORWARDED).flat_map(|value| value.rsplit(',')).map(|element| {
+    let x_forwarded = list(&X_FORWARDED_FOR).flat_map(|value| value.rsplit(',')).map(node);
+    let rfc7239 = list(&header::FORWARDED).flat_map(|value| value.rsplit(',')).map(|element| {
         let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
         node(pairs.find(|(key, _)| key.eq_ignore_ascii_case("for"))?.1)
     });
-    let mut nodes = said.chain(said_with_words);
-    nodes.find(|node| !node.is_some_and(&is_trusted)).flatten()
+    let is_origin = |node: &Option<IpAddr>| !node.is_some_and(&is_trusted);
+    let (mut x_forwarded, mut rfc7239) = (x_forwarded, rfc7239);
+    match forwarded {
+        Forwarded::Rfc7239 => rfc7239.find(is_origin)?,
+        Forwarded::XForwarded | Forwarded::Both | Forwarded::None => x_forwarded.find(is_origin)?,
+    }
 }
 
 /// An address with or without a port, as both kinds of list have it (RFC 7239 §6).
@@ -203,6 +214,21 @@ pub struct Change<'a> {
     pub host: &'a HeaderValue,
 }
 
+impl Change<'_> {
+    /// Whether a header that tells of the client is passed on: a trusted proxy's, in the form that the gateway
+    /// is told in.
+    fn believes(&self, name: &HeaderName) -> bool {
+        let is_rfc7239 = *name == header::FORWARDED;
+        let is_x_forwarded = !is_rfc7239 && !name.as_str().contains('_');
+        self.asker.is_trusted
+            && match self.forwarded {
+                Forwarded::XForwarded => is_x_forwarded,
+                Forwarded::Rfc7239 => is_rfc7239,
+                Forwarded::Both | Forwarded::None => is_x_forwarded || is_rfc7239,
+            }
+    }
+}
+
 /// The headers that the gateway gets.
 pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     let headers = &head.headers;
@@ -239,7 +265,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
                     out.insert(header::CONTENT_LENGTH, length.into());
                 }
             }
-            _ if is_forwarding(name) && !change.asker.is_trusted => {}
+            _ if is_forwarding(name) && !change.believes(name) => {}
             _ => {
                 out.append(name.clone(), value.clone());
             }
@@ -270,8 +296,28 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     out
 }
 
-/// Turns a response's headers into what the client gets. `has_tunnel`: the connection becomes a tunnel.
-pub fn for_client(headers: &HeaderMap, has_tunnel: bool, must_close: bool) -> HeaderMap {
+/// Whether a request logs its connection in, as Windows servers have it (MS-NTHT, RFC 4559): whatever follows on
+/// that connection is taken for the same user's.
+pub fn logs_connection_in(headers: &HeaderMap) -> bool {
+    let scheme = |value: &HeaderValue| {
+        let scheme = value.as_bytes().split(|b| *b == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"NTLM") || scheme.eq_ignore_ascii_case(b"Negotiate")
+    };
+    headers.get_all(header::AUTHORIZATION).iter().any(scheme)
+}
+
+/// Whether it is known where a response ends: any transfer coding but chunked would be lost here, and what
+/// follows would be taken for the content.
+pub fn is_understood(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| {
+        codings.next().is_none() && coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+    })
+}
+
+/// Turns a response's headers into what the client gets. `length`: that of its body, as it was understood;
+/// `has_tunnel`: the connection becomes a tunnel.
+pub fn for_client(headers: &HeaderMap, length: Option<u64>, has_tunnel: bool, must_close: bool) -> HeaderMap {
     // where both stand, the length is what is wrong (RFC 9112 §6.3); a tunnel has neither (§9.3.6)
     let no_length = has_tunnel || headers.contains_key(header::TRANSFER_ENCODING);
     let mut out = HeaderMap::with_capacity(headers.len() + 2);
@@ -280,7 +326,12 @@ pub fn for_client(headers: &HeaderMap, has_tunnel: bool, must_close: bool) -> He
         if hop.keeps(name) || (*name == header::CONTENT_LENGTH && no_length) {
             continue;
         }
-        out.append(name.clone(), value.clone());
+        match length {
+            Some(length) if *name == header::CONTENT_LENGTH => {
+                out.insert(header::CONTENT_LENGTH, length.into());
+            }
+            _ => _ = out.append(name.clone(), value.clone()),
+        }
     }
     if has_tunnel && headers.contains_key(header::UPGRADE) {
         out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -422,7 +473,7 @@ fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &HeaderValue) {
 fn join_cookies(cookies: &mut Vec<u8>, value: &[u8], own: Option<&str>) {
     let pieces = value.split(|b| *b == b';').map(<[u8]>::trim_ascii);
     let is_own = |piece: &&[u8]| {
-        let name = piece.split(|b| *b == b'=').next().unwrap_or_default();
+        let name = piece.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
         own.is_some_and(|own| name == own.as_bytes())
     };
     for piece in pieces.filter(|piece| !piece.is_empty() && !is_own(piece)) {
@@ -698,7 +749,7 @@ mod tests {
             ("upgrade: b|connection: upgrade|a: 1", true, false, "a: 1|connection: Upgrade|upgrade: b"),
             ("content-length: 0|transfer-encoding: chunked|a: 1", true, false, "a: 1"),
         ] {
-            assert_eq!(text(&for_client(&headers(sent), has_tunnel, must_close)), told, "{sent}");
+            assert_eq!(text(&for_client(&headers(sent), None, has_tunnel, must_close)), told, "{sent}");
         }
     }
 
@@ -722,7 +773,12 @@ mod tests {
             ("forwarded: for=_hidden", None),
         ] {
             let expected = client.map(|client: &str| client.parse().unwrap());
-            assert_eq!(origin(&headers(said), is_trusted), expected, "{said}");
+            let told = if said.starts_with("forwarded") { Forwarded::Rfc7239 } else { Forwarded::XForwarded };
+            assert_eq!(origin(&headers(said), told, is_trusted), expected, "{said}");
         }
+        let both = headers("x-forwarded-for: 6.6.6.6|forwarded: for=192.0.2.1");
+        let told = |forwarded| origin(&both, forwarded, is_trusted).map(|address| address.to_string());
+        assert_eq!(told(Forwarded::Rfc7239).as_deref(), Some("192.0.2.1"), "the other is anybody's");
+        assert_eq!(told(Forwarded::XForwarded).as_deref(), Some("6.6.6.6"));
     }
 }

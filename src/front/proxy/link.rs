@@ -28,9 +28,18 @@ enum Drive {
     User(Box<Driven>),
     /// A task of its own, from the first body on that does not come all at once: then neither direction has to
     /// wait until somebody wants the other.
-    Task(JoinHandle<Option<Left>>),
+    Task(Task),
     /// Nobody: it speaks HTTP no longer.
     Ended(Option<Left>),
+}
+
+/// It goes with its link: a gateway that hangs would else hold it for ever.
+struct Task(JoinHandle<Option<Left>>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 type Driven = Connection<TokioIo<GatewayStream>, RequestBody>;
@@ -106,7 +115,7 @@ impl Link {
         let Self { sender, mut drive, .. } = self;
         drop(sender);
         let parts = match &mut drive {
-            Drive::Task(task) => task.await.ok()?,
+            Drive::Task(task) => (&mut task.0).await.ok()?,
             Drive::User(_) | Drive::Ended(_) => poll_fn(|cx| drive.poll_to_end(cx)).await,
         }?;
         Some((parts.io.into_inner(), parts.read_buf))
@@ -137,7 +146,7 @@ impl Drive {
             connection @ Self::User(_) => {
                 let mut drive = connection;
                 let task = async move { poll_fn(|cx| drive.poll_to_end(cx)).await };
-                *self = Self::Task(tokio::task::spawn_local(task));
+                *self = Self::Task(Task(tokio::task::spawn_local(task)));
             }
             other @ (Self::Task(_) | Self::Ended(_)) => *self = other,
         }

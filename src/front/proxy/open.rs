@@ -19,6 +19,7 @@ use crate::front::connect::{ConnectError, connect};
 use crate::front::gate::Gate;
 use crate::front::meter::{Fate, Gauge};
 use crate::front::settings::{Proxy, UpstreamTls};
+use crate::net::records::Records;
 use crate::net::words::in_words;
 
 /// Why there is no connection.
@@ -96,7 +97,7 @@ impl Opener {
         let stream = connect(gate, &self.settings.upstream, client, local).await?;
         let stream = match &self.tls {
             None => GatewayStream::Plain(stream),
-            Some(tls) => GatewayStream::Tls(Box::new(self.shake_hands(gate, tls, stream).await?)),
+            Some(tls) => GatewayStream::Tls(Box::new(Records(self.shake_hands(gate, tls, stream).await?))),
         };
         let link = Link::over(stream).await?;
         let room = if self.settings.persistent_connections { self.settings.idle_per_gateway } else { 0 };

@@ -7,11 +7,11 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use super::body::{RequestBody, Upload};
+use super::body::RequestBody;
 use super::link::Link;
 use super::stream::GatewayStream;
 use crate::front::gate::Gate;
@@ -22,8 +22,8 @@ pub struct Lease {
     link: Link,
     gate: Rc<Gate>,
     home: Home,
-    /// The body of the request that has it.
-    upload: Option<Rc<Upload>>,
+    /// Whether it is of no use for another request.
+    is_spent: bool,
     _active: Counted<GatewayMeter>,
 }
 
@@ -38,20 +38,37 @@ enum Home {
     Client(Weak<Own>),
 }
 
-/// The link that is one client's alone.
+/// The links that are one client's alone.
 #[derive(Default)]
-pub struct Own(RefCell<Option<(Link, Rc<Gate>, Counted<GatewayMeter>)>>);
+pub struct Own(RefCell<Vec<(Link, Rc<Gate>, Counted<GatewayMeter>)>>);
 
 impl Own {
-    /// Takes the link out, if there is one to this gate that will do.
+    /// Takes the link to this gate that was used last, if there is one that will do.
     pub fn take(self: &Rc<Self>, gate: &Rc<Gate>, fresh: bool, now: Instant) -> Option<Lease> {
-        let (mut link, its_gate, _) = self.0.borrow_mut().take()?;
-        if !Rc::ptr_eq(&its_gate, gate) || link.rested(now) > longest_rest(fresh) || !link.is_usable() {
+        let mut own = self.0.borrow_mut();
+        let found = own.iter().rposition(|(_, its_gate, _)| Rc::ptr_eq(its_gate, gate))?;
+        let (mut link, gate, _) = own.remove(found);
+        if link.rested(now) > longest_rest(fresh) || !link.is_usable() {
             return None;
         }
         let active = Gauge::up(&gate.meter, |meter| &meter.active);
         let home = Home::Client(Rc::downgrade(self));
-        Some(Lease { link, gate: Rc::clone(gate), home, upload: None, _active: active })
+        Some(Lease { link, gate, home, is_spent: false, _active: active })
+    }
+
+    /// Closes those that have rested for too long, and those to gates that nobody may come to.
+    pub fn sweep(&self, is_open: impl Fn(&Rc<Gate>) -> bool, now: Instant) {
+        self.0.borrow_mut().retain_mut(|(link, gate, _)| {
+            is_open(gate) && link.rested(now) <= LONGEST_REST && link.is_usable()
+        });
+    }
+
+    fn put(&self, link: Link, gate: Rc<Gate>, idle: Counted<GatewayMeter>) {
+        let mut own = self.0.borrow_mut();
+        if own.len() >= OWN {
+            own.remove(0);
+        }
+        own.push((link, gate, idle));
     }
 }
 
@@ -62,7 +79,7 @@ pub struct Resting(RefCell<VecDeque<(Link, Counted<GatewayMeter>)>>);
 impl Lease {
     /// A link that has just been opened, and is to rest at its gate with so many others at most.
     pub fn new(link: Link, gate: Rc<Gate>, room: usize, active: Counted<GatewayMeter>) -> Self {
-        Self { link, gate, home: Home::Gate { room }, upload: None, _active: active }
+        Self { link, gate, home: Home::Gate { room }, is_spent: false, _active: active }
     }
 
     /// The same, to rest with one client.
@@ -78,8 +95,14 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        self.upload = request.body().upload();
-        self.link.send(request).await
+        let upload = request.body().upload();
+        let response = self.link.send(request).await?;
+        // The gateway has answered before the end of a request that still goes on: the next one would wait
+        // behind that. To one that speaks HTTP/1.0 hyper would write the next request so, too, and a body
+        // without a length would get lost (RFC 9112 §7.1).
+        self.is_spent =
+            upload.is_some_and(|upload| !upload.is_over()) || response.version() == Version::HTTP_10;
+        Ok(response)
     }
 
     /// Does what there is to do for the rest of the response. `false`: a task does that.
@@ -99,12 +122,11 @@ impl Lease {
     }
 }
 
-/// Keeps a link for the next request, unless enough rest there already, or the gateway has answered before the
-/// end of a request that still goes on: the next one would wait behind that.
+/// Keeps a link for the next request, unless enough rest there already, or it is of no more use.
 pub fn give_back(lease: Lease) {
-    let Lease { mut link, gate, home, upload, _active: active } = lease;
+    let Lease { mut link, gate, home, is_spent, _active: active, .. } = lease;
     drop(active);
-    if upload.is_some_and(|upload| !upload.is_over()) {
+    if is_spent {
         return;
     }
     link.rests(Instant::now());
@@ -112,7 +134,7 @@ pub fn give_back(lease: Lease) {
     match home {
         Home::Client(own) => {
             if let Some(own) = own.upgrade() {
-                own.0.replace(Some((link, gate, idle)));
+                own.put(link, gate, idle);
             }
         }
         Home::Gate { room } => {
@@ -158,6 +180,9 @@ fn longest_rest(fresh: bool) -> Duration {
 /// (nginx).
 const LONGEST_REST: Duration = Duration::from_secs(15);
 
+/// How many rest with one client: as many as a browser may need at the same time again.
+const OWN: usize = 2;
+
 /// A connection used this lately is not about to be closed by the gateway for having waited too long.
 const JUST_NOW: Duration = Duration::from_secs(1);
 
@@ -183,7 +208,7 @@ mod tests {
         let (ours, theirs) = tcp().await;
         let link = Link::over(GatewayStream::Plain(ours)).await.unwrap();
         let active = Gauge::up(&gate.meter, |meter| &meter.active);
-        (Lease { link, gate: Rc::clone(gate), home, upload: None, _active: active }, theirs)
+        (Lease { home, ..Lease::new(link, Rc::clone(gate), ROOM, active) }, theirs)
     }
 
     const ROOM: usize = 2;
