@@ -383,7 +383,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::{Ask, Endpoint, Vpn};
-    use crate::front::{Limits, ListenerSettings, Passthrough, Redirect, Tickets};
+    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect};
 
     /// A listener with two workers that both know the gateways gw1 and gw2.
     fn plan(name: &str, mode: Mode) -> Arc<Plan> {
@@ -395,7 +395,7 @@ mod tests {
             redirect: Redirect::default(),
             mode,
         };
-        let plan = Arc::new(Plan::new(settings, &Tickets::new().unwrap(), 2).unwrap());
+        let plan = Arc::new(Plan::new(settings, &Common::new().unwrap(), 2).unwrap());
         (0..2).for_each(|worker| drop(meters(&plan, worker)));
         plan
     }

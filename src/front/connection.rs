@@ -16,23 +16,47 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::arrival;
 use super::door::Door;
 use super::limit::Place;
 use super::meter::Handshake;
 use super::pace::{LAST_CHANCE, LINGER, Phase, SharedPace};
+use super::passthrough;
 use super::relay::Side;
+use super::settings::Mode;
 use super::stream::Stream;
 use super::tls::{H2, Tls};
 use super::visit::{BODY_LIMIT, Visit};
 use crate::net::stop::Stop;
 
 /// Serves a connection that has been given a place.
-pub async fn serve(stream: TcpStream, client: SocketAddr, door: Rc<Door>, place: Place, mut stop: Stop) {
+pub async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    door: Rc<Door>,
+    mut place: Place,
+    mut stop: Stop,
+) {
     // answers are short and leave in one piece; waiting to fill a segment gains nothing
     let _ = stream.set_nodelay(true);
-    let Ok(local) = stream.local_addr() else { return };
-    let trusted = door.plan.settings.mode.upstream().is_some_and(|upstream| upstream.trusts(client.ip()));
-    let visit = Visit::new(&door, client, local, trusted);
+    let ends = tokio::select! {
+        biased;
+        ends = arrival::ends(&mut stream, peer, &door, &mut place) => ends,
+        () = last_chance(&mut stop) => None,
+    };
+    let Some(ends) = ends else { return };
+    if let Mode::Passthrough(settings) = &door.plan.settings.mode {
+        let let_in = tokio::select! {
+            biased;
+            early = passthrough::let_in(&mut stream, &door, settings) => early,
+            () = last_chance(&mut stop) => None,
+        };
+        if let Some(early) = let_in {
+            passthrough::serve(stream, early, ends, &door, settings, place).await;
+        }
+        return;
+    }
+    let visit = Visit::new(&door, ends);
     match &door.plan.tls {
         None => {
             serve_http1(stream, visit, place, stop).await;

@@ -23,7 +23,8 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Place {
     admission: Arc<Admission>,
-    slots: [usize; 2],
+    /// `None`: it is not known yet for whom it is.
+    slots: Option<[usize; 2]>,
 }
 
 /// Why there is no place.
@@ -65,17 +66,19 @@ impl Admission {
 
     /// Gives a place to a connection from `address`, or says why not.
     pub fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Place, Rejection> {
+        let mut place = self.admit_anyone(limits)?;
+        place.charge(address, limits)?;
+        Ok(place)
+    }
+
+    /// Gives a place to a connection that is yet to say from whom it is. It is to be [charged](Place::charge)
+    /// then.
+    pub fn admit_anyone(self: &Arc<Self>, limits: &Limits) -> Result<Place, Rejection> {
         if self.connections.fetch_add(1, Ordering::Relaxed) >= limits.connections {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Rejection::Connections);
         }
-        let place = Place { admission: Arc::clone(self), slots: self.slots(source(address)) };
-        // the emptier of the two is the nearer to the truth
-        let counted = place.counters().map(|counter| counter.fetch_add(1, Ordering::Relaxed)).min();
-        if counted.is_some_and(|before| before >= limits.connections_per_source) {
-            return Err(Rejection::ConnectionsPerSource);
-        }
-        Ok(place)
+        Ok(Place { admission: Arc::clone(self), slots: None })
     }
 
     /// Connections that hold a place.
@@ -96,16 +99,35 @@ impl Default for Admission {
 }
 
 impl Place {
+    /// Counts the place to a source, or says that this one has enough. Whom it was counted to before does not
+    /// have it any more.
+    pub fn charge(&mut self, address: IpAddr, limits: &Limits) -> Result<(), Rejection> {
+        self.discharge();
+        self.slots = Some(self.admission.slots(source(address)));
+        // the emptier of the two is the nearer to the truth
+        let counted = self.counters().map(|counter| counter.fetch_add(1, Ordering::Relaxed)).min();
+        if counted.is_some_and(|before| before >= limits.connections_per_source) {
+            return Err(Rejection::ConnectionsPerSource);
+        }
+        Ok(())
+    }
+
+    fn discharge(&mut self) {
+        for counter in self.counters() {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.slots = None;
+    }
+
     fn counters(&self) -> impl Iterator<Item = &AtomicU32> {
-        self.admission.rows.iter().zip(self.slots).filter_map(|(row, slot)| row.get(slot))
+        let slots = self.slots.into_iter().flatten();
+        self.admission.rows.iter().zip(slots).filter_map(|(row, slot)| row.get(slot))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        for counter in self.counters() {
-            counter.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.discharge();
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -143,6 +165,24 @@ mod tests {
         let _first = admission.admit(ip("2001:db8:0:1::1"), &limits).unwrap();
         assert!(admission.admit(ip("2001:db8:0:1:ffff::2"), &limits).is_err());
         assert!(admission.admit(ip("2001:db8:0:2::1"), &limits).is_ok());
+    }
+
+    #[test]
+    fn a_place_is_charged_to_whom_it_turns_out_to_be_for() {
+        let (admission, limits) = (Arc::new(Admission::new()), limits(3, 1));
+        let mut first = admission.admit_anyone(&limits).unwrap();
+        let mut second = admission.admit_anyone(&limits).unwrap();
+        let _third = admission.admit_anyone(&limits).unwrap();
+        assert_eq!(admission.admit_anyone(&limits).err(), Some(Rejection::Connections));
+        first.charge(ip("192.0.2.1"), &limits).unwrap();
+        assert_eq!(second.charge(ip("192.0.2.1"), &limits), Err(Rejection::ConnectionsPerSource));
+        drop(second);
+        assert_eq!(admission.connections(), 2);
+        // once more, to somebody else: the first one has nothing any more
+        first.charge(ip("192.0.2.2"), &limits).unwrap();
+        let other = admission.admit(ip("192.0.2.1"), &limits).unwrap();
+        drop((first, other));
+        assert!(admission.rows.iter().flatten().all(|c| c.load(Ordering::Relaxed) == 0));
     }
 
     #[test]

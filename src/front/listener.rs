@@ -66,7 +66,7 @@ pub async fn run<O>(
     let mut out_of_files = OutOfFiles::default();
     let admit = |connections: &mut JoinSet<()>, stream, client: SocketAddr, stop: Stop| {
         let door = Rc::clone(&door.borrow());
-        match door.plan.admission.admit(client.ip(), &door.plan.settings.limits) {
+        match door.plan.admit(client.ip()) {
             Ok(place) => {
                 connections.spawn_local(connection::serve(stream, client, door, place, stop));
             }

@@ -6,6 +6,7 @@
 
 mod access;
 mod answer;
+mod arrival;
 mod certificates;
 mod connect;
 mod connection;
@@ -16,6 +17,7 @@ mod limit;
 mod listener;
 mod meter;
 mod pace;
+mod passthrough;
 mod plan;
 mod proxy;
 mod proxy_protocol;
@@ -25,6 +27,7 @@ mod reply;
 mod route;
 mod sessions;
 mod settings;
+mod splice;
 mod stream;
 mod tls;
 mod tunnels;

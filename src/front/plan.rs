@@ -1,9 +1,10 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use super::limit::Admission;
+use super::limit::{Admission, Place, Rejection};
 use super::meter::Meter;
 use super::sessions::Sessions;
 use super::settings::{ListenerSettings, Mode};
@@ -79,6 +80,16 @@ impl Plan {
             turns: Arc::clone(&self.turns),
             settings,
         })
+    }
+
+    /// Gives a place to a connection from `peer`, or says why not. Where `peer` will say on whose behalf it
+    /// comes, that is whom the place is [charged](Place::charge) to.
+    pub fn admit(&self, peer: IpAddr) -> Result<Place, Rejection> {
+        let limits = &self.settings.limits;
+        match self.settings.mode.upstream() {
+            Some(upstream) if upstream.expects_header(peer) => self.admission.admit_anyone(limits),
+            _ => self.admission.admit(peer, limits),
+        }
     }
 
     /// The number of the next choice by turns. All workers count together: each gateway gets its turn however

@@ -143,10 +143,10 @@ impl Way {
         W: AsyncWrite + Unpin,
     {
         for _ in 0..PASSES {
-            if self.phase != Phase::Open {
+            ready!(self.poll_unwritten(cx, to, carried))?;
+            if self.is_ending() {
                 return self.poll_end(cx, to);
             }
-            ready!(self.poll_unwritten(cx, to, carried))?;
             match self.poll_pass(cx, from, to, carried) {
                 Poll::Ready(passed) => _ = passed?,
                 Poll::Pending => {
@@ -160,8 +160,27 @@ impl Way {
         Poll::Pending
     }
 
+    /// Whether no more bytes come from here.
+    pub fn is_ending(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    /// No more bytes come from here.
+    pub fn end(&mut self) {
+        self.phase = Phase::Ending;
+    }
+
+    /// These go next.
+    pub fn put_back(&mut self, bytes: Bytes) {
+        self.unwritten = bytes;
+    }
+
     /// Passes on the end.
-    fn poll_end<W: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<io::Result<()>> {
+    pub fn poll_end<W: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+    ) -> Poll<io::Result<()>> {
         if self.phase == Phase::Ending {
             match ready!(Pin::new(to).poll_shutdown(cx)) {
                 // its connection is gone already; what it still has to say is read, or the reason why it has not
@@ -192,7 +211,7 @@ impl Way {
     }
 
     /// Reads once and writes as much of it as `to` takes at once. How much was read; 0 at the end.
-    fn poll_pass<R, W>(
+    pub fn poll_pass<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
@@ -214,7 +233,7 @@ impl Way {
         let mut rest = buffer.filled();
         let read = rest.len();
         if read == 0 {
-            self.phase = Phase::Ending;
+            self.end();
         }
         while !rest.is_empty() {
             match poll_write(cx, to, rest)? {
@@ -243,7 +262,8 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    fn wrote(&mut self, bytes: usize, carried: &Carried) {
+    /// These bytes have been taken by the other side.
+    pub fn wrote(&mut self, bytes: usize, carried: &Carried) {
         self.unflushed = true;
         carried.add(self.direction, bytes);
     }
@@ -283,7 +303,7 @@ impl Drop for Scratch {
 const SCRATCH_LENGTH: usize = 64 * 1024;
 
 /// How many times a tunnel reads each way before the thread's other tasks have their turn.
-const PASSES: u32 = 8;
+pub const PASSES: u32 = 8;
 
 /// What every way to carry bytes must be able to do, over any kind of stream.
 #[cfg(test)]

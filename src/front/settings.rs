@@ -99,6 +99,11 @@ impl Upstream {
         let address = address.to_canonical();
         self.trusted_proxies.iter().any(|network| network.contains(&address))
     }
+
+    /// Whether a connection from this address begins with a PROXY header.
+    pub fn expects_header(&self, address: IpAddr) -> bool {
+        self.accept_proxy_protocol && self.trusts(address)
+    }
 }
 
 /// A version of the PROXY protocol.

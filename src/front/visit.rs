@@ -17,6 +17,7 @@ use super::answer::{Answer, Body};
 use super::door::Door;
 use super::pace::{Pace, SharedPace};
 use super::proxy::{self, Asker, Visitor};
+use super::proxy_protocol::Ends;
 use super::reply;
 
 /// One client at one door, as hyper calls it for each request.
@@ -31,12 +32,13 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// A client who has just come to the `local` address; `is_trusted`: the host at the other end may speak
-    /// for others.
-    pub fn new(door: &Rc<Door>, client: SocketAddr, local: SocketAddr, is_trusted: bool) -> Self {
+    /// A client who has just come.
+    pub fn new(door: &Rc<Door>, Ends { client, local }: Ends) -> Self {
         let pace = Pace::new(&door.plan.settings.limits, Instant::now());
         let carried = door.carrier.as_ref().map(|carrier| {
-            Rc::new(Visitor::new(Rc::clone(door), Rc::clone(carrier), Asker { client, is_trusted }, local))
+            let is_trusted = carrier.settings.upstream.trusts(client.ip());
+            let asker = Asker { client, is_trusted };
+            Rc::new(Visitor::new(Rc::clone(door), Rc::clone(carrier), asker, local))
         });
         Self { door: Rc::clone(door), client, pace: SharedPace::new(pace), carried }
     }

@@ -108,11 +108,11 @@ pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, pace: Reque
             return own_answer(account, if close { reply::and_close(reply) } else { reply });
         }
     };
-    let (response, body) = response.into_parts();
+    let (mut response, body) = response.into_parts();
     let has_tunnel = wish.is_granted_by(response.status);
     // what follows a request for a tunnel that was not granted may be meant for that tunnel
     let must_close = wish != Wish::Exchange && !has_tunnel;
-    let mut out = head_for_client(&response, has_tunnel, must_close);
+    let mut out = head_for_client(&mut response, has_tunnel, must_close);
     let Trip { head, .. } = trip;
     visitor.carrier.remember(&head.headers, &response.headers, &mut out, &gate, received);
     account.answered(response.status);
@@ -130,12 +130,12 @@ fn own_answer(mut account: Account, reply: Reply) -> Answer {
     reply.map(Body::from)
 }
 
-fn head_for_client(response: &response::Parts, has_tunnel: bool, must_close: bool) -> Response<()> {
+fn head_for_client(response: &mut response::Parts, has_tunnel: bool, must_close: bool) -> Response<()> {
     let mut out = Response::new(());
     *out.status_mut() = response.status;
     *out.headers_mut() = headers::for_client(&response.headers, has_tunnel, must_close);
     // the case of the names, and the reason phrase
-    *out.extensions_mut() = response.extensions.clone();
+    *out.extensions_mut() = std::mem::take(&mut response.extensions);
     out
 }
 

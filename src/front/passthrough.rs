@@ -1,0 +1,178 @@
+//! Connections that are taken to a gateway with their TLS untouched.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::connect::{connect, for_long};
+use super::door::{Door, Tried};
+use super::gate::Gate;
+use super::hello::{self, Outcome};
+use super::limit::Place;
+use super::meter::{Counted, Fate, GatewayMeter, Gauge, Handshake};
+use super::pace::LINGER;
+use super::proxy_protocol::Ends;
+use super::relay::Side;
+use super::settings::Passthrough;
+use super::splice;
+use super::tunnels::Record;
+use crate::fleet::By;
+
+/// What a client has said before it has a gateway; `None`: it gets none, and the connection is over.
+///
+/// Nothing is read where everybody is let through: it may be that the server has to speak first.
+pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough) -> Option<Bytes> {
+    if settings.server_names.is_empty() {
+        return Some(Bytes::new());
+    }
+    let timeout = door.plan.settings.limits.handshake_timeout;
+    let (outcome, bytes) = match tokio::time::timeout(timeout, read_hello(stream)).await {
+        Ok(read) => read,
+        Err(_) => {
+            door.meter.handshake(Handshake::Timeout);
+            return None;
+        }
+    };
+    let last_words = match &outcome {
+        Outcome::Name(name) if settings.lets_in(name) => return Some(bytes),
+        Outcome::Name(_) | Outcome::NoName => &UNRECOGNIZED_NAME[..],
+        Outcome::NotTls | Outcome::Incomplete => &[],
+    };
+    door.meter.handshake(Handshake::Error);
+    close(stream, last_words).await;
+    None
+}
+
+/// Takes a connection to a gateway, and leaves it to the worker's tunnels.
+pub async fn serve(
+    mut stream: TcpStream,
+    early: Bytes,
+    ends: Ends,
+    door: &Rc<Door>,
+    settings: &Passthrough,
+    place: Place,
+) {
+    let Some(Connection { gate, active, stream: gateway }) = to_gateway(ends, door, settings).await else {
+        door.meter.unavailable.add(1);
+        close(&mut stream, &[]).await;
+        return;
+    };
+    for_long(&stream);
+    let record = Record::new(door, gate, ends.client, None, active, Rc::new(place));
+    let idle_timeout = settings.upstream.tunnel_idle_timeout;
+    door.tunnels.spawn(async move {
+        let client = Side { stream, early };
+        splice::join(client, gateway.into(), idle_timeout, &record.carried).await;
+    });
+}
+
+/// A connection to a gateway.
+struct Connection {
+    gate: Rc<Gate>,
+    active: Counted<GatewayMeter>,
+    stream: TcpStream,
+}
+
+/// Connects to one gateway after the other until one takes the connection. Nothing has been sent before, so
+/// nothing can arrive twice.
+async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Option<Connection> {
+    let upstream = &settings.upstream;
+    let by = if settings.source_affinity { By::Source(ends.client.ip()) } else { door.by(upstream.policy) };
+    let mut tried = Tried::default();
+    let mut gate = door.choose(by, &mut tried, Instant::now())?;
+    loop {
+        let active = Gauge::up(&gate.meter, |meter| &meter.active);
+        let error = match connect(&gate, upstream, ends.client, ends.local).await {
+            Ok(stream) => {
+                gate.meter.request(Fate::Answered);
+                return Some(Connection { gate, active, stream });
+            }
+            Err(error) => error,
+        };
+        gate.meter.request(error.fate());
+        if error.is_local() {
+            tracing::debug!(gateway = gate.name.as_str(), %error, "this host cannot connect");
+        } else {
+            door.failed(&gate, error.to_string());
+        }
+        let next = door.choose(by, &mut tried, Instant::now())?;
+        gate.meter.retries.add(1);
+        gate = next;
+    }
+}
+
+impl Passthrough {
+    /// Whether a client that asks for this name, in lower case, is let through.
+    fn lets_in(&self, name: &str) -> bool {
+        let after_first_label = name.split_once('.').map(|(_, rest)| rest);
+        self.server_names.iter().any(|pattern| match pattern.strip_prefix("*.") {
+            Some(domain) => after_first_label == Some(domain),
+            None => **pattern == *name,
+        })
+    }
+}
+
+/// Reads until it is clear which name the client asks for, or that it asks for none. Together with what was read.
+async fn read_hello(stream: &mut TcpStream) -> (Outcome, Bytes) {
+    let mut bytes = BytesMut::with_capacity(USUAL_HELLO);
+    loop {
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) | Err(_) => return (Outcome::Incomplete, bytes.freeze()),
+            Ok(_) => {}
+        }
+        match hello::server_name(&bytes) {
+            Outcome::Incomplete => {}
+            outcome => return (outcome, bytes.freeze()),
+        }
+    }
+}
+
+/// Closes a connection so that the last words arrive: what the client has sent is read and thrown away until it
+/// closes too, for a while. Bytes left unread would turn the close into a reset.
+async fn close(stream: &mut TcpStream, last_words: &[u8]) {
+    let goodbye = async {
+        stream.write_all(last_words).await?;
+        stream.shutdown().await?;
+        let mut thrown_away = [0; 1024];
+        while stream.read(&mut thrown_away).await? > 0 {}
+        std::io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// With a post-quantum key share.
+const USUAL_HELLO: usize = 2048;
+
+/// A fatal alert, unrecognized_name (RFC 8446 §5.1, §6, RFC 6066 §3).
+#[rustfmt::skip]
+const UNRECOGNIZED_NAME: [u8; 7] = [
+    0x15, 0x03, 0x03, // an alert record, TLS 1.2
+    0x00, 0x02,       // 2 bytes
+    0x02, 0x70,       // fatal, unrecognized_name
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        let server_names = ["vpn.example.com", "*.example.net"].map(Box::from).into();
+        let settings = Passthrough { server_names, ..Passthrough::default() };
+        for (name, expected) in [
+            ("vpn.example.com", true),
+            ("a.vpn.example.com", false),
+            ("example.com", false),
+            ("a.example.net", true),
+            ("a.b.example.net", false),
+            ("example.net", false),
+            ("aexample.net", false),
+            ("net", false),
+        ] {
+            assert_eq!(settings.lets_in(name), expected, "{name}");
+        }
+    }
+}
