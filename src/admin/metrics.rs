@@ -165,7 +165,7 @@ pub struct HealthMetrics {
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// What the doors' connections are called among the checks.
-const UPSTREAM: &str = "upstream";
+pub const UPSTREAM: &str = "upstream";
 
 impl HealthMetrics {
     /// Registers the metrics.

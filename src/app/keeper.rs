@@ -119,13 +119,13 @@ impl Keeper {
     }
 
     /// Tells whether the gateway's state has changed: what has only been counted need not be published.
-    fn fail(&mut self, Failure { gateway, reason }: &Failure) -> bool {
+    fn fail(&mut self, failure: &Failure) -> bool {
         // a worker may not have heard yet that a reload has removed it
-        if !self.roster.has(gateway) {
+        if !self.roster.has(&failure.gateway) {
             return false;
         }
-        self.metrics.upstream_failed(gateway);
-        let transition = self.roster.fail(gateway, reason, now());
+        self.metrics.upstream_failed(&failure.gateway);
+        let transition = self.roster.fail(failure, now());
         if let Some(transition) = &transition {
             self.metrics.transition(transition);
             tell(transition);
@@ -223,7 +223,8 @@ mod tests {
         fn fails(&self, gateway: &str, times: usize) {
             for n in 0..times {
                 let (gateway, reason) = (GatewayName::new(gateway), format!("connection refused ({n})"));
-                self.failures.try_send(Failure { gateway, reason }).unwrap();
+                let upstream = Endpoint::parse("10.0.0.1", 443).unwrap();
+                self.failures.try_send(Failure { gateway, upstream, reason }).unwrap();
             }
         }
 

@@ -1,6 +1,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::FrontSettings;
+use crate::front::ListenerSettings;
 
 /// Raises the limit of open files as far as it goes, and fits the listeners' limits of connections into
 /// it: clients must never take the files with which gateways are asked, or every gateway would seem down.
@@ -17,7 +18,8 @@ pub fn prepare(settings: &mut FrontSettings) {
         + FILES_PER_WORKER * settings.workers as u64
         + FILES_PER_GATEWAY * settings.probes.len() as u64;
     let for_clients = available.saturating_sub(own).max(available / 2);
-    let wanted: u64 = settings.listeners.iter().map(|l| u64::from(l.limits.connections)).sum();
+    let wanted: u64 =
+        settings.listeners.iter().map(|l| u64::from(l.limits.connections) * files_per_connection(l)).sum();
     if wanted <= for_clients {
         return;
     }
@@ -31,6 +33,11 @@ pub fn prepare(settings: &mut FrontSettings) {
             "fewer connections than configured: the limit of open files is too low; raise LimitNOFILE"
         );
     }
+}
+
+/// The client's connection, and where it leads to a gateway, that one too.
+fn files_per_connection(listener: &ListenerSettings) -> u64 {
+    if listener.mode.upstream().is_some() { 2 } else { 1 }
 }
 
 const OWN_FILES: u64 = 64;

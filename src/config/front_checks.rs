@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 use super::front_file::{DEFAULT_ADMIN, FrontFile, GatewayTable, Preset};
 use super::problem::{Problems, Span};
 use super::proxy_checks;
+use crate::admin::metrics::UPSTREAM;
 use crate::fleet::{Endpoint, Host, Vpn};
 use crate::probe::HEARTBEAT;
 
@@ -81,6 +82,12 @@ fn check_checks(gateway: &GatewayTable, problems: &Problems<'_>) {
     repeated(names(), |name, span| {
         problems.error(span, format!("two checks are named '{name}'; give one of them another name"));
     });
+    if let Some(name) = names().find(|name| name.get_ref() == UPSTREAM) {
+        let message = format!(
+            "'{UPSTREAM}' is the name of the connections that doors cannot open; give this check another name"
+        );
+        problems.error(&name.span(), message);
+    }
     if let Some(name) = names().find(|name| name.get_ref() == HEARTBEAT) {
         let message =
             format!("'{HEARTBEAT}' is the name of the agent's answer; give this check another name");

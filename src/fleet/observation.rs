@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gateway::GatewayName;
+use super::gateway::{Endpoint, GatewayName};
 use super::load::Load;
 
 /// What one round of asking a gateway has found.
@@ -19,7 +19,9 @@ pub struct Observation {
 pub struct Failure {
     /// Which gateway.
     pub gateway: GatewayName,
-    /// Where to, and why not.
+    /// Where it was looked for.
+    pub upstream: Endpoint,
+    /// Why not.
     pub reason: String,
 }
 

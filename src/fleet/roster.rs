@@ -5,7 +5,7 @@ use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health, Thresholds};
 use super::load::{Score, Weights};
 use super::moment::Moment;
-use super::observation::{Observation, Verdict};
+use super::observation::{Failure, Observation, Verdict};
 use super::pending::Ledger;
 use super::snapshot::{Drain, GatewayView, LoadReading, Snapshot, State};
 
@@ -108,11 +108,16 @@ impl Roster {
 
     /// Takes in that a door could not connect to a gateway, which counts like a round with a failed check: so
     /// many in a row, without a good round between them, and the gateway is down. What the last round has
-    /// found stays as it is. Failures of a gateway that is no longer there are ignored.
-    pub fn fail(&mut self, name: &GatewayName, reason: &str, now: Moment) -> Option<Transition> {
+    /// found stays as it is. Failures of a gateway that is no longer there, or no longer in that place, are
+    /// ignored.
+    pub fn fail(&mut self, failure: &Failure, now: Moment) -> Option<Transition> {
         let thresholds = self.settings.thresholds;
-        let verdict = Verdict::Bad(reason.to_owned());
-        self.member(name)?.change(|view| {
+        let verdict = Verdict::Bad(failure.reason.clone());
+        let member = self.member(&failure.gateway)?;
+        if member.view.gateway.upstream != failure.upstream {
+            return None;
+        }
+        member.change(|view| {
             view.health.observe(&verdict, thresholds, now);
         })
     }
@@ -359,14 +364,18 @@ mod tests {
     #[test]
     fn failed_connections_to_where_a_gateway_was_do_not_count_where_it_is() {
         let (mut roster, name) = one_gateway(2);
-        roster.fail(&name, "10.0.0.1:443: connection refused", at(2));
+        roster.fail(&failed(&name, "10.0.0.1:443: connection refused"), at(2));
         let mut elsewhere = roster.settings.clone();
         let upstream = Endpoint::parse("10.0.0.9", 443).unwrap();
         elsewhere.gateways[0] = Arc::new(Gateway { upstream, ..(*elsewhere.gateways[0]).clone() });
         roster.reload(elsewhere, at(3));
         assert_eq!(roster.snapshot().gateways[0].state(), State::Unknown);
         assert_eq!(roster.observe(&name, good(10), at(4)).unwrap().to, State::Up);
-        assert_eq!(roster.fail(&name, "10.0.0.9:443: connection refused", at(5)), None);
+        for seconds in 5..10 {
+            let late = failed(&name, "10.0.0.1:443: connection refused");
+            assert_eq!(roster.fail(&late, at(seconds)), None, "from a worker that has not heard of it");
+        }
+        assert_eq!(roster.snapshot().gateways[0].state(), State::Up);
     }
 
     #[test]
@@ -402,15 +411,20 @@ mod tests {
         (roster, name)
     }
 
+    fn failed(gateway: &GatewayName, reason: &str) -> Failure {
+        let upstream = Endpoint::parse("10.0.0.1", 443).unwrap();
+        Failure { gateway: gateway.clone(), upstream, reason: reason.into() }
+    }
+
     #[test]
     fn failed_connections_in_a_row_make_a_gateway_down() {
         let (mut roster, name) = one_gateway(3);
-        assert_eq!(roster.fail(&name, "10.0.0.1:443: connection refused", at(2)), None);
+        assert_eq!(roster.fail(&failed(&name, "10.0.0.1:443: connection refused"), at(2)), None);
         assert_eq!(roster.observe(&name, bad(), at(2)), None, "together with failed checks");
-        let down = roster.fail(&name, "10.0.0.1:443: connection refused", at(2)).unwrap();
+        let down = roster.fail(&failed(&name, "10.0.0.1:443: connection refused"), at(2)).unwrap();
         assert_eq!((down.from, down.to), (State::Up, State::Down));
         assert_eq!(&*down.reason, "10.0.0.1:443: connection refused");
-        assert_eq!(roster.fail(&name, "once more", at(2)), None);
+        assert_eq!(roster.fail(&failed(&name, "once more"), at(2)), None);
         let up = roster.observe(&name, good(10), at(3)).unwrap();
         assert_eq!(up.to, State::Up);
         assert_eq!(roster.snapshot().gateways[0].filling_since, Some(at(3).instant));
@@ -420,8 +434,8 @@ mod tests {
     fn a_good_round_forgives_failed_connections() {
         let (mut roster, name) = one_gateway(3);
         for seconds in 2..10 {
-            roster.fail(&name, "connection refused", at(seconds));
-            roster.fail(&name, "connection refused", at(seconds));
+            roster.fail(&failed(&name, "connection refused"), at(seconds));
+            roster.fail(&failed(&name, "connection refused"), at(seconds));
             assert_eq!(roster.observe(&name, good(10), at(seconds)), None);
         }
         assert_eq!(roster.snapshot().gateways[0].state(), State::Up);
@@ -433,7 +447,7 @@ mod tests {
         roster.observe(&name, Observation { report: good(10).report, ..bad() }, at(2));
         roster.observe(&name, good(20), at(3));
         let before = Arc::clone(&roster.snapshot().gateways[0]);
-        roster.fail(&name, "connection refused", at(4)).unwrap();
+        roster.fail(&failed(&name, "connection refused"), at(4)).unwrap();
         let after = Arc::clone(&roster.snapshot().gateways[0]);
         assert_eq!(after.state(), State::Down);
         assert_eq!((&after.load, &after.checks), (&before.load, &before.checks));
@@ -444,6 +458,6 @@ mod tests {
     #[test]
     fn a_failure_of_a_gateway_that_is_gone_is_ignored() {
         let mut roster = Roster::new(settings(vec![]), at(0));
-        assert_eq!(roster.fail(&GatewayName::new("gw1"), "connection refused", at(1)), None);
+        assert_eq!(roster.fail(&failed(&GatewayName::new("gw1"), "connection refused"), at(1)), None);
     }
 }

@@ -118,9 +118,9 @@ impl Door {
         Some(Self { plan, meter, tunnels, carrier, access, failures, retry_after, at_hand })
     }
 
-    /// Chooses a gateway that has not been tried yet, and notes it as tried. Whoever is taken there counts as
-    /// pending, as someone who is sent there does.
-    pub fn choose(&self, by: By, tried: &mut Tried, now: Instant) -> Option<Rc<Gate>> {
+    /// Chooses a gateway that has not been tried yet, and notes it as tried. `counts`: a login may follow, so
+    /// the gateway is charged with it.
+    pub fn choose(&self, by: By, counts: bool, tried: &mut Tried, now: Instant) -> Option<Rc<Gate>> {
         let mut at_hand = self.at_hand.borrow_mut();
         let AtHand { view, gates, marks, draws, .. } = &mut *at_hand;
         let snapshot = view.load();
@@ -130,7 +130,9 @@ impl Door {
         let (ask, draw) = (self.plan.settings.ask, draws.u64(..));
         let choice = select(snapshot, ask, by, tried.of(snapshot), now, draw).ok()?;
         tried.add(choice.index);
-        choice.view.assigned.add();
+        if counts {
+            choice.view.assigned.add();
+        }
         gates.get(choice.index).cloned()
     }
 
@@ -196,7 +198,8 @@ impl Door {
 
     /// Tells the keeper that there was no connection to a gateway. A keeper who is too busy is not waited for.
     pub fn failed(&self, gate: &Gate, reason: String) {
-        let _ = self.failures.try_send(Failure { gateway: gate.name.clone(), reason });
+        let (gateway, upstream) = (gate.name.clone(), gate.site.endpoint().clone());
+        let _ = self.failures.try_send(Failure { gateway, upstream, reason });
     }
 
     /// Answers a request whose body has been read, or was too long to be.

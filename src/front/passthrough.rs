@@ -82,7 +82,7 @@ async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Option<C
     let upstream = &settings.upstream;
     let by = if settings.source_affinity { By::Source(ends.client.ip()) } else { door.by(upstream.policy) };
     let mut tried = Tried::default();
-    let mut gate = door.choose(by, &mut tried, Instant::now())?;
+    let mut gate = door.choose(by, true, &mut tried, Instant::now())?;
     loop {
         let active = Gauge::up(&gate.meter, |meter| &meter.active);
         let error = match connect(&gate, upstream, ends.client, ends.local).await {
@@ -98,7 +98,7 @@ async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Option<C
         } else {
             door.failed(&gate, error.to_string());
         }
-        let next = door.choose(by, &mut tried, Instant::now())?;
+        let next = door.choose(by, true, &mut tried, Instant::now())?;
         gate.meter.retries.add(1);
         gate = next;
     }

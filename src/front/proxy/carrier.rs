@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,9 +7,10 @@ use http::{HeaderMap, HeaderValue, Response, header, request};
 
 use super::cookie;
 use super::exchange::Visitor;
+use super::headers::Wish;
 use super::pool::{self, Lease, OpenError, Opener};
 use crate::fleet::By;
-use crate::front::door::Tried;
+use crate::front::door::{Door, Tried};
 use crate::front::gate::Gate;
 use crate::front::sessions::Sessions;
 use crate::front::settings::{Affinity, Proxy};
@@ -49,17 +51,18 @@ impl Carrier {
     /// newcomer.
     pub fn choose(
         &self,
-        visitor: &Visitor,
+        door: &Door,
+        client: IpAddr,
         head: &request::Parts,
+        wish: Wish,
         tried: &mut Tried,
         now: Instant,
     ) -> Option<Rc<Gate>> {
-        let door = &visitor.door;
+        // a tunnel is what loads a gateway; where those who come again are known, so is a newcomer
+        let is_tunnel = wish != Wish::Exchange;
         let known = match &self.settings.affinity {
-            Affinity::None => None,
-            Affinity::SourceAddress => {
-                return door.choose(By::Source(visitor.asker.client.ip()), tried, now);
-            }
+            Affinity::None => return door.choose(self.by(door), is_tunnel, tried, now),
+            Affinity::SourceAddress => return door.choose(By::Source(client), is_tunnel, tried, now),
             Affinity::Session(names) => {
                 let mut numbers = names
                     .iter()
@@ -69,7 +72,11 @@ impl Carrier {
             Affinity::Cookie(own) => cookie::find(&head.headers, &own.name)
                 .and_then(|value| door.return_to(|gate| is_cookie_of(gate, value), tried)),
         };
-        known.or_else(|| door.choose(door.by(self.settings.upstream.policy), tried, now))
+        known.or_else(|| door.choose(self.by(door), true, tried, now))
+    }
+
+    fn by(&self, door: &Door) -> By {
+        door.by(self.settings.upstream.policy)
     }
 
     /// Takes care that the client finds the gateway again that has answered.

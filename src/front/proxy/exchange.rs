@@ -1,7 +1,7 @@
 //! One request: which gateway gets it, what to do if that does not answer, and what the client is told.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -48,6 +48,17 @@ impl Visitor {
     pub fn new(door: Rc<Door>, carrier: Rc<Carrier>, asker: Asker, local: SocketAddr) -> Self {
         Self { door, carrier, asker, local, own: Rc::default(), granted: RefCell::default() }
     }
+
+    /// Who has sent a request, as far as those who may say so do.
+    fn client(&self, head: &request::Parts) -> SocketAddr {
+        let Asker { client, is_trusted } = self.asker;
+        let trusts = |address| self.carrier.settings.upstream.trusts(address);
+        match is_trusted.then(|| headers::origin(&head.headers, trusts)).flatten() {
+            // the port is not told
+            Some(origin) => SocketAddr::new(origin, 0),
+            None => client,
+        }
+    }
 }
 
 /// A tunnel that a gateway has granted.
@@ -82,8 +93,9 @@ impl Granted {
 /// Takes a request to a gateway and gives back what the client gets.
 pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, pace: RequestPace) -> Answer {
     let received = Instant::now();
-    let mut account = Account::new(&visitor.door, visitor.asker.client, received);
     let (head, body) = request.into_parts();
+    let client = visitor.client(&head);
+    let mut account = Account::new(&visitor.door, client, received);
     let body = RequestBody::new(body, received);
     let nature = Nature::of(&head.method, !body.is_end_stream());
     let wish = match headers::examine(&head, nature.has_body) {
@@ -97,11 +109,12 @@ pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, pace: Reque
         }
         Ok(wish) => wish,
     };
-    let mut trip = Trip { visitor: &visitor, head, wish, nature, tried: Tried::default() };
+    let mut trip =
+        Trip { visitor: &visitor, client: client.ip(), head, wish, nature, tried: Tried::default() };
     let (response, lease, gate) = match trip.make(body, &mut account).await {
         Ok(answered) => answered,
         Err(why) => {
-            visitor.door.tell(visitor.asker.client, &why);
+            visitor.door.tell(client, &why);
             // what is left of the request would be taken for the next one
             let close = wish != Wish::Exchange || nature.has_body;
             let reply = why.told_to_client(&visitor.door);
@@ -191,6 +204,7 @@ impl Failure {
 /// A request on its way from gateway to gateway.
 struct Trip<'a> {
     visitor: &'a Visitor,
+    client: IpAddr,
     head: request::Parts,
     wish: Wish,
     nature: Nature,
@@ -217,8 +231,9 @@ impl Trip<'_> {
         let visitor = self.visitor;
         let mut why = Failure::NoGateway;
         for attempt in 0..=visitor.carrier.settings.retries {
-            let now = Instant::now();
-            let Some(gate) = visitor.carrier.choose(visitor, &self.head, &mut self.tried, now) else { break };
+            let Self { client, head, wish, tried, .. } = self;
+            let chosen = visitor.carrier.choose(&visitor.door, *client, head, *wish, tried, Instant::now());
+            let Some(gate) = chosen else { break };
             if attempt > 0 {
                 gate.meter.retries.add(1);
             }

@@ -20,6 +20,28 @@ pub struct Asker {
     pub is_trusted: bool,
 }
 
+/// The client as trusted proxies name it: of those that a request came through by its own account, the last
+/// one that is not trusted itself. What stands before that may be anybody's invention. `None`: nobody is named.
+pub fn origin(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
+    let list = |name: &HeaderName| headers.get_all(name).iter().rev().filter_map(|value| value.to_str().ok());
+    let said = list(&X_FORWARDED_FOR).flat_map(|value| value.rsplit(',')).map(node);
+    let said_with_words = list(&header::FORWARDED).flat_map(|value| value.rsplit(',')).map(|element| {
+        let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
+        node(pairs.find(|(key, _)| key.eq_ignore_ascii_case("for"))?.1)
+    });
+    let mut nodes = said.chain(said_with_words);
+    nodes.find(|node| !node.is_some_and(&is_trusted)).flatten()
+}
+
+/// An address with or without a port, as both kinds of list have it (RFC 7239 §6).
+fn node(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let bare = text.strip_prefix('[').and_then(|rest| Some(rest.split_once(']')?.0));
+    let parsed = bare.unwrap_or(text).parse().ok();
+    let address = parsed.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
+    Some(address.to_canonical())
+}
+
 /// What a request asks the connection to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish {
