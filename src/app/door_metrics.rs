@@ -148,7 +148,7 @@ fn families() -> Vec<Family> {
                     let labels = vec![("result", result), ("version", version), ("resumed", resumed)];
                     Sample::counter(labels, sum(plan, |meter| meter.handshakes.get(handshake.index())))
                 };
-                if plan.tls.is_some() { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
+                if shakes_hands(plan) { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
             }),
         },
         Family {
@@ -374,6 +374,14 @@ fn histogram(buckets: [u64; BOUNDS.len()], count: u64, sum: f64) -> proto::Histo
     histogram
 }
 
+/// Whether there is something that can fail before a client is served: TLS, or what is read in front of it.
+fn shakes_hands(plan: &Plan) -> bool {
+    let mode = &plan.settings.mode;
+    let asks_for_name = matches!(mode, Mode::Passthrough(settings) if !settings.server_names.is_empty());
+    let asks_who_comes = mode.upstream().is_some_and(|upstream| upstream.accept_proxy_protocol);
+    plan.tls.is_some() || asks_for_name || asks_who_comes
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -383,7 +391,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::{Ask, Endpoint, Vpn};
-    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect};
+    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect, Upstream};
 
     /// A listener with two workers that both know the gateways gw1 and gw2.
     fn plan(name: &str, mode: Mode) -> Arc<Plan> {
@@ -520,5 +528,13 @@ mod tests {
         };
         assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true]);
         assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true]);
+        // but who is read before he is let through can fail to say what he should
+        let by_name = Passthrough { server_names: vec!["vpn.example.com".into()], ..Passthrough::default() };
+        let upstream = Upstream { accept_proxy_protocol: true, ..Upstream::default() };
+        let behind_proxies = Passthrough { upstream, ..Passthrough::default() };
+        for passthrough in [by_name, behind_proxies] {
+            let told = told(Mode::Passthrough(Arc::new(passthrough)));
+            assert_eq!(told, [true, true, false, false, true, true, true, true]);
+        }
     }
 }

@@ -1,7 +1,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::FrontSettings;
-use crate::front::ListenerSettings;
+use crate::front::{ListenerSettings, Mode, PIPE_FILES};
 
 /// Raises the limit of open files as far as it goes, and fits the listeners' limits of connections into
 /// it: clients must never take the files with which gateways are asked, or every gateway would seem down.
@@ -14,8 +14,10 @@ pub fn prepare(settings: &mut FrontSettings) {
     };
     // no limit at all
     let Some(available) = available else { return };
+    let passes_through = settings.listeners.iter().any(|l| matches!(l.mode, Mode::Passthrough(_)));
+    let files_per_worker = FILES_PER_WORKER + if passes_through { PIPE_FILES } else { 0 };
     let own = OWN_FILES
-        + FILES_PER_WORKER * settings.workers as u64
+        + files_per_worker * settings.workers as u64
         + FILES_PER_GATEWAY * settings.probes.len() as u64;
     let for_clients = available.saturating_sub(own).max(available / 2);
     let wanted: u64 =

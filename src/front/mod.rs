@@ -44,4 +44,5 @@ pub use settings::{
     Affinity, AffinityCookie, Forwarded, Limits, ListenerSettings, Mode, Passthrough, Proxy, ProxyProtocol,
     Redirect, Upstream, UpstreamTls,
 };
+pub use splice::PIPE_FILES;
 pub use worker::{Assignment, Worker};

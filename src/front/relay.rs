@@ -59,12 +59,23 @@ where
     let mut inward = Way::new(Direction::In, client.early);
     let mut outward = Way::new(Direction::Out, gateway.early);
     let (client, gateway) = (&mut client.stream, &mut gateway.stream);
-    drive(idle_timeout, carried, |cx| {
+    let ended = drive(idle_timeout, carried, |cx| {
         let inward = inward.poll(cx, client, gateway, carried)?;
         let outward = outward.poll(cx, gateway, client, carried)?;
         both(inward, outward)
     })
-    .await
+    .await;
+    ended.unless_refused([&inward, &outward])
+}
+
+impl Ended {
+    /// How it ended, seen that a side may have taken less than there was.
+    pub fn unless_refused(self, ways: [&Way; 2]) -> Self {
+        match ways.into_iter().find_map(|way| way.refused) {
+            Some(why) if self == Self::Closed => Self::Broken(why),
+            _ => self,
+        }
+    }
 }
 
 /// Ready when both ways are.
@@ -114,6 +125,8 @@ pub struct Way {
     unwritten: Bytes,
     /// The other side has taken bytes that it may not have sent yet.
     unflushed: bool,
+    /// Why the other side takes no more.
+    refused: Option<io::ErrorKind>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,11 +140,39 @@ enum Phase {
 impl Way {
     /// A way on which these bytes go first.
     pub fn new(direction: Direction, early: Bytes) -> Self {
-        Self { direction, phase: Phase::Open, unwritten: early, unflushed: false }
+        Self { direction, phase: Phase::Open, unwritten: early, unflushed: false, refused: None }
     }
 
-    /// Carries what there is to carry. Ready when the end of `from` has been passed on to `to`.
+    /// Carries what there is to carry. Ready when the end of `from` has been passed on to `to`, or when `to`
+    /// takes no more: it may have said why, and that is still to be read from it.
     pub fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        carried: &Carried,
+    ) -> Poll<io::Result<()>>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let polled = self.poll_passes(cx, from, to, carried);
+        self.settle(polled)
+    }
+
+    /// Makes an end to this way alone of a refusal.
+    pub fn settle(&mut self, polled: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        match polled {
+            Poll::Ready(Err(_)) if self.refused.is_some() => {
+                self.phase = Phase::Ended;
+                self.unwritten = Bytes::new();
+                Poll::Ready(Ok(()))
+            }
+            polled => polled,
+        }
+    }
+
+    fn poll_passes<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
@@ -184,7 +225,9 @@ impl Way {
         if self.phase == Phase::Ending {
             match ready!(Pin::new(to).poll_shutdown(cx)) {
                 // its connection is gone already; what it still has to say is read, or the reason why it has not
-                Err(error) if error.kind() != io::ErrorKind::NotConnected => return Poll::Ready(Err(error)),
+                Err(error) if error.kind() != io::ErrorKind::NotConnected => {
+                    return Poll::Ready(Err(self.refuse(error)));
+                }
                 Ok(()) | Err(_) => self.phase = Phase::Ended,
             }
         }
@@ -199,7 +242,7 @@ impl Way {
         carried: &Carried,
     ) -> Poll<io::Result<()>> {
         while !self.unwritten.is_empty() {
-            let written = ready!(poll_write(cx, to, &self.unwritten))?;
+            let written = ready!(poll_write(cx, to, &self.unwritten)).map_err(|error| self.refuse(error))?;
             self.wrote(written, carried);
             self.unwritten.advance(written);
             if self.unwritten.is_empty() {
@@ -236,7 +279,7 @@ impl Way {
             self.end();
         }
         while !rest.is_empty() {
-            match poll_write(cx, to, rest)? {
+            match poll_write(cx, to, rest).map_err(|error| self.refuse(error))? {
                 Poll::Ready(written) => {
                     self.wrote(written, carried);
                     rest.advance(written);
@@ -256,10 +299,16 @@ impl Way {
         to: &mut W,
     ) -> Poll<io::Result<()>> {
         if self.unflushed {
-            ready!(Pin::new(to).poll_flush(cx))?;
+            ready!(Pin::new(to).poll_flush(cx)).map_err(|error| self.refuse(error))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Notes an error as the other side's, which takes no more.
+    pub fn refuse(&mut self, error: io::Error) -> io::Error {
+        self.refused = Some(error.kind());
+        error
     }
 
     /// These bytes have been taken by the other side.
@@ -496,6 +545,25 @@ pub mod trial {
         drop(client);
     }
 
+    pub async fn the_last_words_of_one_who_resets_still_arrive(
+        mut client: TcpStream,
+        mut gateway: TcpStream,
+        tunnel: impl Future<Output = Ended>,
+    ) {
+        client.write_all(b"more than it takes").await.unwrap();
+        gateway.write_all(b"enough").await.unwrap();
+        gateway.set_zero_linger().unwrap();
+        drop(gateway);
+        // only now is there somebody who carries
+        let sides = async {
+            let mut received = [0; 6];
+            client.read_exact(&mut received).await.unwrap();
+            assert_eq!(&received, b"enough");
+        };
+        let (ended, ()) = tokio::join!(tunnel, sides);
+        assert!(matches!(ended, Ended::Broken(_)), "{ended:?}");
+    }
+
     /// What has been counted is what the other side has taken, though nobody has read it.
     pub async fn a_side_that_does_not_read_holds_up_the_one_that_writes<S>(
         mut client: S,
@@ -584,6 +652,14 @@ mod tests {
         let ((client, ours), (theirs, gateway)) = (tcp().await, tcp().await);
         let tunnel = relay(ours.into(), theirs.into(), HOUR, &carried);
         trial::a_reset_on_one_side_ends_both(client, gateway, tunnel).await;
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_one_who_resets_still_arrive() {
+        let carried = carried();
+        let ((client, ours), (theirs, gateway)) = (tcp().await, tcp().await);
+        let tunnel = relay(ours.into(), theirs.into(), HOUR, &carried);
+        trial::the_last_words_of_one_who_resets_still_arrive(client, gateway, tunnel).await;
     }
 
     #[tokio::test]

@@ -33,6 +33,7 @@ pub async fn join(
         both(inward, outward)
     })
     .await;
+    let ended = ended.unless_refused([&inward.way, &outward.way]);
     if let Ended::Broken(_) = ended {
         for stream in [client, gateway] {
             // one that is gone already needs none
@@ -64,6 +65,21 @@ impl Spliced {
     }
 
     fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut TcpStream,
+        to: &mut TcpStream,
+        carried: &Carried,
+    ) -> Poll<io::Result<()>> {
+        let polled = self.poll_passes(cx, from, to, carried);
+        if polled.is_ready() {
+            // what is left in it has nowhere to go
+            self.pipe = None;
+        }
+        self.way.settle(polled)
+    }
+
+    fn poll_passes(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut TcpStream,
@@ -134,8 +150,7 @@ impl Spliced {
             let written =
                 to.try_io(Interest::WRITABLE, || Ok(splice(&pipe.reader, None, to, None, *bytes, FLAGS)?));
             match written {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
+                Ok(written @ 1..) => {
                     *bytes = bytes.saturating_sub(written);
                     self.way.wrote(written, carried);
                 }
@@ -145,7 +160,8 @@ impl Spliced {
                     self.way.put_back(pipe.read(*bytes)?);
                     *bytes = 0;
                 }
-                Err(error) => return Poll::Ready(Err(error)),
+                Ok(0) => return Poll::Ready(Err(self.way.refuse(io::ErrorKind::WriteZero.into()))),
+                Err(error) => return Poll::Ready(Err(self.way.refuse(error))),
             }
         }
         if let Some(Filled { pipe, .. }) = self.pipe.take() {
@@ -243,7 +259,8 @@ impl Drop for Counted {
     }
 }
 
-/// What a pass has to carry for the next one to go through a pipe.
+/// What a pass has to carry for the next one to go through a pipe. In bulk a pipe takes half the processor time of
+/// copying (0.11 against 0.23 s a gigabyte over loopback); with messages of up to 16 KiB nothing is gained.
 const BULK: usize = 16 * 1024;
 
 const PIPE_LENGTH: usize = 256 * 1024;
@@ -252,7 +269,11 @@ const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 /// What clients that are slow to take theirs can hold of a thread's files and of fs.pipe-user-pages-soft (64 MiB
 /// for all pipes of a user). Who comes when there are no more is served by copying.
 const MAX_PIPES: usize = 64;
+
 const MAX_FREE: usize = 16;
+
+/// How many files a worker may have open for pipes.
+pub const PIPE_FILES: u64 = 2 * MAX_PIPES as u64;
 
 #[cfg(test)]
 mod tests {
@@ -332,6 +353,14 @@ mod tests {
         let (ended, seen) = tokio::join!(tunnel, sides);
         assert_eq!(ended, Ended::Broken(io::ErrorKind::ConnectionReset));
         assert_eq!(seen, io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_one_who_resets_still_arrive() {
+        let carried = carried();
+        let ((client, ours), (theirs, gateway)) = (tcp().await, tcp().await);
+        let tunnel = join(ours.into(), theirs.into(), HOUR, &carried);
+        trial::the_last_words_of_one_who_resets_still_arrive(client, gateway, tunnel).await;
     }
 
     #[tokio::test]
