@@ -116,6 +116,7 @@ mark
 load
 ip netns exec "$LAB_PREFIX-gw1" nft 'add table inet lab; add chain inet lab in { type filter hook input priority 0; policy drop; }; add chain inet lab out { type filter hook output priority 0; policy drop; }'
 expect_soon 8 "gw1 is down" is_down gw1
+sleep 2.5   # the response timeout, and a little: until then nothing tells what becomes of requests under way
 load_ends
 note "until then: $REQUESTS requests, $BAD not answered 2xx, $TROUBLE connections in trouble"
 # a request that may have been worked on is answered 504 after the response timeout, and once for each connection
@@ -143,8 +144,8 @@ head -c 1G /dev/urandom >"$WORK/gw1/files/large"
 HASH=$(sha256sum <"$WORK/gw1/files/large")
 # transfer NAME CURL-ARGUMENT... : with its speed
 transfer() {
-  local name=$1 speed; shift
-  speed=$(on client curl -sS --noproxy '*' -m 120 --cacert "$WORK/web/ca.pem" -f -w '%{stderr}%{speed_download} %{speed_upload}' "$@" 2>"$WORK/transfer.log" >"$WORK/transferred") ||
+  local name=$1; shift
+  on client curl -sS --noproxy '*' -m 120 --cacert "$WORK/web/ca.pem" -f -w '%{stderr}%{speed_download} %{speed_upload}' "$@" 2>"$WORK/transfer.log" >"$WORK/transferred" ||
     { lab_log transfer.log; fail "$name"; }
   note "$name: $(awk '{ printf "%.0f MB/s", ($1 + $2) / 1e6 }' "$WORK/transfer.log")"
 }
