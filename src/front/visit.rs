@@ -37,7 +37,7 @@ impl Visit {
         let pace = Pace::new(&door.plan.settings.limits, Instant::now());
         let carried = door.carrier.as_ref().map(|carrier| {
             let is_trusted = carrier.settings.upstream.trusts(client.ip());
-            let asker = Asker { client, is_trusted };
+            let asker = Asker::new(client, is_trusted);
             Rc::new(Visitor::new(Rc::clone(door), Rc::clone(carrier), asker, local))
         });
         Self { door: Rc::clone(door), client, pace: SharedPace::new(pace), carried }

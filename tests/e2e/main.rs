@@ -9,12 +9,15 @@
 )]
 
 mod admin;
+mod client;
 mod gateway;
 mod health;
 mod limits;
 mod passthrough;
 mod proxy;
+mod proxy_failure;
 mod proxy_protocol;
+mod proxy_smuggling;
 mod redirect;
 mod reload;
 mod support;

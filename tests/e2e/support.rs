@@ -146,6 +146,19 @@ impl Running {
         line.map(|value| value.parse().unwrap())
     }
 
+    /// Waits until a sample of the metrics has a value.
+    pub async fn until_metric(&self, sample: &str, value: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.metric(sample).await;
+            if found == Some(value) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sample} stays {found:?} and never is {value}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Stops the farm in order and tells how that went.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stopper.stop();

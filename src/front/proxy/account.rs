@@ -28,6 +28,11 @@ impl Account {
         Self { door, client, received, gate: None, status: None, bytes: 0, is_told: false }
     }
 
+    /// Who has sent it.
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
     /// This gateway is asked.
     pub fn asked(&mut self, gate: &Rc<Gate>) {
         self.gate = Some(Rc::clone(gate));

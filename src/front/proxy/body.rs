@@ -25,6 +25,8 @@ struct Uploading {
 pub struct Upload {
     moved: Cell<Instant>,
     waits_for_client: Cell<bool>,
+    has_broken_off: Cell<bool>,
+    is_over: Cell<bool>,
 }
 
 impl RequestBody {
@@ -33,7 +35,12 @@ impl RequestBody {
         if inner.is_end_stream() {
             return Self::none();
         }
-        let upload = Rc::new(Upload { moved: Cell::new(now), waits_for_client: Cell::new(false) });
+        let upload = Rc::new(Upload {
+            moved: Cell::new(now),
+            waits_for_client: Cell::new(false),
+            has_broken_off: Cell::new(false),
+            is_over: Cell::new(false),
+        });
         Self(Some(Uploading { inner, upload }))
     }
 
@@ -58,6 +65,16 @@ impl Upload {
     pub fn waits_for_client(&self) -> bool {
         self.waits_for_client.get()
     }
+
+    /// Whether the client has gone away before its end, or has sent what is none.
+    pub fn has_broken_off(&self) -> bool {
+        self.has_broken_off.get()
+    }
+
+    /// Whether all of it has gone on.
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
 }
 
 impl Body for RequestBody {
@@ -69,12 +86,15 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let Some(Uploading { inner, upload }) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(inner).poll_frame(cx);
+        let polled = Pin::new(&mut *inner).poll_frame(cx);
         upload.waits_for_client.set(polled.is_pending());
         match polled {
             Poll::Ready(frame) => {
                 upload.moved.set(Instant::now());
-                Poll::Ready(frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data)))
+                upload.has_broken_off.set(matches!(frame, Some(Err(_))));
+                let frame = frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data));
+                upload.is_over.set(frame.is_none() || inner.is_end_stream());
+                Poll::Ready(frame)
             }
             Poll::Pending => Poll::Pending,
         }
@@ -93,6 +113,7 @@ impl Body for RequestBody {
 /// the next request; if the client gives up before, that connection is closed.
 pub struct GatewayBody {
     inner: Incoming,
+    has_ended: bool,
     lease: Option<Lease>,
     account: Account,
     _pace: RequestPace,
@@ -101,7 +122,7 @@ pub struct GatewayBody {
 impl GatewayBody {
     /// What is left of a response whose head has come over the leased connection.
     pub fn new(inner: Incoming, lease: Lease, account: Account, pace: RequestPace) -> Self {
-        Self { inner, lease: Some(lease), account, _pace: pace }
+        Self { has_ended: inner.is_end_stream(), inner, lease: Some(lease), account, _pace: pace }
     }
 }
 
@@ -114,10 +135,14 @@ impl Body for GatewayBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.account.bytes += data.len() as u64;
+        match &polled {
+            // a body of unknown length does not know its end until it is asked for more
+            Poll::Ready(None) => self.has_ended = true,
+            Poll::Ready(Some(Ok(frame))) => {
+                self.account.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.has_ended = frame.is_trailers() || self.inner.is_end_stream();
+            }
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled
     }
@@ -134,7 +159,7 @@ impl Body for GatewayBody {
 impl Drop for GatewayBody {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take()
-            && self.inner.is_end_stream()
+            && self.has_ended
         {
             give_back(lease);
         }

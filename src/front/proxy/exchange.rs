@@ -51,9 +51,9 @@ impl Visitor {
 
     /// Who has sent a request, as far as those who may say so do.
     fn client(&self, head: &request::Parts) -> SocketAddr {
-        let Asker { client, is_trusted } = self.asker;
+        let client = self.asker.client;
         let trusts = |address| self.carrier.settings.upstream.trusts(address);
-        match is_trusted.then(|| headers::origin(&head.headers, trusts)).flatten() {
+        match self.asker.is_trusted.then(|| headers::origin(&head.headers, trusts)).flatten() {
             // the port is not told
             Some(origin) => SocketAddr::new(origin, 0),
             None => client,
@@ -78,10 +78,10 @@ impl Granted {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let Self { lease, gate, account, session } = self;
+        let client_address = account.client();
         let Some((stream, early, active)) = lease.into_stream().await else { return };
         let status = account.becomes_tunnel();
-        let record =
-            Record::new(&visitor.door, Rc::clone(&gate), visitor.asker.client, status, active, place);
+        let record = Record::new(&visitor.door, Rc::clone(&gate), client_address, status, active, place);
         let idle_timeout = visitor.carrier.settings.upstream.tunnel_idle_timeout;
         relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
         if let Some(session) = session {
@@ -187,6 +187,9 @@ pub enum Failure {
     /// The client has not sent the rest of its request.
     #[error("the client has not sent the rest of its request")]
     Stalled,
+    /// The client's request breaks off, or what follows its head is no body.
+    #[error("the client's request breaks off in the middle of its body")]
+    BrokenOff,
 }
 
 impl Failure {
@@ -197,6 +200,7 @@ impl Failure {
             Self::Open(_) | Self::Broken { .. } | Self::Unasked { .. } => reply::bad_gateway(),
             Self::Silent { .. } => reply::gateway_timeout(),
             Self::Stalled => reply::request_timeout(),
+            Self::BrokenOff => reply::malformed(),
         }
     }
 }
@@ -261,7 +265,11 @@ impl Trip<'_> {
     fn again(&self, unanswered: &Unanswered) -> bool {
         match unanswered.why {
             Failure::Open(_) | Failure::Broken { .. } => self.nature.may_be_sent_again(unanswered.progress),
-            Failure::NoGateway | Failure::Unasked { .. } | Failure::Silent { .. } | Failure::Stalled => false,
+            Failure::NoGateway
+            | Failure::Unasked { .. }
+            | Failure::Silent { .. }
+            | Failure::Stalled
+            | Failure::BrokenOff => false,
         }
     }
 
@@ -336,6 +344,11 @@ impl Trip<'_> {
                 gate.meter.request(Fate::Answered);
                 Ok((response, lease))
             }
+            // that is not the gateway's doing
+            Ok(Err(_)) if upload.is_some_and(|upload| upload.has_broken_off()) => {
+                let why = Failure::BrokenOff;
+                Err(Unanswered { why, progress: Progress::PerhapsSent, body: None })
+            }
             Ok(Err(mut error)) => {
                 let unsent = error.take_message();
                 let progress = if unsent.is_some() { Progress::NotSent } else { Progress::PerhapsSent };
@@ -381,12 +394,11 @@ impl Trip<'_> {
     fn request(&self, gate: &Gate, body: RequestBody) -> Request<RequestBody> {
         let Self { head, wish, .. } = self;
         let carrier = &self.visitor.carrier;
-        let has_length = body.size_hint().exact().is_some();
         let change = Change {
-            asker: self.visitor.asker,
+            asker: &self.visitor.asker,
             forwarded: carrier.settings.forwarded,
             wish: *wish,
-            is_chunked: self.nature.has_body && !has_length,
+            length: body.size_hint().exact(),
             says_empty: !self.nature.has_body
                 && matches!(head.method, Method::POST | Method::PUT | Method::PATCH),
             own_cookie: carrier.own_cookie(),

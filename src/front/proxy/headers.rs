@@ -12,12 +12,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
 use crate::front::settings::Forwarded;
 
 /// Who asks, as gateways are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// The client.
     pub client: SocketAddr,
+    /// Its address, as it stands in X-Forwarded-For.
+    address: HeaderValue,
     /// Whether the host that has connected to us may say who the client is.
     pub is_trusted: bool,
+}
+
+impl Asker {
+    /// A client; `is_trusted` as above.
+    pub fn new(client: SocketAddr, is_trusted: bool) -> Self {
+        let address = HeaderValue::try_from(client.ip().to_canonical().to_string());
+        // an address has no character that a header may not have
+        Self { client, address: address.unwrap_or(HeaderValue::from_static("unknown")), is_trusted }
+    }
 }
 
 /// The client as trusted proxies name it: of those that a request came through by its own account, the last
@@ -67,7 +78,7 @@ impl Wish {
 /// Why a request is not taken to any gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// RFC 9112 §3.2.
+    /// RFC 9112 §3.2, and RFC 9110 §4.2.4 of who asks in the name of somebody.
     #[error("there is not exactly one Host, or it is not one")]
     Host,
     /// RFC 9112 §6.1: any coding but chunked alone.
@@ -98,7 +109,8 @@ pub fn examine(head: &request::Parts, has_body: bool) -> Result<Wish, Refusal> {
     if head.uri.path_and_query().is_none() || (head.uri.path() == "*" && head.method != Method::OPTIONS) {
         return Err(Refusal::Target);
     }
-    let upgrade = headers.get_all(header::UPGRADE).iter().any(is_upgrade_for_gateways);
+    let mut protocols = protocols(headers).peekable();
+    let upgrade = protocols.peek().is_some() && protocols.all(is_for_gateways);
     // with a body, where would the new protocol begin? Nobody has to upgrade (RFC 9110 §7.8)
     if upgrade && !has_body && head.version == Version::HTTP_11 && options(headers).any(is(b"upgrade")) {
         return Ok(Wish::Upgrade);
@@ -111,8 +123,11 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
     let (first, second) = (hosts.next(), hosts.next());
     let is_one = |host: &HeaderValue| {
         let bytes = host.as_bytes();
-        bytes.is_empty() || Authority::try_from(bytes).is_ok_and(|a| !a.as_str().contains('@'))
+        bytes.is_empty() || Authority::try_from(bytes).is_ok_and(|host| is_host(&host))
     };
+    if !head.uri.authority().is_none_or(is_host) {
+        return Err(Refusal::Host);
+    }
     match (first, second) {
         (Some(host), None) if is_one(host) => Ok(()),
         (None, None) if head.version != Version::HTTP_11 => Ok(()),
@@ -120,14 +135,34 @@ fn check_host(head: &request::Parts) -> Result<(), Refusal> {
     }
 }
 
-/// HTTP/2 without TLS would be a second way in past all checks (RFC 9113 §3.1 has done away with it); TLS
-/// within HTTP (RFC 2817) likewise.
-fn is_upgrade_for_gateways(value: &HeaderValue) -> bool {
-    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii).any(|protocol| {
-        let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
-        !protocol.is_empty() && !name.eq_ignore_ascii_case(b"h2c") && !name.eq_ignore_ascii_case(b"TLS")
-    })
+/// Whether this is a host, perhaps with a port, and nothing else.
+fn is_host(authority: &Authority) -> bool {
+    match authority.as_str().strip_prefix(authority.host()) {
+        Some("") => true,
+        // the crate lets ports be that are none
+        Some(rest) => rest
+            .strip_prefix(':')
+            .is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()),
+        None => false,
+    }
 }
+
+/// The protocols of all Upgrade fields (RFC 9110 §7.8).
+fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::UPGRADE).into_iter();
+    let protocols = values.flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii));
+    protocols.filter(|protocol| !protocol.is_empty())
+}
+
+/// HTTP/2 without TLS would be a second way in past all checks (RFC 9113 §3.1 has done away with it); TLS
+/// within HTTP (RFC 2817) and HTTP within HTTP likewise. The gateway chooses among all that are named, so one
+/// of these is one too many.
+fn is_for_gateways(protocol: &[u8]) -> bool {
+    let name = protocol.split(|b| *b == b'/').next().unwrap_or_default();
+    !SECOND_WAYS_IN.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+const SECOND_WAYS_IN: [&[u8]; 3] = [b"h2c", b"TLS", b"HTTP"];
 
 /// The options of all Connection fields (RFC 9110 §7.6.1).
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
@@ -153,13 +188,13 @@ pub fn target(head: &request::Parts) -> Uri {
 #[derive(Clone, Copy, Debug)]
 pub struct Change<'a> {
     /// Who asks.
-    pub asker: Asker,
+    pub asker: &'a Asker,
     /// In which headers the gateway is told of that.
     pub forwarded: Forwarded,
     /// What it asks for.
     pub wish: Wish,
-    /// Whether a body of unknown length follows.
-    pub is_chunked: bool,
+    /// Of the body; `None`: one of unknown length follows.
+    pub length: Option<u64>,
     /// Whether it has none, and whoever asks like this says so.
     pub says_empty: bool,
     /// A cookie that is ours and not the gateway's.
@@ -175,35 +210,42 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     // RFC 9112 §3.2.2: an absolute target's host goes before the Host field
     let host = head.uri.authority().filter(|_| head.method != Method::CONNECT);
     let host = host.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-    let host = host.as_ref().or_else(|| headers.get(header::HOST)).unwrap_or(change.host);
+    let asked = host.as_ref().or_else(|| headers.get(header::HOST));
+    let host = asked.unwrap_or(change.host);
     if !headers.contains_key(header::HOST) {
         out.insert(header::HOST, host.clone());
     }
+    // RFC 9113 §8.2.3: HTTP/2 may cut them in pieces
+    let joins_cookies = change.own_cookie.is_some() || has_several(headers, &header::COOKIE);
     let mut cookies = Vec::new();
+    let hop = Hop::of(headers);
     for (name, value) in headers {
-        if belongs_to_connection(name, headers) || *name == header::EXPECT || is_trailer(name) {
+        if hop.keeps(name) || *name == header::EXPECT || is_trailer(name) {
             continue;
         }
         match *name {
             header::HOST => {
                 out.insert(header::HOST, host.clone());
             }
-            // RFC 9113 §8.2.3: HTTP/2 may cut them in pieces
-            header::COOKIE if change.own_cookie.is_some() || has_several(headers, &header::COOKIE) => {
+            header::COOKIE if joins_cookies => {
                 if !out.contains_key(header::COOKIE) {
                     out.insert(header::COOKIE, HeaderValue::from_static(""));
                 }
                 join_cookies(&mut cookies, value.as_bytes(), change.own_cookie);
             }
-            // the framing is written anew
-            header::CONTENT_LENGTH if change.is_chunked => {}
+            // the framing is written anew: a number may look strange, and may stand there twice
+            header::CONTENT_LENGTH => {
+                if let Some(length) = change.length {
+                    out.insert(header::CONTENT_LENGTH, length.into());
+                }
+            }
             _ if is_forwarding(name) && !change.asker.is_trusted => {}
             _ => {
                 out.append(name.clone(), value.clone());
             }
         }
     }
-    if let Entry::Occupied(mut entry) = out.entry(header::COOKIE) {
+    if joins_cookies && let Entry::Occupied(mut entry) = out.entry(header::COOKIE) {
         match HeaderValue::from_maybe_shared(bytes::Bytes::from(cookies)) {
             Ok(cookies) if !cookies.is_empty() => {
                 entry.insert(cookies);
@@ -219,22 +261,23 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
             out.append(header::UPGRADE, value.clone());
         }
     }
-    if change.is_chunked {
+    if change.length.is_none() {
         out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     } else if change.says_empty && !out.contains_key(header::CONTENT_LENGTH) {
         out.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    tell_asker(&mut out, host, change);
+    tell_asker(&mut out, asked, change);
     out
 }
 
 /// Turns a response's headers into what the client gets. `has_tunnel`: the connection becomes a tunnel.
 pub fn for_client(headers: &HeaderMap, has_tunnel: bool, must_close: bool) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(headers.len() + 2);
     // where both stand, the length is what is wrong (RFC 9112 §6.3); a tunnel has neither (§9.3.6)
     let no_length = has_tunnel || headers.contains_key(header::TRANSFER_ENCODING);
+    let mut out = HeaderMap::with_capacity(headers.len() + 2);
+    let hop = Hop::of(headers);
     for (name, value) in headers {
-        if belongs_to_connection(name, headers) || (*name == header::CONTENT_LENGTH && no_length) {
+        if hop.keeps(name) || (*name == header::CONTENT_LENGTH && no_length) {
             continue;
         }
         out.append(name.clone(), value.clone());
@@ -254,17 +297,33 @@ fn has_several(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.get_all(name).iter().nth(1).is_some()
 }
 
-/// Whether a field is for this connection alone (RFC 9110 §7.6.1): by its name, or because a Connection
-/// field names it. What a message cannot do without is not to be taken away like that.
-fn belongs_to_connection(name: &HeaderName, headers: &HeaderMap) -> bool {
-    match *name {
-        header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => true,
-        header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::COOKIE => false,
-        header::AUTHORIZATION | header::SET_COOKIE | header::LOCATION => false,
-        _ if *name == "keep-alive" || *name == "proxy-connection" => true,
-        // some gateways take an underscore for a hyphen; framing is not to be had in disguise
-        _ if same_field(name, "content-length") || same_field(name, "transfer-encoding") => true,
-        _ => options(headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())),
+/// What of a message is for this connection alone (RFC 9110 §7.6.1).
+struct Hop<'a> {
+    headers: &'a HeaderMap,
+    /// Whether its Connection fields name others, which is rare.
+    names_others: bool,
+}
+
+impl<'a> Hop<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let usual: [&[u8]; 4] = [b"", b"close", b"keep-alive", b"upgrade"];
+        let is_usual = |option: &[u8]| usual.iter().any(|usual| option.eq_ignore_ascii_case(usual));
+        Self { headers, names_others: options(headers).any(|option| !is_usual(option)) }
+    }
+
+    /// Whether a field stays here: by its name, or because a Connection field names it. What a message cannot
+    /// do without is not to be taken away like that.
+    fn keeps(&self, name: &HeaderName) -> bool {
+        match *name {
+            header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => true,
+            header::HOST | header::CONTENT_LENGTH | header::CONTENT_TYPE | header::COOKIE => false,
+            header::AUTHORIZATION | header::SET_COOKIE | header::LOCATION => false,
+            _ if *name == "keep-alive" || *name == "proxy-connection" => true,
+            // some gateways take an underscore for a hyphen; framing is not to be had in disguise
+            _ if same_field(name, "content-length") || same_field(name, "transfer-encoding") => true,
+            _ if !self.names_others => false,
+            _ => options(self.headers).any(|option| option.eq_ignore_ascii_case(name.as_str().as_bytes())),
+        }
     }
 }
 
@@ -275,7 +334,9 @@ fn is_trailer(name: &HeaderName) -> bool {
 
 /// Whether a field tells gateways who the client is.
 fn is_forwarding(name: &HeaderName) -> bool {
-    FORWARDING.iter().any(|known| same_field(name, known))
+    // most names do not even begin like one
+    let may_be = matches!(name.as_str().as_bytes().first(), Some(b'x' | b'f' | b't'));
+    may_be && FORWARDING.iter().any(|known| same_field(name, known))
 }
 
 /// The same name, for gateways that take an underscore for a hyphen, too.
@@ -304,8 +365,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Adds who asks. What a trusted proxy has said stays, and it is added to the list of those it came through.
-fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
+/// Adds who asks, and for which host if that was said. What a trusted proxy has said stays, and it is added to the list of those it came through.
+fn tell_asker(out: &mut HeaderMap, asked: Option<&HeaderValue>, change: &Change<'_>) {
     let client = change.asker.client.ip().to_canonical();
     let (x_forwarded, rfc7239) = match change.forwarded {
         Forwarded::XForwarded => (true, false),
@@ -314,11 +375,11 @@ fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
         Forwarded::None => (false, false),
     };
     if x_forwarded {
-        add_to_list(out, X_FORWARDED_FOR, &client.to_string());
+        add_to_list(out, X_FORWARDED_FOR, &change.asker.address);
         if !out.contains_key(X_FORWARDED_PROTO) {
             out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
         }
-        if !out.contains_key(X_FORWARDED_HOST) && !host.is_empty() {
+        if let Some(host) = asked.filter(|host| !host.is_empty() && !out.contains_key(X_FORWARDED_HOST)) {
             out.insert(X_FORWARDED_HOST, host.clone());
         }
     }
@@ -328,21 +389,28 @@ fn tell_asker(out: &mut HeaderMap, host: &HeaderValue, change: &Change<'_>) {
             IpAddr::V4(address) => format!("for={address}"),
             IpAddr::V6(address) => format!("for=\"[{address}]\""),
         };
-        let element = match host.to_str() {
-            Ok(host) if !host.is_empty() && !host.contains(['"', '\\']) => {
+        let element = match asked.map(HeaderValue::to_str) {
+            Some(Ok(host)) if !host.is_empty() && !host.contains(['"', '\\']) => {
                 format!("{by};host=\"{host}\";proto=https")
             }
             _ => format!("{by};proto=https"),
         };
-        add_to_list(out, header::FORWARDED, &element);
+        // nothing in it that a header may not have
+        if let Ok(element) = HeaderValue::try_from(element) {
+            add_to_list(out, header::FORWARDED, &element);
+        }
     }
 }
 
-fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &str) {
+fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &HeaderValue) {
     let mut list = Vec::new();
     for value in out.get_all(&name) {
         list.extend_from_slice(value.as_bytes());
         list.extend_from_slice(b", ");
+    }
+    if list.is_empty() {
+        out.insert(name, element.clone());
+        return;
     }
     list.extend_from_slice(element.as_bytes());
     if let Ok(list) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Upload};
 use crate::front::connect::{ConnectError, connect};
 use crate::front::gate::Gate;
 use crate::front::meter::{Counted, Fate, GatewayMeter, Gauge};
@@ -48,6 +48,8 @@ pub struct Lease {
     link: Link,
     gate: Rc<Gate>,
     home: Home,
+    /// The body of the request that has it.
+    upload: Option<Rc<Upload>>,
     _active: Counted<GatewayMeter>,
 }
 
@@ -160,7 +162,8 @@ impl Opener {
         };
         let link = Link::over(stream).await?;
         let room = if self.settings.persistent_connections { self.settings.idle_per_gateway } else { 0 };
-        Ok(Lease { link, gate: Rc::clone(gate), home: Home::Gate { room }, _active: active })
+        let home = Home::Gate { room };
+        Ok(Lease { link, gate: Rc::clone(gate), home, upload: None, _active: active })
     }
 
     async fn shake_hands(
@@ -223,6 +226,7 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        self.upload = request.body().upload();
         // one that has been closed meanwhile says so here, or in what comes of sending
         let _ = self.link.sender.ready().await;
         self.link.sender.try_send_request(request).await
@@ -236,9 +240,10 @@ impl Lease {
     }
 }
 
-/// Keeps a link for the next request, unless enough rest there already, or it is closed.
+/// Keeps a link for the next request, unless enough rest there already, or it is closed, or the gateway has
+/// answered before the end of a request that still goes on: the next one would wait behind that.
 pub fn give_back(mut lease: Lease) {
-    if lease.link.is_closed() {
+    if lease.link.is_closed() || lease.upload.take().is_some_and(|upload| !upload.is_over()) {
         return;
     }
     lease.link.last_used = Instant::now();
@@ -268,7 +273,8 @@ pub fn take(gate: &Rc<Gate>, room: usize, fresh: bool, now: Instant) -> Option<L
         let (link, _) = resting.pop_back()?;
         if !link.is_closed() {
             let active = Gauge::up(&gate.meter, |meter| &meter.active);
-            return Some(Lease { link, gate: Rc::clone(gate), home: Home::Gate { room }, _active: active });
+            let (gate, home) = (Rc::clone(gate), Home::Gate { room });
+            return Some(Lease { link, gate, home, upload: None, _active: active });
         }
     }
     None
