@@ -367,3 +367,121 @@ impl AsyncWrite for GatewayStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::fleet::{Endpoint, GatewayName};
+    use crate::front::relay::trial::tcp;
+
+    fn gate() -> Rc<Gate> {
+        let endpoint = Endpoint::parse("192.0.2.1", 443).unwrap();
+        Rc::new(Gate::new(GatewayName::new("gw1"), &endpoint, Arc::default()))
+    }
+
+    /// A connection that has just had a request, and the gateway's end of it.
+    async fn lease(gate: &Rc<Gate>, home: Home) -> (Lease, TcpStream) {
+        let (ours, theirs) = tcp().await;
+        let link = Link::over(GatewayStream::Plain(ours)).await.unwrap();
+        let active = Gauge::up(&gate.meter, |meter| &meter.active);
+        (Lease { link, gate: Rc::clone(gate), home, upload: None, _active: active }, theirs)
+    }
+
+    const ROOM: usize = 2;
+
+    /// So many connections that rest at the gate.
+    async fn resting<const N: usize>(gate: &Rc<Gate>) -> [TcpStream; N] {
+        let mut theirs = Vec::new();
+        for _ in 0..N {
+            let (lease, stream) = lease(gate, Home::Gate { room: ROOM }).await;
+            give_back(lease);
+            theirs.push(stream);
+        }
+        theirs.try_into().unwrap()
+    }
+
+    fn counted(gate: &Gate) -> [u64; 2] {
+        [gate.meter.active.get(), gate.meter.idle.get()]
+    }
+
+    #[tokio::test]
+    async fn a_connection_rests_until_it_is_wanted_or_there_is_no_room() {
+        let all = LocalSet::new();
+        let test = all.run_until(async {
+            let gate = gate();
+            let [_first, _second, mut third] = resting(&gate).await;
+            assert_eq!(third.read(&mut [0]).await.unwrap(), 0, "two is all there is room for");
+            assert_eq!(counted(&gate), [0, 2]);
+            let one = take(&gate, ROOM, true, Instant::now()).unwrap();
+            let _two = take(&gate, ROOM, true, Instant::now()).unwrap();
+            assert!(take(&gate, ROOM, true, Instant::now()).is_none());
+            assert_eq!(counted(&gate), [2, 0]);
+            give_back(one);
+            assert_eq!(counted(&gate), [1, 1]);
+        });
+        test.await;
+    }
+
+    #[tokio::test]
+    async fn who_cannot_risk_it_gets_one_that_was_in_use_just_now() {
+        let all = LocalSet::new();
+        let test = all.run_until(async {
+            let gate = gate();
+            let _theirs: [_; 1] = resting(&gate).await;
+            let later = Instant::now() + JUST_NOW * 2;
+            assert!(take(&gate, ROOM, true, later).is_none());
+            assert_eq!(counted(&gate), [0, 1], "for others it is still there");
+            assert!(take(&gate, ROOM, false, later).is_some());
+            let _theirs: [_; 1] = resting(&gate).await;
+            assert!(take(&gate, ROOM, false, Instant::now() + LONGEST_REST * 2).is_none());
+        });
+        test.await;
+    }
+
+    #[tokio::test]
+    async fn what_has_rested_too_long_and_what_is_closed_is_swept_away() {
+        let all = LocalSet::new();
+        let test = all.run_until(async {
+            let gate = gate();
+            let [mut old, closed] = resting(&gate).await;
+            gate.resting.sweep(Instant::now());
+            assert_eq!(counted(&gate), [0, 2]);
+            drop(closed);
+            while counted(&gate) != [0, 1] {
+                tokio::task::yield_now().await;
+                gate.resting.sweep(Instant::now());
+            }
+            gate.resting.sweep(Instant::now() + LONGEST_REST * 2);
+            assert_eq!(counted(&gate), [0, 0]);
+            assert_eq!(old.read(&mut [0]).await.unwrap(), 0);
+            let [mut other] = resting(&gate).await;
+            gate.resting.clear();
+            assert_eq!(other.read(&mut [0]).await.unwrap(), 0);
+        });
+        test.await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_one_clients_alone_goes_with_him() {
+        let all = LocalSet::new();
+        let test = all.run_until(async {
+            let (gate, other) = (gate(), gate());
+            let own = Rc::new(Own::default());
+            let (lease, mut theirs) = lease(&gate, Home::Gate { room: ROOM }).await;
+            give_back(lease.owned_by(&own));
+            assert!(take(&gate, ROOM, false, Instant::now()).is_none(), "nobody else gets it");
+            let lease = own.take(&gate, true, Instant::now()).unwrap();
+            give_back(lease);
+            assert!(own.take(&other, true, Instant::now()).is_none(), "it leads to one gateway");
+            assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "so it is of no more use");
+            let (lease, mut theirs) = self::lease(&gate, Home::Gate { room: ROOM }).await;
+            give_back(lease.owned_by(&own));
+            drop(own);
+            assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
+        });
+        test.await;
+    }
+}
