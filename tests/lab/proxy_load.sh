@@ -4,7 +4,7 @@
 #        Bulk data both ways at the same time through tunnels (CONNECT, Upgrade, passthrough) is byte for byte
 #        right. Uploads and downloads of 1 GiB, and a client that hardly reads, need no memory.
 # Needs: root; nginx wrk nftables iproute2 curl openssl python3
-# Takes: about 100 s. BULK_MIB sets what each tunnel carries each way (default 256).
+# Takes: about 100 s, more in a busy machine. BULK_MIB sets what each tunnel carries each way (default 256).
 . "$(dirname "$0")/lib.sh"
 
 BULK=$((${BULK_MIB:-256} << 20))
