@@ -379,8 +379,10 @@ front_listener() {
   shift $(($# < 4 ? $# : 4))
   {
     printf '\n[[listener]]\nname = "%s"\naddress = "%s"\nmode = "%s"\n' "$listener" "$address" "$mode"
-    [ "$mode" = https-upgrade ] ||
-      printf 'certificates = [{ certificate = "web/front.pem", key = "web/front.key" }]\n'
+    case $mode in
+      https-upgrade | passthrough) ;;
+      *) printf 'certificates = [{ certificate = "web/front.pem", key = "web/front.key" }]\n' ;;
+    esac
     [ $# = 0 ] || printf '%s\n' "$@"
   } >>"$WORK/$name.toml"
 }
