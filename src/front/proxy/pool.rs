@@ -40,7 +40,10 @@ enum Home {
 
 /// The links that are one client's alone.
 #[derive(Default)]
-pub struct Own(RefCell<Vec<(Link, Rc<Gate>, Counted<GatewayMeter>)>>);
+pub struct Own(RefCell<Vec<Owned>>);
+
+/// A link that rests, where it leads, and its count.
+type Owned = (Link, Rc<Gate>, Counted<GatewayMeter>);
 
 impl Own {
     /// Takes the link to this gate that was used last, if there is one that will do.
