@@ -215,6 +215,20 @@ back_in_use() {
 }
 expect "one of the next two logins goes there" eval 'back_in_use || back_in_use'
 
+part "a front door that remembers nothing"
+# As after a restart, or where another one takes the address over.
+for host in client client2; do PORT[$host]=$(connection "$host"); done
+both_reconnected() { reconnected client "${PORT[client]}" && reconnected client2 "${PORT[client2]}"; }
+stop "$FRONT"
+front_start front-a
+wait_for 10 both_up || fail "the gateways are not up"
+expect_soon 40 "it is started anew, and both tunnels come back" both_reconnected
+for host in client client2; do
+  wait_for 10 ping_through "$host" || fail "no ping from $host afterwards"
+  [ "$(landed_on "$host") $(tunnel_address "$host")" = "${GATEWAY[$host]} ${ADDRESS[$host]}" ] || fail "$host is on $(landed_on "$host") with $(tunnel_address "$host") now"
+done
+pass "each to its gateway, with its address; ping through each"
+
 part "a reload while tunnels are up"
 # Pings every 50 ms from both clients, as long as the file is there.
 start client ping-1.log ping -n -i 0.05 -W 1 -I tun0 "$(tunnel_address client | sed 's/\.[0-9]*$/.1/')"; PING1=$STARTED

@@ -61,11 +61,15 @@ impl Trip<'_> {
             }
             account.asked(&gate);
             match self.ask(&gate, body).await {
-                Ok((response, lease)) if !is_known && self.is_a_strangers(&response) => {
+                Ok((response, lease)) if !is_known && self.is_a_strangers(Ok(&response)) => {
                     refused = Some((response, lease, gate));
                     body = RequestBody::none();
                 }
                 Ok((response, lease)) => return Ok((response, lease, gate)),
+                Err(Unanswered { why: broken, .. }) if !is_known && self.is_a_strangers(Err(&broken)) => {
+                    why = broken;
+                    body = RequestBody::none();
+                }
                 Err(unanswered) => {
                     why = unanswered.why;
                     failures += 1;
@@ -89,11 +93,14 @@ impl Trip<'_> {
         Err(why)
     }
 
-    /// Whether a gateway does not know the session that a tunnel is asked for in. Nobody here knows it either,
-    /// after a restart or in place of another front door; so the gateways are asked one after the other, for
-    /// one of them may.
-    fn is_a_strangers(&self, response: &Response<Incoming>) -> bool {
-        let is_refused = response.status() == StatusCode::UNAUTHORIZED;
+    /// Whether a gateway does not know the session that a tunnel is asked for in: it says so, or breaks off as
+    /// ocserv does. Nobody here knows it either, after a restart or in place of another front door; so the
+    /// gateways are asked one after the other, for one of them may.
+    fn is_a_strangers(&self, answer: Result<&Response<Incoming>, &Failure>) -> bool {
+        let is_refused = match answer {
+            Ok(response) => response.status() == StatusCode::UNAUTHORIZED,
+            Err(why) => matches!(why, Failure::Broken { .. }),
+        };
         self.wish == Wish::Connect && is_refused && self.visitor.carrier.session(&self.head.headers).is_some()
     }
 
