@@ -61,3 +61,43 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Records<S> {
         self.0.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::net::tls::{Trust, client_config, identity, server_config};
+
+    #[tokio::test]
+    async fn records_that_have_come_together_are_read_one_by_one() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let certificate = certificate.self_signed(&key).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = server_config(&identity(vec![certificate], key).unwrap()).unwrap();
+        let client = Arc::new(Arc::unwrap_or_clone(client_config(&Trust::Anyone, None).unwrap()));
+        let (ours, theirs) = tokio::io::duplex(100_000);
+        let connector = TlsConnector::from(client);
+        let name = ServerName::try_from("localhost").unwrap();
+        let (mut writer, reader) =
+            tokio::join!(connector.connect(name, theirs), TlsAcceptor::from(server).accept(ours));
+        let (writer, mut reader) = (writer.as_mut().unwrap(), Records(reader.unwrap()));
+        let packets = [&b"one"[..], b"two", &[7; 16_000], b"three"];
+        for packet in packets {
+            writer.write_all(packet).await.unwrap();
+            writer.flush().await.unwrap();
+        }
+        let mut buffer = vec![0; 64 * 1024];
+        for packet in packets {
+            let length = reader.read(&mut buffer).await.unwrap();
+            assert_eq!(buffer[..length], *packet);
+        }
+        writer.shutdown().await.unwrap();
+        assert_eq!(reader.read(&mut buffer).await.unwrap(), 0);
+    }
+}

@@ -22,6 +22,7 @@ mod proxy_protocol;
 mod proxy_smuggling;
 mod proxy_tls;
 mod proxy_tunnel;
+mod proxy_vpn;
 mod redirect;
 mod reload;
 mod support;
