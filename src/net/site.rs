@@ -117,4 +117,12 @@ mod tests {
         never_found.memory.asking.store(true, Ordering::Relaxed);
         assert!(matches!(never_found.addresses().await, Err(LookupError::Slow(_))));
     }
+
+    #[tokio::test]
+    async fn those_who_come_during_the_first_lookup_wait_for_what_it_finds() {
+        let site = Site::from(Endpoint::parse("localhost", 443).unwrap());
+        let (first, second) = tokio::join!(site.addresses(), site.addresses());
+        assert!(first.is_ok());
+        assert!(second.is_ok(), "{second:?}");
+    }
 }
