@@ -104,7 +104,7 @@ impl Door {
             },
             Mode::Redirect(_) | Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => Marks::None,
         };
-        let mut gates = Gates::default();
+        let mut gates = Gates::new(&plan.sites);
         gates.go_over_to(view.load(), &meter, &marks);
         let draws = fastrand::Rng::new();
         let at_hand = RefCell::new(AtHand { view, locations, gates, marks, draws });

@@ -46,6 +46,8 @@ impl Worker {
             let desk =
                 Desk { number, view, open: HashMap::new(), tasks: JoinSet::new(), tunnels: Tunnels::new() };
             LocalSet::new().block_on(&runtime, desk.run(receiver, stop));
+            // a lookup that hangs is not waited for
+            runtime.shutdown_background();
         })?;
         Ok(Self { assignments, thread })
     }
