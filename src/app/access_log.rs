@@ -62,6 +62,7 @@ fn line(access: &Access) {
     let milliseconds = took.as_micros() as f64 / 1000.0;
     let (what, status) = match event {
         Event::Request(status) => ("request", status),
+        Event::Untaken => ("connection", &None),
         Event::Tunnel(status) => ("tunnel", status),
     };
     match status {

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::fleet::GatewayName;
 
-/// What the access log tells of one request or tunnel. No path, query, header or body is in here, so none can get out.
+/// What the access log tells of one request, connection or tunnel. No path, query, header or body is in here, so none can get out.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// What happened.
@@ -30,6 +30,8 @@ pub struct Access {
 pub enum Event {
     /// A request was answered with this status; without one, its client had gone before there was an answer.
     Request(Option<StatusCode>),
+    /// A connection was taken to no gateway.
+    Untaken,
     /// A tunnel has ended. It was opened by an answer with this status, or without any.
     Tunnel(Option<StatusCode>),
 }

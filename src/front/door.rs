@@ -174,12 +174,12 @@ impl Door {
         }
     }
 
-    /// Tells why a client has got an answer that no gateway has given: at length the first time, summed up
+    /// Tells why a client has got no answer from a gateway, or no connection to one: at length the first time, summed up
     /// when there is one after the other.
     pub fn tell(&self, client: SocketAddr, why: &impl std::fmt::Display) {
         if self.plan.troubles.note(Instant::now(), Some(client), why) {
             let listener = &*self.plan.settings.name;
-            tracing::warn!(%client, listener, reason = %why, "a request has got no answer from a gateway");
+            tracing::warn!(%client, listener, reason = %why, "no gateway has answered a client");
         }
     }
 

@@ -1,13 +1,15 @@
 //! Connections that are taken to a gateway with their TLS untouched.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::connect::{connect, for_long};
+use super::access::{Access, Event};
+use super::connect::{ConnectError, connect, for_long};
 use super::door::{Door, Tried};
 use super::gate::Gate;
 use super::hello::{self, Outcome};
@@ -19,7 +21,7 @@ use super::relay::Side;
 use super::settings::Passthrough;
 use super::splice;
 use super::tunnels::Record;
-use crate::fleet::By;
+use crate::fleet::{By, GatewayName};
 
 /// What a client has said before it has a gateway; `None`: it gets none, and the connection is over.
 ///
@@ -55,10 +57,23 @@ pub async fn serve(
     settings: &Passthrough,
     place: Place,
 ) {
-    let Some(Connection { gate, active, stream: gateway }) = to_gateway(ends, door, settings).await else {
-        door.meter.unavailable.add(1);
-        close(&mut stream, &[]).await;
-        return;
+    let came = Instant::now();
+    let Connection { gate, active, stream: gateway } = match to_gateway(ends, door, settings).await {
+        Ok(connection) => connection,
+        Err(why) => {
+            door.meter.unavailable.add(1);
+            door.tell(ends.client, &why);
+            door.log(|| Access {
+                event: Event::Untaken,
+                client: ends.client,
+                listener: Arc::clone(&door.plan.settings.name),
+                gateway: None,
+                bytes: 0,
+                took: came.elapsed(),
+            });
+            close(&mut stream, &[]).await;
+            return;
+        }
     };
     for_long(&stream);
     let record = Record::new(door, gate, ends.client, None, active, Rc::new(place));
@@ -76,29 +91,46 @@ struct Connection {
     stream: TcpStream,
 }
 
+/// Why a connection is taken to no gateway.
+#[derive(Debug, thiserror::Error)]
+enum Untaken {
+    /// There is none to ask.
+    #[error("no gateway is available")]
+    NoGateway,
+    /// None takes it, the last one for this reason.
+    #[error("{gateway}: {cause}")]
+    Connect {
+        /// Who was asked last.
+        gateway: GatewayName,
+        /// What is wrong.
+        #[source]
+        cause: ConnectError,
+    },
+}
+
 /// Connects to one gateway after the other until one takes the connection. Nothing has been sent before, so
 /// nothing can arrive twice.
-async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Option<Connection> {
+async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Result<Connection, Untaken> {
     let upstream = &settings.upstream;
     let by = if settings.source_affinity { By::Source(ends.client.ip()) } else { door.by(upstream.policy) };
     let mut tried = Tried::default();
-    let mut gate = door.choose(by, true, &mut tried, Instant::now())?;
+    let mut gate = door.choose(by, true, &mut tried, Instant::now()).ok_or(Untaken::NoGateway)?;
     loop {
         let active = Gauge::up(&gate.meter, |meter| &meter.active);
         let error = match connect(&gate, upstream, ends.client, ends.local).await {
             Ok(stream) => {
                 gate.meter.request(Fate::Answered);
-                return Some(Connection { gate, active, stream });
+                return Ok(Connection { gate, active, stream });
             }
             Err(error) => error,
         };
         gate.meter.request(error.fate());
-        if error.is_local() {
-            tracing::debug!(gateway = gate.name.as_str(), %error, "this host cannot connect");
-        } else {
+        if !error.is_local() {
             door.failed(&gate, error.to_string());
         }
-        let next = door.choose(by, true, &mut tried, Instant::now())?;
+        let Some(next) = door.choose(by, true, &mut tried, Instant::now()) else {
+            return Err(Untaken::Connect { gateway: gate.name.clone(), cause: error });
+        };
         gate.meter.retries.add(1);
         gate = next;
     }

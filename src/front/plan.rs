@@ -29,7 +29,7 @@ pub struct Plan {
     pub sessions: Arc<Sessions>,
     /// Where gateways are.
     pub sites: Arc<Sites>,
-    /// Requests that no gateway has answered.
+    /// Requests and connections that no gateway has answered.
     pub troubles: Arc<Seldom>,
     /// Whose turn it is.
     turns: Arc<AtomicU64>,
@@ -64,8 +64,8 @@ impl Plan {
             sessions: Arc::clone(&common.sessions),
             sites: Arc::clone(&common.sites),
             troubles: Arc::new(Seldom::new(
-                "request that no gateway has answered",
-                "requests that no gateway has answered",
+                "client whom no gateway has answered",
+                "clients whom no gateway has answered",
             )),
             turns: Arc::default(),
             settings,

@@ -147,7 +147,7 @@ impl Desk {
                 continue;
             };
             let door = Rc::new(door);
-            if door.carrier.is_some() {
+            if door.plan.settings.mode.upstream().is_some() {
                 tokio::task::spawn_local(tidy_up(Rc::downgrade(&door)));
             }
             match (self.open.get(&address), socket) {

@@ -1,0 +1,72 @@
+//! What a passthrough tells of those whom it does not take anywhere.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use crate::support::{Folder, LONG, Running, free_port, own_address};
+
+/// A front door with one passthrough before one gateway, of which all checks pass until it is closed.
+struct Place {
+    folder: Folder,
+    door: SocketAddr,
+    gateway: Option<TcpListener>,
+    upstream: SocketAddr,
+}
+
+impl Place {
+    /// `keys`: more lines for the passthrough.
+    fn new(keys: &str) -> Self {
+        let folder = Folder::new();
+        let address = own_address();
+        let gateway = TcpListener::bind((address, 0)).unwrap();
+        let upstream = gateway.local_addr().unwrap();
+        let (door, admin) = (free_port(address), free_port(address));
+        // what fails is told, and takes the gateway down much later
+        folder.write(
+            "v.toml",
+            &format!(
+                "[admin]\nlisten = \"{address}:{admin}\"\nsocket = \"\"\n\
+                 [health]\nrise = 1\nfall = 100\n\
+                 [[listener]]\nname = \"raw\"\naddress = \"{address}:{door}\"\nmode = \"passthrough\"\n\
+                 [listener.passthrough]\n{keys}\
+                 [[gateway]]\nname = \"gw1\"\nssl_endpoint = \"{upstream}\"\n\
+                 [[gateway.check]]\nkind = \"tcp\"\n"
+            ),
+        );
+        Self { folder, door: (address, door).into(), gateway: Some(gateway), upstream }
+    }
+
+    fn ready(&self) -> Running {
+        let running = Running::start(self.folder.command(["serve", "-c", "v.toml"]));
+        running.wait_for("the front door is ready");
+        running
+    }
+
+    /// Says this, and waits until the connection is closed.
+    fn say(&self, words: &[u8]) {
+        let mut stream = TcpStream::connect(self.door).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(words).unwrap();
+        // it may be a reset, where what was said is left unread
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+}
+
+#[test]
+fn why_a_connection_is_taken_to_no_gateway_is_told_at_length_and_then_summed_up() {
+    let mut place = Place::new("");
+    let running = place.ready();
+    running.wait_for("gateway is up");
+    drop(place.gateway.take());
+    for _ in 0..3 {
+        place.say(b"hello");
+    }
+    let why = format!("gw1: cannot connect to {}: connection refused", place.upstream);
+    running.wait_for(&format!("listener=\"raw\" reason={why}"));
+    running.wait_for_times(" connection client=127.", 3);
+    let log = running.stderr();
+    assert_eq!(log.matches("no gateway has answered a client").count(), 1, "{log}");
+    let line = log.lines().find(|line| line.contains(" connection client=")).unwrap();
+    assert!(line.contains("listener=\"raw\" gateway=\"-\" status=\"-\" bytes=0 "), "{line}");
+    running.wait_for("2 more clients whom no gateway has answered, the last from 127.");
+}
