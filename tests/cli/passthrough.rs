@@ -66,7 +66,12 @@ fn why_a_connection_is_taken_to_no_gateway_is_told_at_length_and_then_summed_up(
     running.wait_for_times(" connection client=127.", 3);
     let log = running.stderr();
     assert_eq!(log.matches("no gateway has answered a client").count(), 1, "{log}");
+    // all checks of the gateway may pass meanwhile
+    let trouble =
+        format!("a connection to the gateway has failed gateway=\"gw1\" upstream={} ", place.upstream);
+    assert_eq!(log.matches(&trouble).count(), 1, "{log}");
     let line = log.lines().find(|line| line.contains(" connection client=")).unwrap();
     assert!(line.contains("listener=\"raw\" gateway=\"-\" status=\"-\" bytes=0 "), "{line}");
     running.wait_for("2 more clients whom no gateway has answered, the last from 127.");
+    running.wait_for("2 more connections to the gateway have failed, the last with: cannot connect to ");
 }
