@@ -25,10 +25,12 @@ use crate::fleet::{By, GatewayName};
 
 /// What a client has said before it has a gateway; `None`: it gets none, and the connection is over.
 ///
-/// Nothing is read where everybody is let through: it may be that the server has to speak first.
+/// In TLS the client speaks first. Who says nothing takes up no gateway and is charged to none.
 pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough) -> Option<Bytes> {
     if settings.server_names.is_empty() {
-        return Some(Bytes::new());
+        let timeout = door.plan.settings.limits.handshake_timeout;
+        let seen = tokio::time::timeout(timeout, stream.peek(&mut [0])).await;
+        return matches!(seen, Ok(Ok(1..))).then(Bytes::new);
     }
     let timeout = door.plan.settings.limits.handshake_timeout;
     let (outcome, bytes) = match tokio::time::timeout(timeout, read_hello(stream)).await {
