@@ -31,6 +31,7 @@ mod settings;
 mod splice;
 mod stream;
 mod tls;
+mod troubles;
 mod tunnels;
 mod visit;
 mod worker;

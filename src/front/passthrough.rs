@@ -1,5 +1,6 @@
 //! Connections that are taken to a gateway with their TLS untouched.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use super::door::{Door, Tried};
 use super::gate::Gate;
 use super::hello::{self, Outcome};
 use super::limit::Place;
-use super::meter::{Counted, Fate, GatewayMeter, Gauge, Handshake};
+use super::meter::{Counted, Fate, GatewayMeter, Gauge};
 use super::pace::LINGER;
 use super::proxy_protocol::Ends;
 use super::relay::Side;
@@ -26,7 +27,12 @@ use crate::fleet::{By, GatewayName};
 /// What a client has said before it has a gateway; `None`: it gets none, and the connection is over.
 ///
 /// In TLS the client speaks first. Who says nothing takes up no gateway and is charged to none.
-pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough) -> Option<Bytes> {
+pub async fn let_in(
+    stream: &mut TcpStream,
+    client: SocketAddr,
+    door: &Door,
+    settings: &Passthrough,
+) -> Option<Bytes> {
     if settings.server_names.is_empty() {
         let timeout = door.plan.settings.limits.handshake_timeout;
         let seen = tokio::time::timeout(timeout, stream.peek(&mut [0])).await;
@@ -36,7 +42,7 @@ pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough)
     let (outcome, bytes) = match tokio::time::timeout(timeout, read_hello(stream)).await {
         Ok(read) => read,
         Err(_) => {
-            door.meter.handshake(Handshake::Timeout);
+            door.refuse_name(client, "it has asked for none in time");
             return None;
         }
     };
@@ -45,7 +51,14 @@ pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough)
         Outcome::Name(_) | Outcome::NoName => &UNRECOGNIZED_NAME[..],
         Outcome::NotTls | Outcome::Incomplete => &[],
     };
-    door.meter.handshake(Handshake::Error);
+    match &outcome {
+        Outcome::Name(name) => door.refuse_name(client, format_args!("it asks for {name}")),
+        Outcome::NoName => door.refuse_name(client, "it asks for none"),
+        Outcome::NotTls => door.refuse_name(client, "it speaks no TLS"),
+        // as those do who only look whether somebody listens
+        Outcome::Incomplete if bytes.is_empty() => {}
+        Outcome::Incomplete => door.refuse_name(client, "its ClientHello breaks off"),
+    }
     close(stream, last_words).await;
     None
 }

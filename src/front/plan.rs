@@ -9,8 +9,8 @@ use super::meter::Meter;
 use super::sessions::Sessions;
 use super::settings::{ListenerSettings, Mode};
 use super::tls::{Tickets, Tls};
+use super::troubles::Troubles;
 use crate::net::Sites;
-use crate::net::seldom::Seldom;
 use crate::net::tls::TlsError;
 
 /// A listener as the workers share it.
@@ -29,8 +29,8 @@ pub struct Plan {
     pub sessions: Arc<Sessions>,
     /// Where gateways are.
     pub sites: Arc<Sites>,
-    /// Requests and connections that no gateway has answered.
-    pub troubles: Arc<Seldom>,
+    /// What goes wrong with clients.
+    pub troubles: Arc<Troubles>,
     /// Whose turn it is.
     turns: Arc<AtomicU64>,
 }
@@ -63,10 +63,7 @@ impl Plan {
             open: Arc::new(watch::Sender::new(0)),
             sessions: Arc::clone(&common.sessions),
             sites: Arc::clone(&common.sites),
-            troubles: Arc::new(Seldom::new(
-                "client whom no gateway has answered",
-                "clients whom no gateway has answered",
-            )),
+            troubles: Arc::default(),
             turns: Arc::default(),
             settings,
         })

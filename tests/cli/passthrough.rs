@@ -75,3 +75,16 @@ fn why_a_connection_is_taken_to_no_gateway_is_told_at_length_and_then_summed_up(
     running.wait_for("2 more clients whom no gateway has answered, the last from 127.");
     running.wait_for("2 more connections to the gateway have failed, the last with: cannot connect to ");
 }
+
+#[test]
+fn a_proxy_without_its_header_and_a_name_that_is_not_let_through_are_told() {
+    let place = Place::new("trusted_proxies = [\"127.0.0.0/8\"]\naccept_proxy_protocol = true\n");
+    let running = place.ready();
+    place.say(b"GET / HTTP/1.1\r\n\r\n");
+    running.wait_for("trusted proxy 127.0.0.1 has sent no PROXY header; does it send one to this listener?");
+    let place = Place::new("server_names = [\"vpn.example.com\"]\n");
+    let running = place.ready();
+    place.say(b"SSH-2.0-OpenSSH_9.2\r\n");
+    running.wait_for("a client's server name is not let through client=127.");
+    running.wait_for("listener=\"raw\" reason=it speaks no TLS");
+}

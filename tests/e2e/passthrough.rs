@@ -80,10 +80,8 @@ async fn certificate(address: SocketAddr) -> CertificateDer<'static> {
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
-fn failed_handshakes(result: &str) -> String {
-    format!(
-        "vestibule_tls_handshakes_total{{listener=\"portal\",result=\"{result}\",version=\"\",resumed=\"\"}}"
-    )
+fn rejected(reason: &str) -> String {
+    format!("vestibule_connections_rejected_total{{listener=\"portal\",reason=\"{reason}\"}}")
 }
 
 #[tokio::test]
@@ -112,7 +110,7 @@ async fn only_who_asks_for_a_name_that_is_let_in_gets_through() {
             "{name}: {error}"
         );
     }
-    assert_eq!(farm.metric(&failed_handshakes("error")).await, Some(others.len() as f64));
+    assert_eq!(farm.metric(&rejected("server_name")).await, Some(others.len() as f64));
 }
 
 #[tokio::test]
@@ -146,8 +144,10 @@ async fn who_speaks_no_tls_is_closed_where_a_name_is_needed_and_who_says_nothing
     assert_eq!(read_to_end(&mut stream).await, "");
     let mut silent = TcpStream::connect(farm.front).await.unwrap();
     assert_eq!(read_to_end(&mut silent).await, "");
-    assert_eq!(farm.metric(&failed_handshakes("error")).await, Some(1.0));
-    assert_eq!(farm.metric(&failed_handshakes("timeout")).await, Some(1.0));
+    let mut gone = TcpStream::connect(farm.front).await.unwrap();
+    gone.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut gone).await, "");
+    assert_eq!(farm.metric(&rejected("server_name")).await, Some(2.0), "the last one has asked for nothing");
 
     let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = gateway.local_addr().unwrap();
@@ -242,7 +242,10 @@ async fn a_trusted_proxy_that_does_not_say_who_comes_is_closed_and_counted() {
     // what it has sent is left unread
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
     assert!(rest.is_empty());
-    assert_eq!(farm.metric(&failed_handshakes("error")).await, Some(1.0));
+    assert_eq!(farm.metric(&rejected("proxy_header")).await, Some(1.0));
+    let none =
+        "vestibule_tls_handshakes_total{listener=\"portal\",result=\"error\",version=\"\",resumed=\"\"}";
+    assert_eq!(farm.metric(none).await, None, "there is no TLS here");
     assert!(tokio::time::timeout(Duration::from_millis(100), gateway.accept()).await.is_err());
 }
 
