@@ -36,7 +36,7 @@ mod tunnels;
 mod visit;
 mod worker;
 
-pub use access::{Access, AccessQueue, Event};
+pub use access::{Access, AccessQueue, End, Event};
 pub use certificates::Certificates;
 pub use limit::Rejection;
 pub use listener::bind;

@@ -95,7 +95,8 @@ pub async fn serve(
     let idle_timeout = settings.upstream.tunnel_idle_timeout;
     door.tunnels.spawn(async move {
         let client = Side { stream, early };
-        splice::join(client, gateway.into(), idle_timeout, &record.carried).await;
+        let ended = splice::join(client, gateway.into(), idle_timeout, &record.carried).await;
+        record.ended(ended);
     });
 }
 

@@ -88,3 +88,50 @@ fn a_proxy_without_its_header_and_a_name_that_is_not_let_through_are_told() {
     running.wait_for("a client's server name is not let through client=127.");
     running.wait_for("listener=\"raw\" reason=it speaks no TLS");
 }
+
+/// Both ends of a tunnel, after a first word of the client's, and the client's port.
+fn tunnel(place: &Place) -> (TcpStream, TcpStream, u16) {
+    let gateway = place.gateway.as_ref().unwrap();
+    let mut here = TcpStream::connect(place.door).unwrap();
+    here.write_all(b"hello").unwrap();
+    loop {
+        let mut there = gateway.accept().unwrap().0;
+        // the connections of checks end without a word
+        if there.read_exact(&mut [0; 5]).is_ok() {
+            let port = here.local_addr().unwrap().port();
+            return (here, there, port);
+        }
+    }
+}
+
+#[test]
+fn the_access_log_tells_why_a_tunnel_is_over() {
+    let line = |port: u16, rest: &str| {
+        format!(
+            " tunnel client=127.0.0.1:{port} listener=\"raw\" gateway=\"gw1\" status=\"-\" bytes={rest}\" milliseconds="
+        )
+    };
+    let place = Place::new("tunnel_idle_timeout = \"1s\"\n");
+    let running = place.ready();
+    running.wait_for("gateway is up");
+    let (mut here, mut there, port) = tunnel(&place);
+    there.write_all(b"bye").unwrap();
+    drop(there);
+    here.read_to_end(&mut Vec::new()).unwrap();
+    drop(here);
+    running.wait_for(&line(port, "3 bytes_in=5 end=\"closed"));
+    let (_here, _there, port) = tunnel(&place);
+    running.wait_for(&line(port, "0 bytes_in=5 end=\"idle"));
+
+    let place = Place::new("");
+    let running = place.ready();
+    running.wait_for("gateway is up");
+    let (_here, there, port) = tunnel(&place);
+    rustix::net::sockopt::set_socket_linger(&there, Some(std::time::Duration::ZERO)).unwrap();
+    drop(there);
+    running.wait_for(&line(port, "0 bytes_in=5 end=\"broken"));
+    let (_here, _there, port) = tunnel(&place);
+    running.signal(rustix::process::Signal::TERM);
+    let log = running.wait().stderr;
+    assert!(log.contains(&line(port, "0 bytes_in=5 end=\"cut")), "{log}");
+}

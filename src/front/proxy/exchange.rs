@@ -84,7 +84,8 @@ impl Granted {
         let status = account.becomes_tunnel();
         let record = Record::new(&visitor.door, Rc::clone(&gate), client_address, status, active, place);
         let idle_timeout = visitor.carrier.settings.upstream.tunnel_idle_timeout;
-        relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
+        let ended = relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
+        record.ended(ended);
         if let Some(session) = session {
             visitor.carrier.tunnel_ended(&session, &gate, Instant::now());
         }
