@@ -60,15 +60,22 @@ fn line(access: &Access) {
     let listener: &str = listener;
     let gateway = gateway.as_ref().map_or("-", |name| name.as_str());
     let milliseconds = took.as_micros() as f64 / 1000.0;
-    let (what, status) = match event {
-        Event::Request(status) => ("request", status),
-        Event::Tunnel(status) => ("tunnel", status),
+    let (what, status, tunnel) = match event {
+        Event::Request(status) => ("request", status, None),
+        Event::Untaken => ("connection", &None, None),
+        Event::Tunnel { status, end, bytes_in } => ("tunnel", status, Some((end.as_str(), bytes_in))),
     };
+    // what is `None` does not appear
+    let end = tunnel.map(|(end, _)| end);
+    let bytes_in = tunnel.map(|(_, bytes)| bytes);
     match status {
         Some(status) => {
             let status = status.as_u16();
-            tracing::info!(%client, listener, gateway, status, bytes, milliseconds, "{what}");
+            tracing::info!(%client, listener, gateway, status, bytes, bytes_in, end, milliseconds, "{what}");
         }
-        None => tracing::info!(%client, listener, gateway, status = "-", bytes, milliseconds, "{what}"),
+        None => {
+            let status = "-";
+            tracing::info!(%client, listener, gateway, status, bytes, bytes_in, end, milliseconds, "{what}");
+        }
     }
 }

@@ -148,7 +148,7 @@ fn families() -> Vec<Family> {
                     let labels = vec![("result", result), ("version", version), ("resumed", resumed)];
                     Sample::counter(labels, sum(plan, |meter| meter.handshakes.get(handshake.index())))
                 };
-                if shakes_hands(plan) { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
+                if plan.tls.is_some() { Handshake::ALL.into_iter().map(sample).collect() } else { vec![] }
             }),
         },
         Family {
@@ -171,7 +171,7 @@ fn families() -> Vec<Family> {
         },
         Family {
             name: "vestibule_connections_rejected_total",
-            help: "Connections turned away, by the limit that was reached.",
+            help: "Connections turned away, by the reason: a limit, a PROXY header or a server name that is missing.",
             kind: COUNTER,
             read: Listener(|plan| {
                 let sample = |rejection: Rejection| {
@@ -372,14 +372,6 @@ fn histogram(buckets: [u64; BOUNDS.len()], count: u64, sum: f64) -> proto::Histo
     histogram.set_sample_count(count);
     histogram.set_sample_sum(sum);
     histogram
-}
-
-/// Whether there is something that can fail before a client is served: TLS, or what is read in front of it.
-fn shakes_hands(plan: &Plan) -> bool {
-    let mode = &plan.settings.mode;
-    let asks_for_name = matches!(mode, Mode::Passthrough(settings) if !settings.server_names.is_empty());
-    let asks_who_comes = mode.upstream().is_some_and(|upstream| upstream.accept_proxy_protocol);
-    plan.tls.is_some() || asks_for_name || asks_who_comes
 }
 
 #[cfg(test)]

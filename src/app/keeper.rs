@@ -1,8 +1,12 @@
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::metrics::HealthMetrics;
-use crate::fleet::{Failure, FleetSettings, Publisher, Roster, State, Transition, View};
+use crate::fleet::{Failure, FleetSettings, GatewayName, Publisher, Roster, State, Transition, View};
 use crate::net::clock::now;
+use crate::net::seldom::Seldom;
 use crate::net::stop::Stop;
 use crate::probe::Finding;
 
@@ -11,6 +15,8 @@ pub struct Keeper {
     roster: Roster,
     publisher: Publisher,
     metrics: HealthMetrics,
+    /// Connections of doors that have failed and have changed nothing, of each gateway that has had some.
+    troubles: BTreeMap<GatewayName, Seldom>,
     /// The number of the newest snapshot, for whoever waits for one.
     published: watch::Sender<u64>,
 }
@@ -30,7 +36,7 @@ impl Keeper {
         }
         let mut roster = Roster::new(settings, now());
         let publisher = Publisher::new(roster.snapshot());
-        Self { roster, publisher, metrics, published: watch::Sender::default() }
+        Self { roster, publisher, metrics, troubles: BTreeMap::new(), published: watch::Sender::default() }
     }
 
     /// A reader of what is published.
@@ -51,6 +57,7 @@ impl Keeper {
         mut orders: mpsc::Receiver<Order>,
         mut stop: Stop,
     ) {
+        let mut summing_up = tokio::time::interval(SUMMING_UP);
         loop {
             tokio::select! {
                 biased;
@@ -78,6 +85,7 @@ impl Keeper {
                         self.publish();
                     }
                 }
+                _ = summing_up.tick() => self.sum_up(Instant::now()),
             }
         }
     }
@@ -129,8 +137,30 @@ impl Keeper {
         if let Some(transition) = &transition {
             self.metrics.transition(transition);
             tell(transition);
+        } else {
+            self.tell_trouble(failure, Instant::now());
         }
         transition.is_some()
+    }
+
+    /// Tells of a connection that has failed: its checks may all pass, and a state that does not change is not
+    /// told otherwise.
+    fn tell_trouble(&mut self, Failure { gateway, upstream, reason }: &Failure, now: Instant) {
+        let troubles = self.troubles.entry(gateway.clone()).or_insert_with(|| {
+            Seldom::new("connection to the gateway has failed", "connections to the gateway have failed")
+        });
+        if troubles.note_at(now, format_args!("with: {reason}")) {
+            let gateway = gateway.as_str();
+            tracing::warn!(gateway, %upstream, reason, "a connection to the gateway has failed");
+        }
+    }
+
+    fn sum_up(&self, now: Instant) {
+        for (gateway, troubles) in &self.troubles {
+            if let Some(summary) = troubles.sum(now) {
+                tracing::warn!(gateway = gateway.as_str(), "{summary}");
+            }
+        }
     }
 
     fn reload(&mut self, settings: FleetSettings) {
@@ -139,6 +169,7 @@ impl Keeper {
             let name = &view.gateway.name;
             if !settings.gateways.iter().any(|gateway| gateway.name == *name) {
                 self.metrics.forget(name);
+                self.troubles.remove(name);
             }
         }
         for gateway in settings.gateways.iter().filter(|g| before.gateway(&g.name).is_none()) {
@@ -147,6 +178,8 @@ impl Keeper {
         self.roster.reload(settings, now());
     }
 }
+
+const SUMMING_UP: Duration = Duration::from_secs(1);
 
 fn tell(Transition { gateway, from, to, reason }: &Transition) {
     let (gateway, from, word, reason) = (gateway.as_str(), from.as_str(), to.as_str(), &**reason);

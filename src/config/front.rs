@@ -15,6 +15,7 @@ use super::front_file::{
 use super::problem::{Problem, Span};
 use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
+use crate::admin::metrics::UPSTREAM;
 use crate::admin::trust::Token;
 use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, Vpn};
 use crate::front::{self, Certificates, ListenerSettings};
@@ -279,8 +280,26 @@ impl Resolver<'_> {
         })
     }
 
-    /// The checks given; else the preset's; else, where there is no agent either, `GET /` over https.
+    /// The checks of [`Self::given_checks`], and one of `upstream` where that is somewhere else, is connected
+    /// to, and none looks at it: a gateway that doors find down must not be brought back by checks of another
+    /// address.
     fn checks(&self, table: &GatewayTable) -> Option<Vec<Check>> {
+        let mut checks = self.given_checks(table)?;
+        let (upstream, shown) = (table.upstream.as_ref()?.get_ref(), table.ssl_endpoint.as_ref()?.get_ref());
+        let is_connected_to = self.file.listeners.iter().any(|listener| {
+            matches!(listener.mode, Some(Mode::Proxy | Mode::Passthrough)) && listener.may_choose(table)
+        });
+        if upstream != shown
+            && is_connected_to
+            && !checks.iter().any(|check| check.site.endpoint() == upstream)
+        {
+            checks.push(Check { name: UPSTREAM.into(), site: upstream.clone().into(), kind: Kind::Tcp });
+        }
+        Some(checks)
+    }
+
+    /// The checks given; else the preset's; else, where there is no agent either, `GET /` over https.
+    fn given_checks(&self, table: &GatewayTable) -> Option<Vec<Check>> {
         let endpoint = table.ssl_endpoint.as_ref()?.get_ref();
         if !table.checks.is_empty() {
             let resolve =
@@ -633,6 +652,34 @@ mod tests {
             checks(&format!("preset = \"ocserv\"\n{tcp}{tcp}{http}")).1,
             ["tcp gw1.example.com:443", "tcp-2 gw1.example.com:443", "http 10.0.0.1:80"]
         );
+    }
+
+    #[test]
+    fn an_upstream_that_no_check_looks_at_gets_one_where_it_is_connected_to() {
+        let checks = |listener: &str, gateway: &str| {
+            let content = format!("{listener}{GATEWAY}{gateway}");
+            let settings = load(&["vpn.example.com"], &content).1.unwrap();
+            let checks = settings.probes.first().unwrap().checks.iter();
+            checks.map(|check| format!("{} {}", check.name, check.site.endpoint())).collect::<Vec<_>>()
+        };
+        let redirect = listener("127.0.0.1:443");
+        let proxy = redirect.replace("redirect", "proxy");
+        let passthrough = upgrade("127.0.0.1:443").replace("https-upgrade", "passthrough");
+        let (shown, own) = ("https gw1.example.com:443", "upstream 10.0.0.1:443");
+        let elsewhere = "upstream = \"10.0.0.1\"\n";
+        for connects in [&proxy, &passthrough] {
+            assert_eq!(checks(connects, ""), [shown]);
+            assert_eq!(checks(connects, "upstream = \"gw1.example.com:443\"\n"), [shown]);
+            assert_eq!(checks(connects, elsewhere), [shown, own]);
+            let agent = format!("{elsewhere}heartbeat = \"http://127.0.0.1\"\n");
+            assert_eq!(checks(connects, &agent), [own]);
+            let here = "[[gateway.check]]\nkind = \"http\"\naddress = \"10.0.0.1:443\"\n";
+            assert_eq!(checks(connects, &format!("{elsewhere}{here}")), ["http 10.0.0.1:443"]);
+        }
+        assert_eq!(checks(&redirect, elsewhere), [shown]);
+        let other_gateways = proxy.replace("mode", "vrrp_id = 31\nmode");
+        let another = GATEWAY.replace("gw1", "gw2") + "vrrp_id = 31\n";
+        assert_eq!(checks(&other_gateways, &format!("{elsewhere}{another}")), [shown]);
     }
 
     #[test]

@@ -84,6 +84,11 @@ impl Exclusion {
             Self::OutOfAddresses => "no pool address left",
         }
     }
+
+    /// Whether it works and has no room.
+    fn is_full(self) -> bool {
+        matches!(self, Self::OutOfTunnels | Self::OutOfAddresses)
+    }
 }
 
 impl fmt::Display for Exclusion {
@@ -144,7 +149,10 @@ pub fn may_return(view: &GatewayView, ask: Ask) -> bool {
 /// and one whose last report has no room for those on their way comes after the others.
 ///
 /// [`By::Source`]: the one that an address belongs to ([`super::rendezvous`]), whatever its load. Other
-/// addresses of the same [`super::source`] lead to the same one.
+/// addresses of the same [`super::source`] lead to the same one. That it is full does not exclude it there: who
+/// comes again does not count as a newcomer, his own session may be among those that fill it, and who is new
+/// cannot be told from him. That it drains does exclude it, for it is to run empty, and so does that it is down;
+/// of the others, which none of his sessions fills, one that has room is chosen.
 ///
 /// This only chooses; whoever sends the client there says so with [`super::Assigned::add`].
 pub fn select<'a>(
@@ -157,6 +165,10 @@ pub fn select<'a>(
 ) -> Result<Choice<'a>, NoGateway> {
     let pick = Pick { snapshot, by, tried, now, draw };
     let excluded = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now);
+    let own = pick.own(|view| ask.misfit(&view.gateway).is_none());
+    if let Some(choice) = own.filter(|c| excluded(c.view).is_none_or(Exclusion::is_full)) {
+        return Ok(choice);
+    }
     if let Some(choice) = pick.one_of(|view| excluded(view).is_none()) {
         return Ok(choice);
     }
@@ -205,6 +217,13 @@ impl<'a> Pick<'a, '_> {
             By::Turn(number) => self.in_turn(number, fits),
             By::Source(client) => self.home(client, fits),
         }
+    }
+
+    /// The gateway that the source belongs to when all work, unless it was tried.
+    fn own(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        let By::Source(client) = self.by else { return None };
+        let everyone = Self { tried: &[], ..*self };
+        everyone.home(client, fits).filter(|c| !self.tried.contains(&c.index))
     }
 
     fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
@@ -681,6 +700,26 @@ pub(super) mod tests {
                 assert_eq!(tried, expected, "{rule:?} {by:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_source_comes_to_its_own_gateway_though_that_is_full_and_to_no_other_that_is() {
+        let by = By::Source(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+        let mut farm = Farm::new(3);
+        farm.tunnels(&[0, 0, 0]);
+        let own = farm.choose_another(by, &[]).unwrap();
+        let second = farm.choose_another(by, &[own]).unwrap();
+        let full = |index: usize| (0..3).map(|i| if i == index { 1000 } else { 0 }).collect::<Vec<_>>();
+        farm.tunnels(&full(own));
+        assert_eq!(farm.choose_another(by, &[]), Some(own));
+        assert_ne!(farm.choose_another(By::Load, &[]), Some(own));
+        farm.tunnels(&full(second));
+        let third = farm.choose_another(by, &[own]);
+        assert_eq!(third, Some(3 - own - second), "it may have no connection to its own");
+        farm.tunnels(&[0, 0, 0]);
+        let now = farm.now();
+        farm.roster.drain(&name(own), "service", now).unwrap();
+        assert_eq!(farm.choose_another(by, &[]), Some(second));
     }
 
     #[test]

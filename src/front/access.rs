@@ -6,9 +6,10 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use http::StatusCode;
 
+use super::relay::Ended;
 use crate::fleet::GatewayName;
 
-/// What the access log tells of one request or tunnel. No path, query, header or body is in here, so none can get out.
+/// What the access log tells of one request, connection or tunnel. No path, query, header or body is in here, so none can get out.
 #[derive(Clone, Debug)]
 pub struct Access {
     /// What happened.
@@ -30,8 +31,52 @@ pub struct Access {
 pub enum Event {
     /// A request was answered with this status; without one, its client had gone before there was an answer.
     Request(Option<StatusCode>),
-    /// A tunnel has ended. It was opened by an answer with this status, or without any.
-    Tunnel(Option<StatusCode>),
+    /// A connection was taken to no gateway.
+    Untaken,
+    /// A tunnel has ended.
+    Tunnel {
+        /// That of the answer that opened it, where one did.
+        status: Option<StatusCode>,
+        /// Why it is over.
+        end: End,
+        /// What has gone through it from the client.
+        bytes_in: u64,
+    },
+}
+
+/// Why a tunnel is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Both sides have said all they had to say.
+    Closed,
+    /// Nobody has said anything for too long.
+    Idle,
+    /// A connection broke.
+    Broken,
+    /// It was cut off: this worker has stopped.
+    Cut,
+}
+
+impl End {
+    /// The word used in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::Broken => "broken",
+            Self::Cut => "cut",
+        }
+    }
+}
+
+impl From<Ended> for End {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Closed => Self::Closed,
+            Ended::Idle => Self::Idle,
+            Ended::Broken(_) => Self::Broken,
+        }
+    }
 }
 
 /// The way from the workers to whoever writes the log. Workers never wait: what does not fit is counted

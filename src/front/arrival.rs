@@ -8,7 +8,6 @@ use tokio::net::TcpStream;
 
 use super::door::Door;
 use super::limit::Place;
-use super::meter::Handshake;
 use super::proxy_protocol::{self, Decoded, Ends};
 
 /// Finds out both ends of a connection. Where they are told by a PROXY header, its place is charged to who is
@@ -25,12 +24,15 @@ pub async fn ends(stream: &mut TcpStream, peer: SocketAddr, door: &Door, place: 
     let limits = &settings.limits;
     let ends = match tokio::time::timeout(limits.handshake_timeout, header(stream)).await {
         Ok(Ok(ends)) => ends.unwrap_or(own),
-        Ok(Err(_)) => {
-            door.meter.handshake(Handshake::Error);
+        Ok(Err(why)) => {
+            // who says nothing at all only looks whether somebody listens
+            if let Some(why) = why.in_words() {
+                door.refuse_headerless(peer, why);
+            }
             return None;
         }
         Err(_) => {
-            door.meter.handshake(Handshake::Timeout);
+            door.refuse_headerless(peer, "none has come in time");
             return None;
         }
     };
@@ -48,9 +50,36 @@ fn local(stream: &TcpStream, listener: SocketAddr) -> SocketAddr {
     if listener.ip().is_unspecified() { stream.local_addr().unwrap_or(listener) } else { listener }
 }
 
+/// Why there is no PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Missing {
+    /// The connection has ended without a byte.
+    Nothing,
+    /// It has ended in the middle.
+    BrokenOff,
+    /// There is something else.
+    NoHeader,
+}
+
+impl Missing {
+    fn in_words(self) -> Option<&'static str> {
+        match self {
+            Self::Nothing => None,
+            Self::BrokenOff => Some("it breaks off"),
+            Self::NoHeader => Some("the connection begins with something else"),
+        }
+    }
+}
+
+impl From<io::Error> for Missing {
+    fn from(_: io::Error) -> Self {
+        Self::BrokenOff
+    }
+}
+
 /// Reads a PROXY header, and not a byte more: what follows it is looked at before it is read, so that TLS finds
 /// its bytes where it expects them.
-async fn header(stream: &mut TcpStream) -> io::Result<Option<Ends>> {
+async fn header(stream: &mut TcpStream) -> Result<Option<Ends>, Missing> {
     let mut header = Vec::new();
     loop {
         let read = header.len();
@@ -66,8 +95,9 @@ async fn header(stream: &mut TcpStream) -> io::Result<Option<Ends>> {
             Decoded::Incomplete if seen > 0 && header.len() < proxy_protocol::MAX_LENGTH => {
                 stream.read_exact(header.get_mut(read..).unwrap_or_default()).await?;
             }
-            Decoded::Incomplete => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Decoded::Invalid => return Err(io::ErrorKind::InvalidData.into()),
+            Decoded::Incomplete if header.is_empty() => return Err(Missing::Nothing),
+            Decoded::Incomplete if seen == 0 => return Err(Missing::BrokenOff),
+            Decoded::Incomplete | Decoded::Invalid => return Err(Missing::NoHeader),
         }
     }
 }
@@ -134,12 +164,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_sends_none_or_stops_half_way_is_found_out_at_once() {
-        for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"PROXY TCP4 192.0.2.1", b""] {
+        for (bytes, missing) in [
+            (&b"\x16\x03\x01\x02\x00"[..], Missing::NoHeader),
+            (b"PROXY TCP4 192.0.2.1", Missing::BrokenOff),
+            (b"", Missing::Nothing),
+        ] {
             let (mut proxy, mut ours) = tcp().await;
             proxy.write_all(bytes).await.unwrap();
             proxy.shutdown().await.unwrap();
             let ends = tokio::time::timeout(Duration::from_secs(5), super::header(&mut ours)).await;
-            assert!(ends.unwrap().is_err(), "{bytes:?}");
+            assert_eq!(ends.unwrap(), Err(missing), "{bytes:?}");
         }
     }
 }

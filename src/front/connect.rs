@@ -76,8 +76,10 @@ pub async fn connect(
     let timeout = || ConnectError::Timeout { endpoint: gate.site.endpoint().clone(), after };
     let failed = |cause| ConnectError::Failed { endpoint: gate.site.endpoint().clone(), cause };
     let deadline = Instant::now() + after;
+    let addresses = tokio::time::timeout_at(deadline, gate.site.addresses()).await;
+    // the gateway has not been asked yet
     let addresses =
-        tokio::time::timeout_at(deadline, gate.site.addresses()).await.map_err(|_| timeout())??;
+        addresses.unwrap_or_else(|_| Err(LookupError::Slow(gate.site.endpoint().host.bare().into())))?;
     let mut error = timeout();
     let count = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     for (address, left) in addresses.into_iter().zip((1..=count).rev()) {
@@ -170,6 +172,14 @@ mod tests {
         let error = connect_to(&endpoint, &upstream(None)).await.unwrap_err();
         assert_eq!(error.to_string(), format!("cannot connect to {endpoint}: no answer within 300 ms"));
         assert_eq!((error.is_local(), error.fate()), (false, Fate::ConnectTimeout));
+    }
+
+    #[tokio::test]
+    async fn a_timeout_that_the_lookup_has_used_up_is_the_resolvers() {
+        let hurried = Upstream { connect_timeout: Duration::ZERO, ..Upstream::default() };
+        let error = connect_to("localhost:1", &hurried).await.unwrap_err();
+        assert_eq!(error.to_string(), "the resolver has not answered for the name localhost");
+        assert_eq!((error.is_local(), error.fate()), (true, Fate::ConnectFailed));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub async fn serve(
     if let Mode::Passthrough(settings) = &door.plan.settings.mode {
         let let_in = tokio::select! {
             biased;
-            early = passthrough::let_in(&mut stream, &door, settings) => early,
+            early = passthrough::let_in(&mut stream, ends.client, &door, settings) => early,
             () = last_chance(&mut stop) => None,
         };
         if let Some(early) = let_in {

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::access::{Access, AccessQueue, Event};
 use super::gate::{Gate, Gates, Marks};
+use super::limit::Rejection;
 use super::meter::Meter;
 use super::plan::Plan;
 use super::proxy::Carrier;
@@ -104,7 +106,7 @@ impl Door {
             },
             Mode::Redirect(_) | Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => Marks::None,
         };
-        let mut gates = Gates::default();
+        let mut gates = Gates::new(&plan.sites);
         gates.go_over_to(view.load(), &meter, &marks);
         let draws = fastrand::Rng::new();
         let at_hand = RefCell::new(AtHand { view, locations, gates, marks, draws });
@@ -176,17 +178,42 @@ impl Door {
             };
             carrier.sweep(open, now);
         }
-        if let Some(summary) = self.plan.troubles.sum(now) {
-            tracing::warn!(listener = &*self.plan.settings.name, "{summary}");
+        for troubles in self.plan.troubles.all() {
+            if let Some(summary) = troubles.sum(now) {
+                tracing::warn!(listener = &*self.plan.settings.name, "{summary}");
+            }
         }
     }
 
-    /// Tells why a client has got an answer that no gateway has given: at length the first time, summed up
+    /// Tells why a client has got no answer from a gateway, or no connection to one: at length the first time, summed up
     /// when there is one after the other.
-    pub fn tell(&self, client: SocketAddr, why: &impl std::fmt::Display) {
-        if self.plan.troubles.note(Instant::now(), Some(client), why) {
+    pub fn tell(&self, client: SocketAddr, why: &impl Display) {
+        if self.plan.troubles.unanswered.note(Instant::now(), Some(client), why) {
             let listener = &*self.plan.settings.name;
-            tracing::warn!(%client, listener, reason = %why, "a request has got no answer from a gateway");
+            tracing::warn!(%client, listener, reason = %why, "no gateway has answered a client");
+        }
+    }
+
+    /// Turns away a trusted proxy that has not said who comes.
+    pub fn refuse_headerless(&self, proxy: SocketAddr, why: &str) {
+        self.meter.rejected(Rejection::ProxyHeader);
+        if self.plan.troubles.headerless.note(Instant::now(), Some(proxy), why) {
+            let listener = &*self.plan.settings.name;
+            let address = proxy.ip();
+            tracing::warn!(
+                listener,
+                reason = why,
+                "trusted proxy {address} has sent no PROXY header; does it send one to this listener?"
+            );
+        }
+    }
+
+    /// Turns away a client for the name that it asks for.
+    pub fn refuse_name(&self, client: SocketAddr, why: impl Display) {
+        self.meter.rejected(Rejection::ServerName);
+        if self.plan.troubles.nameless.note(Instant::now(), Some(client), &why) {
+            let listener = &*self.plan.settings.name;
+            tracing::warn!(%client, listener, reason = %why, "a client's server name is not let through");
         }
     }
 

@@ -8,7 +8,7 @@ use super::proxy::Resting;
 use super::sessions::{GatewayNumber, Sessions};
 use super::settings::AffinityCookie;
 use crate::fleet::{Endpoint, GatewayName, Snapshot};
-use crate::net::Site;
+use crate::net::{Site, Sites};
 
 /// One gateway as one door of one worker reaches it.
 pub struct Gate {
@@ -57,13 +57,18 @@ pub enum Marks {
 }
 
 /// All gateways of a snapshot, in its order. Good as long as the snapshot's generation stays.
-#[derive(Default)]
 pub struct Gates {
+    sites: Arc<Sites>,
     generation: Option<u64>,
     gates: Vec<Rc<Gate>>,
 }
 
 impl Gates {
+    /// None yet. What is known of where they are is shared through `sites`.
+    pub fn new(sites: &Arc<Sites>) -> Self {
+        Self { sites: Arc::clone(sites), generation: None, gates: Vec::new() }
+    }
+
     /// Whether they are those of the snapshot.
     pub fn fit(&self, snapshot: &Snapshot) -> bool {
         self.generation == Some(snapshot.generation)
@@ -78,6 +83,7 @@ impl Gates {
             Marks::None | Marks::Cookie(_) => Vec::new(),
         }
         .into_iter();
+        let sites = &self.sites;
         let gates = snapshot.gateways.iter().zip(meter.of_gateways(names())).map(|(view, meter)| {
             let (name, upstream) = (&view.gateway.name, &view.gateway.upstream);
             let number = numbers.next().flatten();
@@ -91,7 +97,8 @@ impl Gates {
                 Marks::Cookie(cookie) => Some(cookie.value_for(name)),
                 Marks::None | Marks::Sessions(_) => None,
             };
-            Rc::new(Gate { number, cookie, ..Gate::new(name.clone(), upstream, meter) })
+            let gate = Gate::new(name.clone(), upstream, meter);
+            Rc::new(Gate { site: sites.of(upstream), number, cookie, ..gate })
         });
         self.gates = gates.collect();
         for gone in old.iter().filter(|old| !self.gates.iter().any(|gate| Rc::ptr_eq(gate, old))) {
@@ -108,5 +115,49 @@ impl Gates {
     /// The gateway at a place of the snapshot.
     pub fn get(&self, index: usize) -> Option<&Rc<Gate>> {
         self.gates.get(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::fleet::{Balance, FleetSettings, Gateway, Roster, Thresholds, VpnMode, Weights};
+    use crate::net::clock::now;
+
+    #[tokio::test]
+    async fn doors_share_what_is_known_of_a_name_also_with_those_that_take_their_place() {
+        let gateway = Gateway {
+            name: GatewayName::new("gw1"),
+            vrrp_id: None,
+            vpn_mode: VpnMode::Both,
+            ssl_endpoint: Endpoint::parse("localhost", 443).unwrap(),
+            upstream: Endpoint::parse("localhost", 443).unwrap(),
+            has_agent: false,
+            tunnels_max: None,
+            capacity_bits_per_second: None,
+        };
+        let settings = FleetSettings {
+            gateways: vec![Arc::new(gateway)],
+            thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+            weights: Weights::default(),
+            balance: Balance::default(),
+        };
+        let snapshot = Roster::new(settings, now()).snapshot();
+        let (sites, meter) = (Arc::default(), Meter::default());
+        let door = || {
+            let mut gates = Gates::new(&sites);
+            gates.go_over_to(&snapshot, &meter, &Marks::None);
+            gates
+        };
+        let (old, other) = (door(), door());
+        let site = |gates: &Gates| gates.get(0).unwrap().site.clone();
+        assert!(!site(&old).knows_addresses());
+        site(&old).addresses().await.unwrap();
+        assert!(site(&other).knows_addresses());
+        let new = door();
+        drop((old, other));
+        assert!(site(&new).knows_addresses());
     }
 }

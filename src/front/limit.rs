@@ -27,24 +27,31 @@ pub struct Place {
     slots: Option<[usize; 2]>,
 }
 
-/// Why there is no place.
+/// Why a connection is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The listener is full.
     Connections,
     /// This source has all that one source may have.
     ConnectionsPerSource,
+    /// A trusted proxy has not said who comes.
+    ProxyHeader,
+    /// The name that the client asks for is none of those that are let through, or it asks for none.
+    ServerName,
 }
 
 impl Rejection {
     /// All, in the order of [`Self::index`].
-    pub const ALL: [Self; 2] = [Self::Connections, Self::ConnectionsPerSource];
+    pub const ALL: [Self; 4] =
+        [Self::Connections, Self::ConnectionsPerSource, Self::ProxyHeader, Self::ServerName];
 
     /// The word used in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::ConnectionsPerSource => "connections_per_source",
+            Self::ProxyHeader => "proxy_header",
+            Self::ServerName => "server_name",
         }
     }
 
@@ -53,6 +60,8 @@ impl Rejection {
         match self {
             Self::Connections => 0,
             Self::ConnectionsPerSource => 1,
+            Self::ProxyHeader => 2,
+            Self::ServerName => 3,
         }
     }
 }

@@ -69,7 +69,7 @@ pub struct Meter {
     /// Answers that named no gateway.
     pub unavailable: Counter,
     /// By [`Rejection::index`].
-    pub rejected: [Counter; 2],
+    pub rejected: [Counter; Rejection::ALL.len()],
     /// By [`Handshake::index`].
     pub handshakes: [Counter; Handshake::COUNT],
     /// Of the handshakes that succeeded.

@@ -31,11 +31,12 @@ mod settings;
 mod splice;
 mod stream;
 mod tls;
+mod troubles;
 mod tunnels;
 mod visit;
 mod worker;
 
-pub use access::{Access, AccessQueue, Event};
+pub use access::{Access, AccessQueue, End, Event};
 pub use certificates::Certificates;
 pub use limit::Rejection;
 pub use listener::bind;

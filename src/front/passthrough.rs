@@ -1,38 +1,48 @@
 //! Connections that are taken to a gateway with their TLS untouched.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::connect::{connect, for_long};
+use super::access::{Access, Event};
+use super::connect::{ConnectError, connect, for_long};
 use super::door::{Door, Tried};
 use super::gate::Gate;
 use super::hello::{self, Outcome};
 use super::limit::Place;
-use super::meter::{Counted, Fate, GatewayMeter, Gauge, Handshake};
+use super::meter::{Counted, Fate, GatewayMeter, Gauge};
 use super::pace::LINGER;
 use super::proxy_protocol::Ends;
 use super::relay::Side;
 use super::settings::Passthrough;
 use super::splice;
 use super::tunnels::Record;
-use crate::fleet::By;
+use crate::fleet::{By, GatewayName};
 
 /// What a client has said before it has a gateway; `None`: it gets none, and the connection is over.
 ///
-/// Nothing is read where everybody is let through: it may be that the server has to speak first.
-pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough) -> Option<Bytes> {
+/// In TLS the client speaks first. Who says nothing takes up no gateway and is charged to none.
+pub async fn let_in(
+    stream: &mut TcpStream,
+    client: SocketAddr,
+    door: &Door,
+    settings: &Passthrough,
+) -> Option<Bytes> {
     if settings.server_names.is_empty() {
-        return Some(Bytes::new());
+        let timeout = door.plan.settings.limits.handshake_timeout;
+        let seen = tokio::time::timeout(timeout, stream.peek(&mut [0])).await;
+        return matches!(seen, Ok(Ok(1..))).then(Bytes::new);
     }
     let timeout = door.plan.settings.limits.handshake_timeout;
     let (outcome, bytes) = match tokio::time::timeout(timeout, read_hello(stream)).await {
         Ok(read) => read,
         Err(_) => {
-            door.meter.handshake(Handshake::Timeout);
+            door.refuse_name(client, "it has asked for none in time");
             return None;
         }
     };
@@ -41,7 +51,14 @@ pub async fn let_in(stream: &mut TcpStream, door: &Door, settings: &Passthrough)
         Outcome::Name(_) | Outcome::NoName => &UNRECOGNIZED_NAME[..],
         Outcome::NotTls | Outcome::Incomplete => &[],
     };
-    door.meter.handshake(Handshake::Error);
+    match &outcome {
+        Outcome::Name(name) => door.refuse_name(client, format_args!("it asks for {name}")),
+        Outcome::NoName => door.refuse_name(client, "it asks for none"),
+        Outcome::NotTls => door.refuse_name(client, "it speaks no TLS"),
+        // as those do who only look whether somebody listens
+        Outcome::Incomplete if bytes.is_empty() => {}
+        Outcome::Incomplete => door.refuse_name(client, "its ClientHello breaks off"),
+    }
     close(stream, last_words).await;
     None
 }
@@ -55,17 +72,31 @@ pub async fn serve(
     settings: &Passthrough,
     place: Place,
 ) {
-    let Some(Connection { gate, active, stream: gateway }) = to_gateway(ends, door, settings).await else {
-        door.meter.unavailable.add(1);
-        close(&mut stream, &[]).await;
-        return;
+    let came = Instant::now();
+    let Connection { gate, active, stream: gateway } = match to_gateway(ends, door, settings).await {
+        Ok(connection) => connection,
+        Err(why) => {
+            door.meter.unavailable.add(1);
+            door.tell(ends.client, &why);
+            door.log(|| Access {
+                event: Event::Untaken,
+                client: ends.client,
+                listener: Arc::clone(&door.plan.settings.name),
+                gateway: None,
+                bytes: 0,
+                took: came.elapsed(),
+            });
+            close(&mut stream, &[]).await;
+            return;
+        }
     };
     for_long(&stream);
     let record = Record::new(door, gate, ends.client, None, active, Rc::new(place));
     let idle_timeout = settings.upstream.tunnel_idle_timeout;
     door.tunnels.spawn(async move {
         let client = Side { stream, early };
-        splice::join(client, gateway.into(), idle_timeout, &record.carried).await;
+        let ended = splice::join(client, gateway.into(), idle_timeout, &record.carried).await;
+        record.ended(ended);
     });
 }
 
@@ -76,29 +107,46 @@ struct Connection {
     stream: TcpStream,
 }
 
+/// Why a connection is taken to no gateway.
+#[derive(Debug, thiserror::Error)]
+enum Untaken {
+    /// There is none to ask.
+    #[error("no gateway is available")]
+    NoGateway,
+    /// None takes it, the last one for this reason.
+    #[error("{gateway}: {cause}")]
+    Connect {
+        /// Who was asked last.
+        gateway: GatewayName,
+        /// What is wrong.
+        #[source]
+        cause: ConnectError,
+    },
+}
+
 /// Connects to one gateway after the other until one takes the connection. Nothing has been sent before, so
 /// nothing can arrive twice.
-async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Option<Connection> {
+async fn to_gateway(ends: Ends, door: &Door, settings: &Passthrough) -> Result<Connection, Untaken> {
     let upstream = &settings.upstream;
     let by = if settings.source_affinity { By::Source(ends.client.ip()) } else { door.by(upstream.policy) };
     let mut tried = Tried::default();
-    let mut gate = door.choose(by, true, &mut tried, Instant::now())?;
+    let mut gate = door.choose(by, true, &mut tried, Instant::now()).ok_or(Untaken::NoGateway)?;
     loop {
         let active = Gauge::up(&gate.meter, |meter| &meter.active);
         let error = match connect(&gate, upstream, ends.client, ends.local).await {
             Ok(stream) => {
                 gate.meter.request(Fate::Answered);
-                return Some(Connection { gate, active, stream });
+                return Ok(Connection { gate, active, stream });
             }
             Err(error) => error,
         };
         gate.meter.request(error.fate());
-        if error.is_local() {
-            tracing::debug!(gateway = gate.name.as_str(), %error, "this host cannot connect");
-        } else {
+        if !error.is_local() {
             door.failed(&gate, error.to_string());
         }
-        let next = door.choose(by, true, &mut tried, Instant::now())?;
+        let Some(next) = door.choose(by, true, &mut tried, Instant::now()) else {
+            return Err(Untaken::Connect { gateway: gate.name.clone(), cause: error });
+        };
         gate.meter.retries.add(1);
         gate = next;
     }

@@ -9,7 +9,8 @@ use super::meter::Meter;
 use super::sessions::Sessions;
 use super::settings::{ListenerSettings, Mode};
 use super::tls::{Tickets, Tls};
-use crate::net::seldom::Seldom;
+use super::troubles::Troubles;
+use crate::net::Sites;
 use crate::net::tls::TlsError;
 
 /// A listener as the workers share it.
@@ -26,8 +27,10 @@ pub struct Plan {
     pub open: Arc<watch::Sender<usize>>,
     /// The sessions that gateways have opened.
     pub sessions: Arc<Sessions>,
-    /// Requests that no gateway has answered.
-    pub troubles: Arc<Seldom>,
+    /// Where gateways are.
+    pub sites: Arc<Sites>,
+    /// What goes wrong with clients.
+    pub troubles: Arc<Troubles>,
     /// Whose turn it is.
     turns: Arc<AtomicU64>,
 }
@@ -39,12 +42,14 @@ pub struct Common {
     pub tickets: Tickets,
     /// The sessions that gateways have opened.
     pub sessions: Arc<Sessions>,
+    /// Where gateways are.
+    pub sites: Arc<Sites>,
 }
 
 impl Common {
     /// New keys, and nobody is known yet.
     pub fn new() -> Result<Self, TlsError> {
-        Ok(Self { tickets: Tickets::new()?, sessions: Arc::new(Sessions::new()) })
+        Ok(Self { tickets: Tickets::new()?, sessions: Arc::new(Sessions::new()), sites: Arc::default() })
     }
 }
 
@@ -57,10 +62,8 @@ impl Plan {
             meters: meters(workers),
             open: Arc::new(watch::Sender::new(0)),
             sessions: Arc::clone(&common.sessions),
-            troubles: Arc::new(Seldom::new(
-                "request that no gateway has answered",
-                "requests that no gateway has answered",
-            )),
+            sites: Arc::clone(&common.sites),
+            troubles: Arc::default(),
             turns: Arc::default(),
             settings,
         })
@@ -76,6 +79,7 @@ impl Plan {
             meters: if renamed { meters(self.meters.len()) } else { Arc::clone(&self.meters) },
             open: Arc::clone(&self.open),
             sessions: Arc::clone(&self.sessions),
+            sites: Arc::clone(&self.sites),
             troubles: Arc::clone(&self.troubles),
             turns: Arc::clone(&self.turns),
             settings,

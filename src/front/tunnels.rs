@@ -8,11 +8,12 @@ use std::time::Instant;
 use http::StatusCode;
 use tokio::sync::watch;
 
-use super::access::{Access, Event};
+use super::access::{Access, End, Event};
 use super::door::Door;
 use super::gate::Gate;
 use super::limit::Place;
 use super::meter::{Counted, Direction, GatewayMeter, Gauge, Meter};
+use super::relay::Ended;
 
 /// The tunnels of one worker: connections that are no longer their listener's. They go on when it changes or
 /// is closed, until they end by themselves; a worker that stops waits for them a while and then cuts them.
@@ -70,6 +71,7 @@ pub struct Record {
     client: SocketAddr,
     status: Option<StatusCode>,
     began: Instant,
+    ended: Cell<Option<Ended>>,
     _tunnel: Counted<GatewayMeter>,
     _active: Counted<GatewayMeter>,
     _place: Rc<Place>,
@@ -92,18 +94,28 @@ impl Record {
             client,
             status,
             began: Instant::now(),
+            ended: Cell::new(None),
             _tunnel: Gauge::up(&gate.meter, |meter| &meter.tunnels),
             gate,
             _active: active,
             _place: place,
         }
     }
+
+    /// The tunnel has ended by itself. One that has not is cut off when this is dropped.
+    pub fn ended(&self, ended: Ended) {
+        self.ended.set(Some(ended));
+    }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
         self.door.log(|| Access {
-            event: Event::Tunnel(self.status),
+            event: Event::Tunnel {
+                status: self.status,
+                end: self.ended.get().map_or(End::Cut, End::from),
+                bytes_in: self.carried.get(Direction::In),
+            },
             client: self.client,
             listener: Arc::clone(&self.door.plan.settings.name),
             gateway: Some(self.gate.name.clone()),

@@ -46,6 +46,8 @@ impl Worker {
             let desk =
                 Desk { number, view, open: HashMap::new(), tasks: JoinSet::new(), tunnels: Tunnels::new() };
             LocalSet::new().block_on(&runtime, desk.run(receiver, stop));
+            // a lookup that hangs is not waited for
+            runtime.shutdown_background();
         })?;
         Ok(Self { assignments, thread })
     }
@@ -145,7 +147,7 @@ impl Desk {
                 continue;
             };
             let door = Rc::new(door);
-            if door.carrier.is_some() {
+            if door.plan.settings.mode.upstream().is_some() {
                 tokio::task::spawn_local(tidy_up(Rc::downgrade(&door)));
             }
             match (self.open.get(&address), socket) {

@@ -18,4 +18,4 @@ pub mod stop;
 pub mod tls;
 pub mod words;
 
-pub use site::{LookupError, Site};
+pub use site::{LookupError, Site, Sites};

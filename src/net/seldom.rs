@@ -34,16 +34,21 @@ impl Seldom {
     /// Takes note of an event, and tells whether it is to be logged by itself. If not, it will be in the next
     /// [`sum`](Self::sum).
     pub fn note(&self, now: Instant, client: Option<SocketAddr>, reason: impl Display) -> bool {
+        match client {
+            Some(client) => self.note_at(now, format_args!("from {client}: {reason}")),
+            None => self.note_at(now, format_args!("from somebody unknown: {reason}")),
+        }
+    }
+
+    /// The same of an event that was no client's doing, told in these words.
+    pub fn note_at(&self, now: Instant, words: impl Display) -> bool {
         let mut untold = self.untold();
         if untold.count == 0 && untold.may_tell(now) {
             untold.told = Some(now);
             return true;
         }
         untold.count = untold.count.saturating_add(1);
-        untold.last = match client {
-            Some(client) => format!("from {client}: {reason}"),
-            None => format!("from somebody unknown: {reason}"),
-        };
+        untold.last = words.to_string();
         false
     }
 

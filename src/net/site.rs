@@ -1,8 +1,12 @@
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use crate::fleet::{Endpoint, Host};
 
@@ -17,10 +21,18 @@ pub struct Site {
     memory: Arc<Memory>,
 }
 
+/// The sites that are in use. Who asks for an endpoint that somebody else uses shares what is known of it.
 #[derive(Debug, Default)]
+pub struct Sites(Mutex<HashMap<Endpoint, Weak<Memory>>>);
+
+#[derive(Debug)]
 struct Memory {
-    addresses: Mutex<Vec<SocketAddr>>,
+    /// What the last lookup that has found anything has found.
+    found: ArcSwap<Vec<SocketAddr>>,
+    /// A lookup is under way.
     asking: AtomicBool,
+    /// Changes when a lookup ends; what the resolver has said, where it had no answer.
+    ended: watch::Sender<Option<Arc<io::Error>>>,
 }
 
 /// The name leads to no address now, and never did.
@@ -33,7 +45,7 @@ pub enum LookupError {
         name: Box<str>,
         /// What the resolver says.
         #[source]
-        cause: io::Error,
+        cause: Arc<io::Error>,
     },
     /// The resolver says nothing.
     #[error("the resolver has not answered for the name {0}")]
@@ -42,7 +54,28 @@ pub enum LookupError {
 
 impl From<Endpoint> for Site {
     fn from(endpoint: Endpoint) -> Self {
-        Self { endpoint, memory: Arc::default() }
+        let memory = Memory {
+            found: ArcSwap::default(),
+            asking: AtomicBool::new(false),
+            ended: watch::Sender::default(),
+        };
+        Self { endpoint, memory: Arc::new(memory) }
+    }
+}
+
+impl Sites {
+    /// The site of this endpoint. What is known of it is forgotten when nobody has it any more.
+    ///
+    /// Takes a lock: for when the set of gateways changes, not for when a request comes.
+    pub fn of(&self, endpoint: &Endpoint) -> Site {
+        let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(memory) = sites.get(endpoint).and_then(Weak::upgrade) {
+            return Site { endpoint: endpoint.clone(), memory };
+        }
+        sites.retain(|_, memory| memory.strong_count() > 0);
+        let site = Site::from(endpoint.clone());
+        sites.insert(endpoint.clone(), Arc::downgrade(&site.memory));
+        site
     }
 }
 
@@ -52,43 +85,75 @@ impl Site {
         &self.endpoint
     }
 
-    /// The addresses to try, in order; at least one.
+    /// The addresses to try, in order; at least one. Nobody waits but who comes before any was ever found, and
+    /// he not for long.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, LookupError> {
         let name = match &self.endpoint.host {
             Host::Address(address) => return Ok(vec![(*address, self.endpoint.port).into()]),
             Host::Name(name) => name,
         };
-        let asking = self.memory.asking.swap(true, Ordering::Relaxed);
-        let lookup = (!asking).then(|| tokio::spawn(self.clone().look_up(name.clone())));
-        // a change shows at the next connect; nobody waits for it at this one
-        let remembered = self.remembered();
+        let remembered = self.memory.found.load();
         if !remembered.is_empty() {
-            return Ok(remembered);
+            // a change shows at the next connect; nobody waits for it at this one
+            self.begin_lookup(name);
+            return Ok(remembered.to_vec());
         }
-        let failure = match lookup {
-            None => LookupError::Slow(name.clone()),
-            Some(lookup) => match tokio::time::timeout(PATIENCE, lookup).await {
-                Ok(Ok(Err(cause))) => LookupError::Failed { name: name.clone(), cause },
-                Ok(Ok(Ok(())) | Err(_)) | Err(_) => LookupError::Slow(name.clone()),
-            },
-        };
-        let found = self.remembered();
-        if found.is_empty() { Err(failure) } else { Ok(found) }
-    }
-
-    fn remembered(&self) -> Vec<SocketAddr> {
-        self.memory.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Looks the name up and remembers what comes of it, also when nobody waits any more.
-    async fn look_up(self, name: Box<str>) -> io::Result<()> {
-        let found = tokio::net::lookup_host((&*name, self.endpoint.port)).await;
-        self.memory.asking.store(false, Ordering::Relaxed);
-        let found: Vec<_> = found?.collect();
+        // before it is begun, so that its end cannot be missed
+        let mut ended = self.memory.ended.subscribe();
+        self.begin_lookup(name);
+        // its sender is in this site, so it is not gone
+        let answered = tokio::time::timeout(PATIENCE, ended.changed()).await.is_ok();
+        let found = self.memory.found.load();
         if !found.is_empty() {
-            *self.memory.addresses.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            return Ok(found.to_vec());
         }
-        Ok(())
+        let cause = if answered { ended.borrow().clone() } else { None };
+        Err(match cause {
+            Some(cause) => LookupError::Failed { name: name.clone(), cause },
+            None => LookupError::Slow(name.clone()),
+        })
+    }
+
+    /// Whether an address of the name was ever found.
+    #[cfg(test)]
+    pub fn knows_addresses(&self) -> bool {
+        !self.memory.found.load().is_empty()
+    }
+
+    /// Begins a lookup, unless one is under way.
+    fn begin_lookup(&self, name: &str) {
+        if !self.memory.asking.swap(true, Ordering::AcqRel) {
+            let lookup = Lookup { memory: Arc::clone(&self.memory), failure: None };
+            tokio::spawn(lookup.make(name.into(), self.endpoint.port));
+        }
+    }
+}
+
+/// A lookup that is under way. It ends when this is dropped, whatever has become of it.
+struct Lookup {
+    memory: Arc<Memory>,
+    failure: Option<Arc<io::Error>>,
+}
+
+impl Lookup {
+    /// Asks the resolver and remembers what it says, also when nobody waits any more.
+    async fn make(mut self, name: Box<str>, port: u16) {
+        match tokio::net::lookup_host((&*name, port)).await {
+            Ok(found) => {
+                let found: Vec<_> = found.collect();
+                if !found.is_empty() {
+                    self.memory.found.store(Arc::new(found));
+                }
+            }
+            Err(error) => self.failure = Some(Arc::new(error)),
+        }
+    }
+}
+
+impl Drop for Lookup {
+    fn drop(&mut self) {
+        self.memory.asking.store(false, Ordering::Release);
+        self.memory.ended.send_replace(self.failure.take());
     }
 }
 
@@ -116,5 +181,64 @@ mod tests {
         let never_found = Site::from(Endpoint::parse("localhost", 443).unwrap());
         never_found.memory.asking.store(true, Ordering::Relaxed);
         assert!(matches!(never_found.addresses().await, Err(LookupError::Slow(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lookup_that_hangs_is_waited_for_and_is_the_only_one() {
+        let site = Site::from(Endpoint::parse("localhost", 443).unwrap());
+        site.memory.asking.store(true, Ordering::Relaxed);
+        let began = tokio::time::Instant::now();
+        let (first, second) = tokio::join!(site.addresses(), site.addresses());
+        assert!(matches!((first, second), (Err(LookupError::Slow(_)), Err(LookupError::Slow(_)))));
+        assert!(began.elapsed() >= PATIENCE);
+        assert_eq!(Arc::strong_count(&site.memory), 1, "nobody has begun another one");
+    }
+
+    #[tokio::test]
+    async fn those_who_come_during_a_lookup_that_fails_hear_why() {
+        let site = Site::from(Endpoint::parse("never.invalid", 443).unwrap());
+        site.memory.asking.store(true, Ordering::Relaxed);
+        let ends = async {
+            let cause = Arc::new(io::Error::other("no such name"));
+            drop(Lookup { memory: Arc::clone(&site.memory), failure: Some(cause) });
+        };
+        let (waited, ()) = tokio::join!(site.addresses(), ends);
+        let error = waited.unwrap_err().to_string();
+        assert_eq!(error, "the name never.invalid cannot be resolved: no such name");
+    }
+
+    #[tokio::test]
+    async fn a_lookup_that_is_cut_off_leaves_room_for_the_next_one() {
+        let site = Site::from(Endpoint::parse("localhost", 443).unwrap());
+        site.memory.asking.store(true, Ordering::Relaxed);
+        let lookup = Lookup { memory: Arc::clone(&site.memory), failure: None };
+        drop(lookup.make("localhost".into(), 443));
+        assert!(site.addresses().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_has_the_same_endpoint_shares_what_is_known_of_it_as_long_as_somebody_has_it() {
+        let (sites, endpoint) = (Sites::default(), Endpoint::parse("localhost", 443).unwrap());
+        let first = sites.of(&endpoint);
+        let found = first.addresses().await.unwrap();
+        let second = sites.of(&endpoint);
+        drop(first);
+        assert_eq!(**second.memory.found.load(), found);
+        assert!(!sites.of(&Endpoint::parse("localhost", 444).unwrap()).knows_addresses());
+        // the lookup that a connect begins has the memory, too, until it ends
+        while Arc::strong_count(&second.memory) > 1 {
+            tokio::task::yield_now().await;
+        }
+        drop(second);
+        assert!(!sites.of(&endpoint).knows_addresses());
+        assert_eq!(sites.0.lock().unwrap().len(), 1, "those that nobody has are forgotten");
+    }
+
+    #[tokio::test]
+    async fn those_who_come_during_the_first_lookup_wait_for_what_it_finds() {
+        let site = Site::from(Endpoint::parse("localhost", 443).unwrap());
+        let (first, second) = tokio::join!(site.addresses(), site.addresses());
+        assert!(first.is_ok());
+        assert!(second.is_ok(), "{second:?}");
     }
 }

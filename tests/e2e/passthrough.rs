@@ -66,15 +66,22 @@ async fn expect(stream: &mut TcpStream, expected: impl AsRef<[u8]>) {
     assert_eq!(String::from_utf8_lossy(&received), String::from_utf8_lossy(expected));
 }
 
+/// A tunnel: both its ends, after a first word of the client's.
+async fn tunnel(farm: &Running, gateway: &TcpListener) -> (TcpStream, TcpStream) {
+    let mut here = TcpStream::connect(farm.front).await.unwrap();
+    here.write_all(b"hello").await.unwrap();
+    let mut there = accept(gateway).await;
+    expect(&mut there, "hello").await;
+    (here, there)
+}
+
 async fn certificate(address: SocketAddr) -> CertificateDer<'static> {
     let stream = connect_with(address, "localhost", anyone()).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].clone()
 }
 
-fn failed_handshakes(result: &str) -> String {
-    format!(
-        "vestibule_tls_handshakes_total{{listener=\"portal\",result=\"{result}\",version=\"\",resumed=\"\"}}"
-    )
+fn rejected(reason: &str) -> String {
+    format!("vestibule_connections_rejected_total{{listener=\"portal\",reason=\"{reason}\"}}")
 }
 
 #[tokio::test]
@@ -103,7 +110,7 @@ async fn only_who_asks_for_a_name_that_is_let_in_gets_through() {
             "{name}: {error}"
         );
     }
-    assert_eq!(farm.metric(&failed_handshakes("error")).await, Some(others.len() as f64));
+    assert_eq!(farm.metric(&rejected("server_name")).await, Some(others.len() as f64));
 }
 
 #[tokio::test]
@@ -126,7 +133,7 @@ async fn a_hello_may_come_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_or_nothing_is_closed_where_a_name_is_needed_and_let_through_elsewhere() {
+async fn who_speaks_no_tls_is_closed_where_a_name_is_needed_and_who_says_nothing_is_everywhere() {
     let farm = Running::with(1, |settings| {
         settings.listeners[0].mode = Mode::Passthrough(Arc::new(only(&["vpn.example.com"])));
         settings.listeners[0].limits.handshake_timeout = Duration::from_millis(300);
@@ -137,14 +144,33 @@ async fn who_speaks_no_tls_or_nothing_is_closed_where_a_name_is_needed_and_let_t
     assert_eq!(read_to_end(&mut stream).await, "");
     let mut silent = TcpStream::connect(farm.front).await.unwrap();
     assert_eq!(read_to_end(&mut silent).await, "");
-    assert_eq!(farm.metric(&failed_handshakes("error")).await, Some(1.0));
-    assert_eq!(farm.metric(&failed_handshakes("timeout")).await, Some(1.0));
+    let mut gone = TcpStream::connect(farm.front).await.unwrap();
+    gone.shutdown().await.unwrap();
+    assert_eq!(read_to_end(&mut gone).await, "");
+    assert_eq!(farm.metric(&rejected("server_name")).await, Some(2.0), "the last one has asked for nothing");
 
-    // a gateway that speaks first
-    let (farm, gateway) = raw(Passthrough::default()).await;
-    let mut stream = TcpStream::connect(farm.front).await.unwrap();
-    accept(&gateway).await.write_all(b"220 ready\r\n").await.unwrap();
-    assert_eq!(read_to_end(&mut stream).await, "220 ready\r\n");
+    let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = gateway.local_addr().unwrap();
+    let farm = Running::with(1, |settings| {
+        settings.listeners[0].mode = Mode::Passthrough(Arc::default());
+        settings.listeners[0].limits.handshake_timeout = Duration::from_millis(300);
+        reached_at(settings, 0, upstream);
+    })
+    .await;
+    let mut silent = TcpStream::connect(farm.front).await.unwrap();
+    let mut gone = TcpStream::connect(farm.front).await.unwrap();
+    gone.shutdown().await.unwrap();
+    assert_eq!(
+        (read_to_end(&mut silent).await, read_to_end(&mut gone).await),
+        (String::new(), String::new())
+    );
+    let mut speaks = TcpStream::connect(farm.front).await.unwrap();
+    speaks.write_all(b"hello").await.unwrap();
+    // the first one whom the gateway gets to see
+    expect(&mut accept(&gateway).await, "hello").await;
+    let connections =
+        farm.metric("vestibule_upstream_requests_total{gateway=\"gw1\",result=\"answered\"}").await;
+    assert_eq!(connections, Some(1.0));
 }
 
 #[tokio::test]
@@ -216,7 +242,10 @@ async fn a_trusted_proxy_that_does_not_say_who_comes_is_closed_and_counted() {
     // what it has sent is left unread
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
     assert!(rest.is_empty());
-    assert_eq!(farm.metric(&failed_handshakes("error")).await, Some(1.0));
+    assert_eq!(farm.metric(&rejected("proxy_header")).await, Some(1.0));
+    let none =
+        "vestibule_tls_handshakes_total{listener=\"portal\",result=\"error\",version=\"\",resumed=\"\"}";
+    assert_eq!(farm.metric(none).await, None, "there is no TLS here");
     assert!(tokio::time::timeout(Duration::from_millis(100), gateway.accept()).await.is_err());
 }
 
@@ -243,24 +272,24 @@ async fn those_behind_a_proxy_are_limited_one_by_one() {
         reached_at(settings, 0, upstream);
     })
     .await;
-    let from = async |client: &str| {
+    let from = async |client: &str, words: &str| {
         let mut proxy = TcpStream::connect(farm.front).await.unwrap();
-        let header = format!("PROXY TCP4 {client} 198.51.100.1 50000 443\r\n");
+        let header = format!("PROXY TCP4 {client} 198.51.100.1 50000 443\r\n{words}");
         proxy.write_all(header.as_bytes()).await.unwrap();
         proxy
     };
     let mut open = Vec::new();
     for client in ["192.0.2.1", "192.0.2.2"] {
-        open.push((from(client).await, accept(&gateway).await));
+        open.push((from(client, "hello").await, accept(&gateway).await));
     }
-    assert_eq!(read_to_end(&mut from("192.0.2.1").await).await, "", "this one has enough");
+    assert_eq!(read_to_end(&mut from("192.0.2.1", "").await).await, "", "this one has enough");
     let sample =
         "vestibule_connections_rejected_total{listener=\"portal\",reason=\"connections_per_source\"}";
     assert_eq!(farm.metric(sample).await, Some(1.0));
     // its place is free again when its tunnel has ended
     open.remove(0);
     farm.wait_until(|status| status.listeners[0].connections == 1).await;
-    let _again = from("192.0.2.1").await;
+    let _again = from("192.0.2.1", "hello").await;
     accept(&gateway).await;
 }
 
@@ -305,8 +334,7 @@ async fn where_no_gateway_can_be_reached_the_connection_is_closed_in_order() {
 #[tokio::test]
 async fn a_tunnel_survives_every_reload_and_its_listener() {
     let (farm, gateway) = raw(Passthrough::default()).await;
-    let mut here = TcpStream::connect(farm.front).await.unwrap();
-    let mut there = accept(&gateway).await;
+    let (mut here, mut there) = tunnel(&farm, &gateway).await;
     let still_there = async |here: &mut TcpStream, there: &mut TcpStream| {
         here.write_all(b"ping").await.unwrap();
         expect(there, "ping").await;
@@ -340,9 +368,8 @@ async fn a_tunnel_survives_every_reload_and_its_listener() {
 #[tokio::test]
 async fn a_front_door_that_stops_waits_a_while_for_its_tunnels_and_then_cuts_them() {
     let (farm, gateway) = raw(Passthrough::default()).await;
-    let (mut here, mut lasting) =
-        (TcpStream::connect(farm.front).await.unwrap(), TcpStream::connect(farm.front).await.unwrap());
-    let (mut there, _there_too) = (accept(&gateway).await, accept(&gateway).await);
+    let (mut here, mut there) = tunnel(&farm, &gateway).await;
+    let (mut lasting, _there_too) = tunnel(&farm, &gateway).await;
     let last_words = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
         here.write_all(b"last words").await.unwrap();
@@ -376,8 +403,7 @@ async fn each_side_may_end_before_the_other() {
 #[tokio::test]
 async fn a_gateways_reset_is_one_for_the_client() {
     let (farm, gateway) = raw(Passthrough::default()).await;
-    let mut here = TcpStream::connect(farm.front).await.unwrap();
-    let there = accept(&gateway).await;
+    let (mut here, there) = tunnel(&farm, &gateway).await;
     there.set_zero_linger().unwrap();
     drop(there);
     let error = here.read(&mut [0]).await.expect_err("no end in order");
@@ -389,8 +415,7 @@ async fn a_tunnel_ends_when_nobody_says_anything() {
     let idle = Duration::from_millis(600);
     let (farm, gateway) =
         raw(with_upstream(Upstream { tunnel_idle_timeout: idle, ..Upstream::default() })).await;
-    let mut here = TcpStream::connect(farm.front).await.unwrap();
-    let mut there = accept(&gateway).await;
+    let (mut here, mut there) = tunnel(&farm, &gateway).await;
     for _ in 0..4 {
         tokio::time::sleep(idle / 2).await;
         there.write_all(b"a").await.unwrap();

@@ -79,7 +79,8 @@ impl Granted {
         let status = account.becomes_tunnel();
         let record = Record::new(&visitor.door, Rc::clone(&gate), client_address, status, active, place);
         let idle_timeout = visitor.carrier.settings.upstream.tunnel_idle_timeout;
-        relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
+        let ended = relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
+        record.ended(ended);
         if let Some(session) = session {
             // it has made no request for as long as it lasted, and its client may be about to come again
             visitor.carrier.keep(&session, &gate, Instant::now());
