@@ -16,6 +16,7 @@ mod limits;
 mod passthrough;
 mod proxy;
 mod proxy_failure;
+mod proxy_faults;
 mod proxy_protocol;
 mod proxy_smuggling;
 mod redirect;

@@ -1,0 +1,506 @@
+//! What the proxy ought to do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use vestibule::config::FrontSettings;
+use vestibule::front::Proxy;
+
+use crate::client::Client;
+use crate::gateway::{RawGateway, Then, ok, proxy_to};
+use crate::support::{Running, anyone, connect_with, own_address};
+
+async fn farm(
+    gateways: &[SocketAddr],
+    listener: impl FnOnce(&mut FrontSettings),
+    change: impl FnOnce(&mut Proxy),
+) -> Running {
+    Running::with(gateways.len(), |settings| {
+        settings.workers = 1;
+        proxy_to(settings, gateways, change);
+        listener(settings);
+    })
+    .await
+}
+
+async fn h2(farm: &Running) -> http2::SendRequest<Empty<Bytes>> {
+    let mut config = anyone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect_with(farm.front, "localhost", config).await.unwrap();
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn get(path: &str) -> http::Request<Empty<Bytes>> {
+    http::Request::get(format!("https://x{path}")).body(Empty::new()).unwrap()
+}
+
+/// NTLM and Negotiate log in a connection and not a request.
+#[tokio::test]
+async fn a_connection_that_was_logged_in_is_not_lent_to_somebody_else() {
+    let gateway = RawGateway::scripted(|mut line| async move {
+        let mut user = "nobody";
+        while let Some(request) = line.request().await {
+            if request.contains("Authorization: NTLM TlRMTVNTUAAD") {
+                user = "alice";
+            }
+            line.send(&ok(user)).await;
+        }
+    })
+    .await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    let mut alice = Client::connect(&farm).await;
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: NTLM TlRMTVNTUAAD\r\n\r\n";
+    assert_eq!(alice.ask(request).await.text(), "alice");
+    let mut mallory = Client::connect(&farm).await;
+    assert_eq!(mallory.get("/").await.text(), "nobody");
+}
+
+/// One client connection, one place, and a hundred connections to gateways.
+#[tokio::test]
+async fn one_connection_of_a_client_does_not_take_a_hundred_to_gateways() {
+    let gateway = RawGateway::start(|_, _| Then::Silence).await;
+    let farm =
+        farm(&[gateway.address], |settings| settings.listeners[0].limits.connections = 10, |_| {}).await;
+    let sender = h2(&farm).await;
+    for _ in 0..100 {
+        let mut sender = sender.clone();
+        tokio::spawn(async move { sender.send_request(get("/")).await.map(drop) });
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let connections = gateway.connections();
+    assert!(connections <= 10, "{connections} connections to the gateway, 10 allowed");
+}
+
+/// Server-sent events with a pause.
+#[tokio::test]
+async fn a_response_that_pauses_for_longer_than_the_idle_timeout_goes_on() {
+    let gateway = RawGateway::scripted(|mut line| async move {
+        line.request().await;
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 4\r\n\r\nab").await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        line.send(b"cd").await;
+        line.until_closed().await;
+    })
+    .await;
+    let idle =
+        |settings: &mut FrontSettings| settings.listeners[0].limits.idle_timeout = Duration::from_secs(1);
+    let farm = farm(&[gateway.address], idle, |proxy| {
+        proxy.response_timeout = Duration::from_secs(1);
+        proxy.upstream.connect_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut client = Client::connect(&farm).await;
+    assert_eq!(client.get("/").await.text(), "abcd");
+}
+
+/// A tunnel for HTTP/1.0, and one whose client says close.
+#[tokio::test]
+async fn tunnels_of_old_and_closing_clients() {
+    let gateway = RawGateway::start(|request, _| {
+        Then::Echo(match request.starts_with("CONNECT") {
+            true => b"HTTP/1.1 200 CONNECTED\r\n\r\n".to_vec(),
+            false => {
+                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n".to_vec()
+            }
+        })
+    })
+    .await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    for request in [
+        &b"CONNECT /t HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+        b"CONNECT /t HTTP/1.0\r\nHost: x\r\n\r\n",
+        b"CONNECT x:443 HTTP/1.0\r\n\r\n",
+        b"CONNECT /t HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET /t HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+        b"GET /t HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: x\r\n\r\n",
+        b"GET /t HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n",
+    ] {
+        let mut client = Client::connect(&farm).await;
+        client.send(request).await;
+        client.head().await;
+        client.send(b"hello").await;
+        assert_eq!(client.exactly(5).await, b"hello", "{}", request.escape_ascii());
+    }
+}
+
+/// An answer that comes and ends while the request still goes on.
+#[tokio::test]
+async fn an_upload_goes_on_after_its_answer() {
+    let gateway = RawGateway::scripted(|mut line| async move {
+        line.head().await;
+        line.send(&ok("x")).await;
+        line.until_closed().await;
+    })
+    .await;
+    let limits = |settings: &mut FrontSettings| {
+        settings.listeners[0].limits.header_timeout = Duration::from_secs(1);
+    };
+    let farm = farm(&[gateway.address], limits, |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n").await;
+    assert_eq!(client.answer().await.text(), "x");
+    for _ in 0..50 {
+        client.send(b"a").await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(gateway.received()[0].ends_with(&"a".repeat(50)), "{:?}", gateway.received());
+}
+
+/// An old gateway that keeps its connection, and a body of unknown length.
+#[tokio::test]
+async fn a_chunked_upload_over_a_kept_http_1_0_connection() {
+    let gateway = RawGateway::start(|_, _| {
+        Then::Answer(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\nx".to_vec())
+    })
+    .await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    assert_eq!(client.get("/").await.text(), "x");
+    client
+        .send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        .await;
+    let _ = tokio::time::timeout(Duration::from_secs(3), client.answer()).await;
+    assert!(gateway.received().concat().contains("hello"));
+}
+
+#[tokio::test]
+async fn bytes_behind_connect_are_counted_once() {
+    let gateway = RawGateway::start(|_, _| Then::Echo(b"HTTP/1.1 200 CONNECTED\r\n\r\n".to_vec())).await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    let mut all = b"CONNECT /t HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    let head = all.len();
+    all.extend_from_slice(&[b'a'; 1000]);
+    client.send(&all).await;
+    client.head().await;
+    client.exactly(1000).await;
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (_, text) = farm.admin("/metrics").await;
+    let line = text
+        .lines()
+        .find(|l| l.starts_with("vestibule_transferred_bytes_total") && l.contains("\"in\""))
+        .unwrap();
+    assert!(line.ends_with(&format!(" {}", head + 1000)), "{line} expected {}", head + 1000);
+}
+
+fn gateway_tls() -> std::sync::Arc<rustls::ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(std::sync::Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![made.cert.der().clone()], key)
+    .unwrap();
+    std::sync::Arc::new(config)
+}
+
+fn over_tls(proxy: &mut Proxy) {
+    proxy.tls =
+        Some(vestibule::front::UpstreamTls { config: std::sync::Arc::new(anyone()), server_name: None });
+}
+
+/// A gateway that ends a response with its connection, and TLS with nothing.
+#[tokio::test]
+async fn a_gateway_that_ends_tls_without_close_notify() {
+    let gateway =
+        RawGateway::open("127.0.0.1:0".parse().unwrap(), Some(gateway_tls()), |mut line| async move {
+            line.request().await;
+            line.send(b"HTTP/1.1 200 OK\r\n\r\nhello").await;
+            // dropped: FIN without close_notify
+        })
+        .await;
+    let farm = farm(&[gateway.address], |_| {}, over_tls).await;
+    let mut client = Client::connect(&farm).await;
+    assert_eq!(client.get("/").await.text(), "hello");
+}
+
+/// A gateway that hangs in the middle of an upload.
+#[tokio::test]
+async fn a_gateway_that_hangs_leaves_no_socket_behind() {
+    let gateway = RawGateway::open("127.0.0.1:0".parse().unwrap(), None, |mut line| async move {
+        line.head().await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let farm = farm(
+        &[gateway.address],
+        |_| {},
+        |proxy| {
+            proxy.response_timeout = Duration::from_secs(1);
+        },
+    )
+    .await;
+    let open = || {
+        let port = format!(":{:04X}", gateway.address.port());
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        // ours: remote is the gateway, ESTABLISHED
+        table
+            .lines()
+            .filter(|l| {
+                let f: Vec<_> = l.split_whitespace().collect();
+                f[2].ends_with(&port) && f[3] == "01"
+            })
+            .count()
+    };
+    let mut client = Client::connect(&farm).await;
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n").await;
+    let piece = vec![0; 65536];
+    let sending = async {
+        loop {
+            if tokio::io::AsyncWriteExt::write_all(&mut client.stream, &piece).await.is_err() {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(4), sending).await;
+    drop(client);
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(open(), 0, "sockets to the gateway are still open");
+}
+
+/// HTTP/2 whose incoming side can be held up.
+async fn h2_held(
+    farm: &Running,
+    windows: u32,
+) -> (http2::SendRequest<Empty<Bytes>>, tokio::sync::watch::Sender<bool>) {
+    let mut config = anyone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect_with(farm.front, "localhost", config).await.unwrap();
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (hold, mut held) = tokio::sync::watch::channel(false);
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut from, mut to) = tokio::io::split(stream);
+        let (mut a, mut b) = tokio::io::split(theirs);
+        let up = async {
+            let _ = tokio::io::copy(&mut a, &mut to).await;
+        };
+        let down = async {
+            let mut piece = [0; 16384];
+            loop {
+                match from.read(&mut piece).await {
+                    Ok(n) if n > 0 => {
+                        held.wait_for(|held| !held).await.unwrap();
+                        b.write_all(&piece[..n]).await.unwrap();
+                    }
+                    end => {
+                        println!("front door ends: {end:?}");
+                        break;
+                    }
+                }
+            }
+            let _ = b.shutdown().await;
+        };
+        tokio::join!(up, down);
+    });
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(windows)
+        .initial_connection_window_size(windows)
+        .handshake(TokioIo::new(ours))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    (sender, hold)
+}
+
+/// A request that crosses the goodbye on its way.
+#[tokio::test]
+async fn a_request_that_crosses_the_goodbye_is_answered() {
+    let gateway = RawGateway::scripted(|mut line| async move {
+        while let Some(request) = line.request().await {
+            if request.contains("/slow") {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+            line.send(&ok("x")).await;
+        }
+    })
+    .await;
+    let idle =
+        |settings: &mut FrontSettings| settings.listeners[0].limits.idle_timeout = Duration::from_secs(1);
+    let farm = farm(&[gateway.address], idle, |_| {}).await;
+    let (mut sender, hold) = h2_held(&farm, 65535).await;
+    let answer = sender.send_request(get("/")).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    // the goodbye is on its way, and the client does not know yet
+    hold.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    let answer = sender.send_request(get("/slow"));
+    let asked = tokio::spawn(answer);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    hold.send_replace(false);
+    let answer = asked.await.unwrap();
+    assert_eq!(answer.map(|a| a.status().as_u16()).map_err(|e| format!("{e:?}")), Ok(200));
+}
+
+/// One who reads slowly and steadily what the front door has already.
+#[tokio::test]
+async fn a_slow_reader_of_h2_gets_the_end_of_its_answer() {
+    let gateway = RawGateway::start(|_, _| Then::Answer(ok(&"x".repeat(120_000)))).await;
+    let idle =
+        |settings: &mut FrontSettings| settings.listeners[0].limits.idle_timeout = Duration::from_secs(1);
+    let farm = farm(&[gateway.address], idle, |_| {}).await;
+    let (mut sender, _hold) = h2_held(&farm, 8192).await;
+    let answer = sender.send_request(get("/")).await.unwrap();
+    let mut body = answer.into_body();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => read += frame.data_ref().map_or(0, Bytes::len),
+            Err(error) => panic!("cut after {read} bytes: {error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(read, 120_000);
+}
+
+/// A download that is under way when its listener goes.
+#[tokio::test]
+async fn a_download_outlives_its_listener() {
+    let gateway = RawGateway::scripted(|mut line| async move {
+        line.request().await;
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\n").await;
+        for _ in 0..80 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            line.send(b"x").await;
+        }
+        line.until_closed().await;
+    })
+    .await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    client.head().await;
+    let mut settings = farm.settings();
+    settings.listeners[0].address = own_address();
+    farm.reload(settings).await.unwrap();
+    assert_eq!(client.exactly(80).await.len(), 80);
+}
+
+/// Time to the head, not the time of the upload.
+#[tokio::test]
+async fn the_response_time_begins_with_the_end_of_the_request() {
+    let gateway = RawGateway::named("x").await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    client.send(b"b").await;
+    client.answer().await;
+    let sum = farm.metric("vestibule_upstream_duration_seconds_sum{gateway=\"gw1\"}").await.unwrap();
+    assert!(sum < 1.0, "{sum}");
+}
+
+/// A stream that stands still while the client says on another one that it is alive.
+#[tokio::test]
+async fn pings_do_not_keep_a_stream_that_stands_still() {
+    let gateway = RawGateway::scripted(|mut line| async move {
+        line.request().await;
+        line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n").await;
+        let piece = vec![0; 65536];
+        while line.send(&piece).await {}
+    })
+    .await;
+    let idle =
+        |settings: &mut FrontSettings| settings.listeners[0].limits.idle_timeout = Duration::from_secs(1);
+    let farm = farm(&[gateway.address], idle, |proxy| {
+        proxy.response_timeout = Duration::from_secs(1);
+        proxy.upstream.connect_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut config = anyone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = connect_with(farm.front, "localhost", config).await.unwrap();
+    let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(hyper_util::rt::TokioTimer::new())
+        .keep_alive_interval(Duration::from_millis(500))
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let _stalled = sender.send_request(get("/")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(gateway.seen()[0].is_over, "after 12 s, with 2.6 s allowed");
+}
+
+/// A request is run once where its answer has come.
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_not_asked_for_again() {
+    let many = "A: b\r\n".repeat(200);
+    let answer = format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n");
+    let make = || {
+        let answer = answer.clone();
+        RawGateway::start(move |_, n| {
+            Then::Answer(if n == 0 { ok("x") } else { answer.clone().into_bytes() })
+        })
+    };
+    let gateways = [make().await, make().await, make().await];
+    let addresses = gateways.each_ref().map(|g| g.address);
+    let farm = farm(&addresses, |_| {}, |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    for _ in 0..3 {
+        client.get("/").await;
+    }
+    let before: usize = gateways.iter().map(RawGateway::requests).sum();
+    let _ = client.get("/").await;
+    let asked = gateways.iter().map(RawGateway::requests).sum::<usize>() - before;
+    assert_eq!(asked, 1);
+}
+
+/// A gateway that cannot be reached for a moment: who has a session there can come again.
+#[tokio::test]
+async fn a_known_tunnel_is_not_taken_to_a_gateway_that_does_not_know_it() {
+    let answer = |request: &str| match request {
+        r if r.starts_with("CONNECT") => b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        _ => b"HTTP/1.1 200 OK\r\nSet-Cookie: webvpn=abc\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    };
+    let one = RawGateway::start(move |r, _| Then::AnswerAndClose(answer(r))).await;
+    let two = RawGateway::start(move |r, _| Then::AnswerAndClose(answer(r))).await;
+    let farm = farm(
+        &[one.address, two.address],
+        |_| {},
+        |proxy| {
+            proxy.affinity =
+                vestibule::front::Affinity::Session(vestibule::front::Affinity::usual_sessions());
+        },
+    )
+    .await;
+    let mut client = Client::connect(&farm).await;
+    assert_eq!(client.get("/").await.status(), 200);
+    let at_one = one.requests() == 1;
+    let (gone, _other) = if at_one { (one, two) } else { (two, one) };
+    drop(gone);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answer =
+        client.ask(b"CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\nHost: x\r\nCookie: webvpn=abc\r\n\r\n").await;
+    assert!(matches!(answer.status(), 502..=504), "{}", answer.status());
+}
+
+/// Two lengths that are one (RFC 9112 §6.3), and a coding that a client must know of (§6.1).
+#[tokio::test]
+async fn the_framing_of_a_response_is_written_anew() {
+    let gateway = RawGateway::start(|request, _| {
+        Then::AnswerAndClose(match request.starts_with("GET /list ") {
+            true => b"HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n\r\nx".to_vec(),
+            false => {
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n".to_vec()
+            }
+        })
+    })
+    .await;
+    let farm = farm(&[gateway.address], |_| {}, |_| {}).await;
+    let answer = farm.exchange(b"GET /list HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.contains("Content-Length: 1\r\n"), "{answer}");
+    let answer = farm.exchange(b"GET /gzip HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.contains("gzip") || answer.starts_with("HTTP/1.1 502 "), "{answer}");
+}
