@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 25] = [
+const PURE: [&str; 28] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -49,6 +49,9 @@ const PURE: [&str; 25] = [
     "src/demo/weather.rs",
     "src/front/hello.rs",
     "src/front/pace.rs",
+    "src/front/proxy/cookie.rs",
+    "src/front/proxy/headers.rs",
+    "src/front/proxy/retry.rs",
     "src/front/proxy_protocol.rs",
     "src/front/redirect.rs",
     "src/front/reply.rs",

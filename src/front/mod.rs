@@ -2,7 +2,8 @@
 //!
 //! A [`Worker`] is a thread; it has a [`Door`](door::Door) for each listener ([`Plan`]). A connection is
 //! admitted ([`limit`]), shakes hands ([`tls`]), keeps its [`pace`], and each of its requests is
-//! [`route`]d to a [`reply`].
+//! [`route`]d to a [`reply`], or taken to a gateway by the [`proxy`]. A [`passthrough`] takes whole connections
+//! to one.
 
 mod access;
 mod answer;

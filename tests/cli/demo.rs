@@ -76,6 +76,20 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
         .skip(1)
         .map(|line| line.split_whitespace().take(3).collect())
         .collect();
+    // by turns, and with the session that the first page has opened back to where that was
+    let (first, second) = (https(proxy).0, https(proxy).0);
+    let page = |answer: &str| {
+        answer.split("You have reached ").nth(1).unwrap().split('<').next().unwrap().to_owned()
+    };
+    assert_ne!(page(&first), page(&second));
+    let session = header(&first, "set-cookie").unwrap().split(';').next().unwrap();
+    let session = format!("GET / HTTP/1.1\r\nHost: x\r\nCookie: {session}\r\nConnection: close\r\n\r\n");
+    for _ in 0..3 {
+        let anyone = client_config(&Trust::Anyone, None).unwrap();
+        assert_eq!(page(&over_tls(proxy, "localhost", anyone, session.as_bytes()).0), page(&first));
+    }
+    // always the same one, and the certificate is the gateway's
+    assert_eq!(page(&https(passthrough).0), page(&https(passthrough).0));
     let [door, proxy, passthrough] = [door, proxy, passthrough].map(|address| address.to_string());
     let expected = [["portal", &door, "redirect"], ["proxy", &proxy, "proxy"]];
     assert_eq!(listeners[..2], expected, "{}", status.stdout);

@@ -1,7 +1,5 @@
 //! A client that speaks HTTP/1.1 to the letter and takes answers apart.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -40,7 +38,11 @@ impl Answer {
 
 impl Client {
     pub async fn connect(farm: &Running) -> Self {
-        Self { stream: farm.connect().await, buffer: Vec::new() }
+        Self::over(farm.connect().await)
+    }
+
+    pub fn over(stream: TlsStream<TcpStream>) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
@@ -116,12 +118,6 @@ impl Client {
     pub async fn is_told_goodbye(&mut self) {
         let rest = self.rest().await;
         assert!(rest.is_empty(), "{}", rest.escape_ascii());
-    }
-
-    /// Whether nothing comes for a while. This is not waiting for something but giving a fault its time.
-    pub async fn hears_nothing(&mut self) -> bool {
-        self.buffer.is_empty()
-            && tokio::time::timeout(Duration::from_millis(200), self.stream.read_u8()).await.is_err()
     }
 
     async fn chunks(&mut self) -> Vec<u8> {

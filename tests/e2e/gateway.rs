@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -219,6 +220,12 @@ impl Line {
         piece[..length].copy_from_slice(&self.buffer[..length]);
         self.buffer.drain(..length);
         length
+    }
+
+    /// Whether nothing comes for a while. This is not waiting for something but giving a fault its time.
+    pub async fn hears_nothing(&mut self) -> bool {
+        self.buffer.is_empty()
+            && tokio::time::timeout(Duration::from_millis(200), self.read_more()).await.is_err()
     }
 
     /// Sends bytes; whether they have gone.

@@ -584,6 +584,8 @@ async fn a_gateway_that_does_not_read_stops_the_client() {
             client.stream.write_all(&piece).await.unwrap();
             counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
+        // TLS may still hold the last of it
+        client.stream.flush().await.unwrap();
         client.answer().await
     });
     let stopped = comes_to_rest(&written).await;

@@ -114,6 +114,7 @@ impl Body for RequestBody {
 pub struct GatewayBody {
     inner: Incoming,
     has_ended: bool,
+    broken: Option<hyper::Error>,
     lease: Option<Lease>,
     account: Account,
     _pace: RequestPace,
@@ -122,7 +123,21 @@ pub struct GatewayBody {
 impl GatewayBody {
     /// What is left of a response whose head has come over the leased connection.
     pub fn new(inner: Incoming, lease: Lease, account: Account, pace: RequestPace) -> Self {
-        Self { has_ended: inner.is_end_stream(), inner, lease: Some(lease), account, _pace: pace }
+        let has_ended = inner.is_end_stream();
+        Self { inner, has_ended, broken: None, lease: Some(lease), account, _pace: pace }
+    }
+
+    fn poll_gateway(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let (Poll::Pending, Some(lease)) = (&polled, &mut self.lease) else { return polled };
+        if !lease.poll(cx) {
+            return Poll::Pending;
+        }
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if polled.is_pending() {
+            lease.hand_to_task();
+        }
+        polled
     }
 }
 
@@ -134,7 +149,18 @@ impl Body for GatewayBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = match self.poll_gateway(cx) {
+            // what has come before goes to the client before the connection breaks off
+            Poll::Ready(Some(Err(error))) => {
+                self.broken = Some(error);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            polled => polled,
+        };
         match &polled {
             // a body of unknown length does not know its end until it is asked for more
             Poll::Ready(None) => self.has_ended = true,

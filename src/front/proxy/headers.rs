@@ -432,3 +432,297 @@ fn join_cookies(cookies: &mut Vec<u8>, value: &[u8], own: Option<&str>) {
         cookies.extend_from_slice(piece);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use http::Request;
+
+    use super::*;
+
+    /// A request's head from its text, with `|` for a line's end.
+    fn request(text: &str) -> request::Parts {
+        let mut lines = text.split('|');
+        let [method, target, version] = lines.next().unwrap().split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{text}")
+        };
+        let version = match version {
+            "1.0" => Version::HTTP_10,
+            "1.1" => Version::HTTP_11,
+            _ => Version::HTTP_2,
+        };
+        let mut request = Request::builder().method(method).uri(target).version(version);
+        for (name, value) in lines.map(|line| line.split_once(": ").unwrap()) {
+            request = request.header(name, value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn text(headers: &HeaderMap) -> String {
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        headers.iter().map(line).collect::<Vec<_>>().join("|")
+    }
+
+    fn headers(text: &str) -> HeaderMap {
+        request(&format!("GET / 1.1|{text}")).headers
+    }
+
+    static GATEWAY: HeaderValue = HeaderValue::from_static("gw1:443");
+
+    /// No forwarding headers, no body, nothing out of the ordinary.
+    fn change() -> Change<'static> {
+        static ASKER: LazyLock<Asker> =
+            LazyLock::new(|| Asker::new("192.0.2.7:1234".parse().unwrap(), false));
+        let asker = &*ASKER;
+        let forwarded = Forwarded::None;
+        let length = Some(0);
+        Change {
+            asker,
+            forwarded,
+            wish: Wish::Exchange,
+            length,
+            says_empty: false,
+            own_cookie: None,
+            host: &GATEWAY,
+        }
+    }
+
+    #[test]
+    fn a_request_is_understood_in_one_way_or_refused() {
+        let wish = |text, has_body| examine(&request(text), has_body);
+        for (text, has_body, expected) in [
+            ("GET / 1.1|Host: x", false, Ok(Wish::Exchange)),
+            ("GET / 1.0", false, Ok(Wish::Exchange)),
+            ("GET https://x/ 2", false, Ok(Wish::Exchange)),
+            ("OPTIONS * 1.1|Host: x", false, Ok(Wish::Exchange)),
+            ("POST / 1.1|Host: x|Transfer-Encoding: Chunked", true, Ok(Wish::Exchange)),
+            ("GET / 1.1", false, Err(Refusal::Host)),
+            ("GET / 1.1|Host: x|Host: x", false, Err(Refusal::Host)),
+            ("GET / 1.1|Host: u@x", false, Err(Refusal::Host)),
+            ("GET / 1.1|Host: x:80@x:80", false, Err(Refusal::Host)),
+            ("GET / 1.1|Host: x:+80", false, Err(Refusal::Host)),
+            ("GET / 1.1|Host: x:65536", false, Err(Refusal::Host)),
+            ("GET http://u@x/ 1.1|Host: x", false, Err(Refusal::Host)),
+            ("GET https://u@x/ 2", false, Err(Refusal::Host)),
+            ("CONNECT u@x:443 1.1|Host: x", false, Err(Refusal::Host)),
+            ("POST / 1.1|Host: x|Transfer-Encoding: gzip, chunked", true, Err(Refusal::TransferEncoding)),
+            ("POST / 1.1|Host: x|Transfer-Encoding: identity", false, Err(Refusal::TransferEncoding)),
+            (
+                "POST / 1.1|Host: x|Transfer-Encoding: chunked|Transfer-Encoding: chunked",
+                true,
+                Err(Refusal::TransferEncoding),
+            ),
+            ("GET * 1.1|Host: x", false, Err(Refusal::Target)),
+            ("GET x:443 1.1|Host: x", false, Err(Refusal::Target)),
+            ("CONNECT /tunnel 1.1|Host: x", false, Ok(Wish::Connect)),
+            ("CONNECT x:443 1.1|Host: x:443", false, Ok(Wish::Connect)),
+            ("CONNECT /tunnel 1.1|Host: x", true, Err(Refusal::ConnectWithBody)),
+            ("GET / 1.1|Host: x|Connection: a, UPGRADE|Upgrade: b", false, Ok(Wish::Upgrade)),
+            ("GET / 1.1|Host: x|Connection: upgrade|Upgrade: IF-T/TLS 1.0", false, Ok(Wish::Upgrade)),
+            ("GET / 1.1|Host: x|Upgrade: b", false, Ok(Wish::Exchange)),
+            ("GET / 1.1|Host: x|Connection: upgrade", false, Ok(Wish::Exchange)),
+            ("GET / 1.1|Host: x|Connection: upgrade|Upgrade: ,", false, Ok(Wish::Exchange)),
+            ("POST / 1.1|Host: x|Connection: upgrade|Upgrade: b", true, Ok(Wish::Exchange)),
+            ("GET / 1.0|Connection: upgrade|Upgrade: b", false, Ok(Wish::Exchange)),
+            ("GET / 1.1|Host: x|Connection: upgrade|Upgrade: b, H2C", false, Ok(Wish::Exchange)),
+            ("GET / 1.1|Host: x|Connection: upgrade|Upgrade: b|Upgrade: tls/1.0", false, Ok(Wish::Exchange)),
+            ("GET / 1.1|Host: x|Connection: upgrade|Upgrade: HTTP/2.0", false, Ok(Wish::Exchange)),
+        ] {
+            assert_eq!(wish(text, has_body), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_asked_for_is_granted() {
+        let granted = |wish: Wish| {
+            [101, 200, 204, 302, 404].map(|s| wish.is_granted_by(StatusCode::from_u16(s).unwrap()))
+        };
+        assert_eq!(granted(Wish::Exchange), [false; 5]);
+        assert_eq!(granted(Wish::Upgrade), [true, false, false, false, false]);
+        assert_eq!(granted(Wish::Connect), [false, true, true, false, false]);
+    }
+
+    #[test]
+    fn the_target_is_without_its_host_unless_that_is_all_there_is() {
+        for (text, expected) in [
+            ("GET /a?b 1.1", "/a?b"),
+            ("GET https://x:8443/a?b 2", "/a?b"),
+            ("GET http://x 1.1", "/"),
+            ("OPTIONS * 1.1", "*"),
+            ("CONNECT x:443 1.1", "x:443"),
+            ("CONNECT /tunnel 1.1", "/tunnel"),
+        ] {
+            assert_eq!(target(&request(text)).to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_the_connection_stays_behind() {
+        for (sent, arrives) in [
+            ("host: x|a: 1|b: 2", "host: x|a: 1|b: 2"),
+            ("a: 1|host: x|b: 2", "a: 1|host: x|b: 2"),
+            ("host: x|connection: close, A|a: 1|b: 2", "host: x|b: 2"),
+            ("host: x|connection: a|connection: b|a: 1|b: 2|c: 3", "host: x|c: 3"),
+            (
+                "host: x|te: trailers|keep-alive: 1|proxy-connection: 1|upgrade: a|trailer: b|expect: c",
+                "host: x",
+            ),
+            ("host: x|transfer_encoding: chunked|content_length: 5|transfer-encoding: chunked", "host: x"),
+            (
+                "connection: host, cookie, content-type, authorization|host: x|cookie: a=1|content-type: b|authorization: c",
+                "host: x|cookie: a=1|content-type: b|authorization: c",
+            ),
+            ("a: 1", "host: gw1:443|a: 1"),
+        ] {
+            let out = for_gateway(&request(&format!("GET / 1.1|{sent}")), &change());
+            assert_eq!(text(&out), arrives, "{sent}");
+        }
+    }
+
+    #[test]
+    fn the_framing_is_written_anew() {
+        for (sent, length, says_empty, arrives) in [
+            ("content-length: 007", Some(7), false, "content-length: 7"),
+            ("content-length: 7|content-length: 7", Some(7), false, "content-length: 7"),
+            ("content-length: 7", None, false, "transfer-encoding: chunked"),
+            ("transfer-encoding: chunked", None, false, "transfer-encoding: chunked"),
+            ("a: 1", Some(0), true, "a: 1|content-length: 0"),
+            ("a: 1", Some(0), false, "a: 1"),
+        ] {
+            let out = for_gateway(
+                &request(&format!("POST / 1.1|host: x|{sent}")),
+                &Change { length, says_empty, ..change() },
+            );
+            assert_eq!(text(&out), format!("host: x|{arrives}"), "{sent}");
+        }
+    }
+
+    #[test]
+    fn cookies_stand_in_one_field_and_ours_is_not_among_them() {
+        for (sent, own, arrives) in [
+            ("cookie: a=1", None, "|cookie: a=1"),
+            ("cookie: a=1;b=2;", None, "|cookie: a=1;b=2;"),
+            ("cookie: a=1|b: 2|cookie: c=3; d=4", None, "|cookie: a=1; c=3; d=4|b: 2"),
+            ("cookie: a=1; V=9; b=2", Some("V"), "|cookie: a=1; b=2"),
+            ("cookie: V=9|cookie: a=1|cookie: V=8", Some("V"), "|cookie: a=1"),
+            ("cookie: VV=9; v=8", Some("V"), "|cookie: VV=9; v=8"),
+            ("cookie: V=9", Some("V"), ""),
+            ("cookie: V=9; V", Some("V"), ""),
+        ] {
+            let head = request(&format!("GET / 1.1|host: x|{sent}"));
+            let out = for_gateway(&head, &Change { own_cookie: own, ..change() });
+            assert_eq!(text(&out), format!("host: x{arrives}"), "{sent}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_in_our_own_name() {
+        let head = request("GET / 1.1|host: x|upgrade: a|connection: upgrade, b|b: 1|upgrade: c");
+        let out = for_gateway(&head, &Change { wish: Wish::Upgrade, ..change() });
+        assert_eq!(text(&out), "host: x|connection: Upgrade|upgrade: a|upgrade: c");
+    }
+
+    #[test]
+    fn gateways_are_told_who_asks() {
+        let x = |client, host| {
+            format!("x-forwarded-for: {client}|x-forwarded-proto: https|x-forwarded-host: {host}")
+        };
+        for (client, host, forwarded, told) in [
+            ("192.0.2.7:1", "x:1", Forwarded::XForwarded, x("192.0.2.7", "x:1")),
+            ("[2001:db8::7]:1", "x", Forwarded::XForwarded, x("2001:db8::7", "x")),
+            ("[::ffff:192.0.2.7]:1", "x", Forwarded::XForwarded, x("192.0.2.7", "x")),
+            (
+                "192.0.2.7:1",
+                "x:1",
+                Forwarded::Rfc7239,
+                "forwarded: for=192.0.2.7;host=\"x:1\";proto=https".into(),
+            ),
+            (
+                "[2001:db8::7]:1",
+                "[::1]",
+                Forwarded::Rfc7239,
+                "forwarded: for=\"[2001:db8::7]\";host=\"[::1]\";proto=https".into(),
+            ),
+            ("192.0.2.7:1", "x", Forwarded::None, String::new()),
+        ] {
+            for lies in [
+                "",
+                "|x-forwarded-for: 1|x_forwarded_for: 2|x-forwarded_for: 3|forwarded: 4|x-real-ip: 5|x_real_ip: 6",
+                "|x-forwarded-proto: 1|x-forwarded-host: 2|x-forwarded-port: 3|x-client-ip: 4|true-client-ip: 5",
+            ] {
+                let asker = &Asker::new(client.parse().unwrap(), false);
+                let head = request(&format!("GET / 1.1|host: {host}{lies}"));
+                let out = for_gateway(&head, &Change { asker, forwarded, ..change() });
+                let expected = format!("host: {host}|{told}");
+                assert_eq!(text(&out), expected.trim_end_matches('|'), "{client} {lies}");
+            }
+        }
+        let nameless = for_gateway(&request("GET / 1.0"), &Change { forwarded: Forwarded::Both, ..change() });
+        let told = "x-forwarded-for: 192.0.2.7|x-forwarded-proto: https|forwarded: for=192.0.2.7;proto=https";
+        assert_eq!(
+            text(&nameless),
+            format!("host: gw1:443|{told}"),
+            "nobody has asked for the gateway's name"
+        );
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_has_said_stays() {
+        let asker = &Asker { is_trusted: true, ..change().asker.clone() };
+        let head = request(
+            "GET / 1.1|host: x|x-forwarded-for: 1.1.1.1, 2.2.2.2|x-forwarded-for: 3.3.3.3|x-forwarded-proto: http|x-forwarded-host: y|forwarded: for=1.1.1.1|x-real-ip: 1.1.1.1",
+        );
+        let out = for_gateway(&head, &Change { asker, forwarded: Forwarded::Both, ..change() });
+        assert_eq!(
+            text(&out),
+            "host: x|x-forwarded-for: 1.1.1.1, 2.2.2.2, 3.3.3.3, 192.0.2.7|x-forwarded-proto: http|x-forwarded-host: y|forwarded: for=1.1.1.1, for=192.0.2.7;host=\"x\";proto=https|x-real-ip: 1.1.1.1"
+        );
+    }
+
+    #[test]
+    fn a_response_is_told_as_it_came_but_for_what_belongs_to_the_connection() {
+        for (sent, has_tunnel, must_close, told) in [
+            ("a: 1|content-length: 5|a: 2", false, false, "a: 1|a: 2|content-length: 5"),
+            ("connection: a, close|a: 1|keep-alive: 5|te: b|upgrade: h2c|b: 2", false, false, "b: 2"),
+            (
+                "connection: set-cookie, location|set-cookie: a|location: b",
+                false,
+                false,
+                "set-cookie: a|location: b",
+            ),
+            ("content-length: 5|transfer-encoding: chunked|a: 1", false, false, "a: 1"),
+            ("a: 1", false, true, "a: 1|connection: close"),
+            ("a: 1|upgrade: b", false, true, "a: 1|connection: close"),
+            ("upgrade: b|connection: upgrade|a: 1", true, false, "a: 1|connection: Upgrade|upgrade: b"),
+            ("content-length: 0|transfer-encoding: chunked|a: 1", true, false, "a: 1"),
+        ] {
+            assert_eq!(text(&for_client(&headers(sent), has_tunnel, must_close)), told, "{sent}");
+        }
+    }
+
+    #[test]
+    fn the_client_is_the_last_one_whose_word_is_not_taken() {
+        let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
+        for (said, client) in [
+            ("a: 1", None),
+            ("x-forwarded-for: 192.0.2.1", Some("192.0.2.1")),
+            ("x-forwarded-for: 6.6.6.6, 192.0.2.1, 10.0.0.1", Some("192.0.2.1")),
+            ("x-forwarded-for: 6.6.6.6|x-forwarded-for: 192.0.2.1, 10.0.0.1", Some("192.0.2.1")),
+            ("x-forwarded-for: 10.0.0.2, 10.0.0.1", None),
+            ("x-forwarded-for: 192.0.2.1, nonsense", None),
+            ("x-forwarded-for: 192.0.2.1:1234", Some("192.0.2.1")),
+            ("x-forwarded-for: 2001:db8::1", Some("2001:db8::1")),
+            (
+                "forwarded: for=6.6.6.6, For=\"[2001:db8::1]:1234\";proto=https, for=10.0.0.1",
+                Some("2001:db8::1"),
+            ),
+            ("forwarded: for=6.6.6.6, proto=https", None),
+            ("forwarded: for=_hidden", None),
+        ] {
+            let expected = client.map(|client: &str| client.parse().unwrap());
+            assert_eq!(origin(&headers(said), is_trusted), expected, "{said}");
+        }
+    }
+}

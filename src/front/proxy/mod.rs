@@ -11,8 +11,11 @@ mod carrier;
 mod cookie;
 mod exchange;
 mod headers;
+mod link;
+mod open;
 mod pool;
 mod retry;
+mod stream;
 
 pub use body::GatewayBody;
 pub use carrier::Carrier;
