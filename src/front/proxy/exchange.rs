@@ -338,7 +338,8 @@ impl Trip<'_> {
         };
         match sent {
             Ok(Ok(response)) => {
-                gate.meter.response_time.observe(started.elapsed());
+                let asked = upload.as_deref().map_or(started, |upload| upload.moved().max(started));
+                gate.meter.response_time.observe(asked.elapsed());
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS && self.wish != Wish::Upgrade {
                     gate.meter.request(Fate::Broken);
                     let why = Failure::Unasked { gateway: gate.name.to_string() };
