@@ -144,10 +144,10 @@ where
     let (door, pace) = (Rc::clone(&visit.door), visit.pace.clone());
     let stream = Stream::http2(stream, pace.clone(), Arc::clone(&door.meter));
     // bodies that are thrown away need no large window
-    let (window, streams) = if visit.carried.is_some() {
-        (STREAM_WINDOW, MAX_CARRIED_STREAMS)
+    let (window, window_for_all, streams) = if visit.carried.is_some() {
+        (STREAM_WINDOW, CONNECTION_WINDOW, MAX_CARRIED_STREAMS)
     } else {
-        (BODY_LIMIT, MAX_STREAMS)
+        (BODY_LIMIT, BODY_LIMIT, MAX_STREAMS)
     };
     let header_bytes = u32::try_from(door.plan.settings.limits.header_bytes).unwrap_or(u32::MAX);
     let mut connection = http2::Builder::new(LocalExecutor)
@@ -155,7 +155,7 @@ where
         .max_concurrent_streams(streams)
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(window)
-        .initial_connection_window_size(window)
+        .initial_connection_window_size(window_for_all)
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), visit);
     drive(&mut connection, &pace, stop).await;
@@ -253,8 +253,10 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
 }
 
 const MAX_HEADERS: usize = 100;
-/// What a client may send ahead, in one stream and in all. It bounds what a slow gateway makes us keep.
+/// What a client may send ahead in one stream. It bounds what a slow gateway makes us keep.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same in all streams: a few that wait for their gateways do not hold up the others.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What waits in one stream for a slow client.
 const SEND_BUFFER: usize = 128 * 1024;
 const MAX_CARRIED_STREAMS: u32 = 100;
