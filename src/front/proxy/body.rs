@@ -155,6 +155,7 @@ impl Body for GatewayBody {
         let polled = match self.poll_gateway(cx) {
             // what has come before goes to the client before the connection breaks off
             Poll::Ready(Some(Err(error))) => {
+                self.account.broke_off(&error);
                 self.broken = Some(error);
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
