@@ -14,8 +14,8 @@ use super::gate::Gate;
 use super::limit::Place;
 use super::meter::{Counted, Direction, GatewayMeter, Gauge, Meter};
 
-/// The tunnels of one worker: connections that are no longer their listener's. They go on when it changes or
-/// is closed, until they end by themselves; a worker that stops waits for them a while and then cuts them.
+/// The tunnels of one worker, and what else is no longer a listener's: the connections of one that is closed. They
+/// go on until they end by themselves; a worker that stops waits for them a while and then cuts them.
 ///
 /// Every clone stands for the same tunnels.
 #[derive(Clone)]

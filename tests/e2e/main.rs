@@ -19,6 +19,7 @@ mod proxy_affinity;
 mod proxy_failure;
 mod proxy_faults;
 mod proxy_http2;
+mod proxy_pace;
 mod proxy_protocol;
 mod proxy_smuggling;
 mod proxy_tls;
