@@ -15,7 +15,7 @@ use hyper::service::Service;
 
 use super::answer::{Answer, Body};
 use super::door::Door;
-use super::pace::{Pace, SharedPace};
+use super::pace::{Pace, Passage, SharedPace};
 use super::proxy::{self, Asker, Visitor};
 use super::proxy_protocol::Ends;
 use super::reply;
@@ -40,7 +40,8 @@ impl Visit {
             let asker = Asker::new(client, is_trusted);
             Rc::new(Visitor::new(Rc::clone(door), Rc::clone(carrier), asker, local))
         });
-        Self { door: Rc::clone(door), client, pace: SharedPace::new(pace), carried }
+        let pace = SharedPace::new(pace);
+        Self { door: Rc::clone(door), client, pace, carried }
     }
 }
 
@@ -52,8 +53,8 @@ impl Service<Request<Incoming>> for Visit {
     fn call(&self, request: Request<Incoming>) -> Answering {
         let received = Instant::now();
         if let Some(visitor) = &self.carried {
-            let pace = RequestPace::begin_carried(&self.pace, visitor.carrier.standstill, received);
-            return Answering::Later(Box::pin(proxy::carry(Rc::clone(visitor), request, pace)));
+            let passing = Rc::new(Passing::begin(&self.pace, visitor, received));
+            return Answering::Later(Box::pin(proxy::carry(Rc::clone(visitor), request, passing)));
         }
         let request_pace = RequestPace::begin(&self.pace, received);
         if request.body().is_end_stream() {
@@ -83,16 +84,11 @@ impl Service<Request<Incoming>> for Visit {
 }
 
 /// A request's part in the connection's pace: it ends with the answer, or when the request is given up.
-pub struct RequestPace(SharedPace);
+struct RequestPace(SharedPace);
 
 impl RequestPace {
     fn begin(pace: &SharedPace, now: Instant) -> Self {
         pace.update(|pace| pace.request_came(now));
-        Self(pace.clone())
-    }
-
-    fn begin_carried(pace: &SharedPace, standstill: Duration, now: Instant) -> Self {
-        pace.update(|pace| pace.carried_request_came(standstill, now));
         Self(pace.clone())
     }
 }
@@ -100,6 +96,53 @@ impl RequestPace {
 impl Drop for RequestPace {
     fn drop(&mut self) {
         self.0.update(|pace| pace.answered(Instant::now()));
+    }
+}
+
+/// The same of a request that is taken to a gateway. Request and response have one together, and it ends with the
+/// later of them.
+pub struct Passing {
+    pace: SharedPace,
+    passage: Rc<Passage>,
+    patience_with_client: Duration,
+    patience_with_gateway: Duration,
+}
+
+impl Passing {
+    fn begin(pace: &SharedPace, visitor: &Visitor, now: Instant) -> Self {
+        let Visitor { door, carrier, .. } = visitor;
+        Self {
+            pace: pace.clone(),
+            passage: pace.begin_passage(carrier.standstill, now),
+            patience_with_client: door.plan.settings.limits.idle_timeout,
+            patience_with_gateway: carrier.settings.upstream.tunnel_idle_timeout,
+        }
+    }
+
+    /// A part of it has gone on.
+    pub fn moves(&self) {
+        self.passage.moves(Instant::now());
+    }
+
+    /// It is the client's turn to take, or to send, what comes next.
+    pub fn waits_for_client(&self) {
+        self.passage.waits(self.patience_with_client, Instant::now());
+    }
+
+    /// It is the gateway's turn to go on with its response. Pauses may mean something, as they do in a tunnel.
+    pub fn waits_for_gateway(&self) {
+        self.passage.waits(self.patience_with_gateway, Instant::now());
+    }
+
+    /// Whether it is over for having stood still. If not, the task is woken when it is.
+    pub fn poll_given_up(&self, cx: &Context<'_>) -> bool {
+        self.passage.poll_given_up(cx)
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.pace.end_passage(&self.passage, Instant::now());
     }
 }
 

@@ -3,16 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use vestibule::config::FrontSettings;
 use vestibule::front::Proxy;
 
 use crate::client::Client;
 use crate::gateway::{RawGateway, Then, ok, proxy_to};
-use crate::support::{Running, anyone, connect_with, own_address};
+use crate::support::{Running, anyone};
 
 async fn farm(
     gateways: &[SocketAddr],
@@ -25,19 +21,6 @@ async fn farm(
         listener(settings);
     })
     .await
-}
-
-async fn h2(farm: &Running) -> http2::SendRequest<Empty<Bytes>> {
-    let mut config = anyone();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = connect_with(farm.front, "localhost", config).await.unwrap();
-    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn get(path: &str) -> http::Request<Empty<Bytes>> {
-    http::Request::get(format!("https://x{path}")).body(Empty::new()).unwrap()
 }
 
 /// NTLM and Negotiate log in a connection and not a request.
@@ -59,44 +42,6 @@ async fn a_connection_that_was_logged_in_is_not_lent_to_somebody_else() {
     assert_eq!(alice.ask(request).await.text(), "alice");
     let mut mallory = Client::connect(&farm).await;
     assert_eq!(mallory.get("/").await.text(), "nobody");
-}
-
-/// One client connection, one place, and a hundred connections to gateways.
-#[tokio::test]
-async fn one_connection_of_a_client_does_not_take_a_hundred_to_gateways() {
-    let gateway = RawGateway::start(|_, _| Then::Silence).await;
-    let farm =
-        farm(&[gateway.address], |settings| settings.listeners[0].limits.connections = 10, |_| {}).await;
-    let sender = h2(&farm).await;
-    for _ in 0..100 {
-        let mut sender = sender.clone();
-        tokio::spawn(async move { sender.send_request(get("/")).await.map(drop) });
-    }
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let connections = gateway.connections();
-    assert!(connections <= 10, "{connections} connections to the gateway, 10 allowed");
-}
-
-/// Server-sent events with a pause.
-#[tokio::test]
-async fn a_response_that_pauses_for_longer_than_the_idle_timeout_goes_on() {
-    let gateway = RawGateway::scripted(|mut line| async move {
-        line.request().await;
-        line.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 4\r\n\r\nab").await;
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        line.send(b"cd").await;
-        line.until_closed().await;
-    })
-    .await;
-    let idle =
-        |settings: &mut FrontSettings| settings.listeners[0].limits.idle_timeout = Duration::from_secs(1);
-    let farm = farm(&[gateway.address], idle, |proxy| {
-        proxy.response_timeout = Duration::from_secs(1);
-        proxy.upstream.connect_timeout = Duration::from_millis(100);
-    })
-    .await;
-    let mut client = Client::connect(&farm).await;
-    assert_eq!(client.get("/").await.text(), "abcd");
 }
 
 /// A tunnel for HTTP/1.0, and one whose client says close.
@@ -127,30 +72,6 @@ async fn tunnels_of_old_and_closing_clients() {
         client.send(b"hello").await;
         assert_eq!(client.exactly(5).await, b"hello", "{}", request.escape_ascii());
     }
-}
-
-/// An answer that comes and ends while the request still goes on.
-#[tokio::test]
-async fn an_upload_goes_on_after_its_answer() {
-    let gateway = RawGateway::scripted(|mut line| async move {
-        line.head().await;
-        line.send(&ok("x")).await;
-        line.until_closed().await;
-    })
-    .await;
-    let limits = |settings: &mut FrontSettings| {
-        settings.listeners[0].limits.header_timeout = Duration::from_secs(1);
-    };
-    let farm = farm(&[gateway.address], limits, |_| {}).await;
-    let mut client = Client::connect(&farm).await;
-    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n").await;
-    assert_eq!(client.answer().await.text(), "x");
-    for _ in 0..50 {
-        client.send(b"a").await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(gateway.received()[0].ends_with(&"a".repeat(50)), "{:?}", gateway.received());
 }
 
 /// An old gateway that keeps its connection, and a body of unknown length.

@@ -100,11 +100,12 @@ impl Lease {
 }
 
 /// Keeps a link for the next request, unless enough rest there already, or the gateway has answered before the
-/// end of a request that still goes on: the next one would wait behind that.
+/// end of a request that still goes on: the next one would wait behind that, so it is closed when that has ended.
 pub fn give_back(lease: Lease) {
     let Lease { mut link, gate, home, upload, _active: active } = lease;
     drop(active);
     if upload.is_some_and(|upload| !upload.is_over()) {
+        link.hand_to_task();
         return;
     }
     link.rests(Instant::now());
