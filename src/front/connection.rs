@@ -56,7 +56,8 @@ pub async fn serve(
         }
         return;
     }
-    let visit = Visit::new(&door, ends);
+    let place = Rc::new(place);
+    let visit = Visit::new(&door, ends, &place);
     match &door.plan.tls {
         None => {
             serve_http1(stream, visit, place, stop).await;
@@ -106,7 +107,7 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<TlsStr
     stream
 }
 
-async fn serve_http1<S>(stream: S, visit: Visit, place: Place, stop: Stop)
+async fn serve_http1<S>(stream: S, visit: Visit, place: Rc<Place>, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -130,7 +131,7 @@ where
         && let Some(granted) = visitor.granted.take()
     {
         let client = Side { stream: stream.into_inner(), early: parts.read_buf };
-        door.tunnels.spawn(granted.tunnel(visitor, client, Rc::new(place)));
+        door.tunnels.spawn(granted.tunnel(visitor, client, place));
         return;
     }
     // after a request for an upgrade hyper leaves the closing to others; else this has happened
@@ -280,5 +281,5 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What waits in one stream for a slow client.
 const SEND_BUFFER: usize = 32 * 1024;
-const MAX_CARRIED_STREAMS: u32 = 100;
+const MAX_CARRIED_STREAMS: u32 = 32;
 const MAX_STREAMS: u32 = 16;

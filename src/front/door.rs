@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::access::{Access, AccessQueue, Event};
 use super::gate::{Gate, Gates, Marks};
+use super::limit::Rejection;
 use super::meter::Meter;
 use super::plan::Plan;
 use super::proxy::Carrier;
@@ -212,6 +213,12 @@ impl Door {
     /// Answers a request whose body never came to its end.
     pub fn refuse(&self, client: SocketAddr, received: Instant) -> Reply {
         self.note(Answer { reply: reply::bad_request(), gateway: None }, client, received.elapsed())
+    }
+
+    /// Answers a request that there is no place for.
+    pub fn turn_away(&self, rejection: Rejection, client: SocketAddr, received: Instant) -> Reply {
+        self.meter.rejected(rejection);
+        self.note(Answer { reply: self.unavailable(), gateway: None }, client, received.elapsed())
     }
 
     fn note(&self, answer: Answer, client: SocketAddr, took: Duration) -> Reply {

@@ -9,11 +9,12 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use vestibule::front::{Limits, Proxy};
 
 use crate::client::Client;
 use crate::gateway::{RawGateway, Then, ok, proxy_to};
-use crate::support::{Running, anyone, connect_with, own_address};
+use crate::support::{PATIENCE, Running, anyone, connect_with, own_address};
 
 async fn farm(
     gateways: &[SocketAddr],
@@ -85,6 +86,39 @@ async fn h2_held(farm: &Running, windows: u32) -> (http2::SendRequest<Empty<Byte
     tokio::spawn(connection);
     (sender, hold)
 }
+
+#[tokio::test]
+async fn each_request_under_way_has_a_place_of_its_own() {
+    let gateway = RawGateway::start(|request, _| match request.starts_with("GET /silent ") {
+        true => Then::Silence,
+        false => Then::Answer(ok("x")),
+    })
+    .await;
+    let farm = farm(&[gateway.address], |limits| limits.connections = 10, |_| {}).await;
+    let mut sender = h2(&farm).await;
+    // the client knows from now on how many streams it may have
+    assert_eq!(sender.send_request(get("/")).await.unwrap().status(), 200);
+    let mut asking = JoinSet::new();
+    for _ in 0..100 {
+        let mut sender = sender.clone();
+        asking.spawn(async move { sender.send_request(get("/silent")).await.unwrap() });
+    }
+    for _ in 0..90 {
+        let answer = tokio::time::timeout(PATIENCE, asking.join_next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "5");
+    }
+    gateway.until(|seen| seen.len() == 10).await;
+    assert_eq!(farm.metric(REJECTED).await, Some(90.0));
+    assert_eq!(farm.metric("vestibule_connections{listener=\"portal\"}").await, Some(10.0));
+    drop((sender, asking));
+    gateway.until_all_over().await;
+    farm.wait_until(|status| status.listeners[0].connections == 0).await;
+    assert_eq!(gateway.connections(), 10);
+    farm.stop().await.unwrap();
+}
+
+const REJECTED: &str = "vestibule_connections_rejected_total{listener=\"portal\",reason=\"connections\"}";
 
 #[tokio::test]
 async fn a_stream_that_stands_still_is_ended_and_the_others_go_on() {
