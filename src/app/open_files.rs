@@ -16,9 +16,10 @@ pub fn prepare(settings: &mut FrontSettings) {
     let Some(available) = available else { return };
     let passes_through = settings.listeners.iter().any(|l| matches!(l.mode, Mode::Passthrough(_)));
     let files_per_worker = FILES_PER_WORKER + if passes_through { PIPE_FILES } else { 0 };
-    let own = OWN_FILES
-        + files_per_worker * settings.workers as u64
-        + FILES_PER_GATEWAY * settings.probes.len() as u64;
+    let (workers, gateways) = (settings.workers as u64, settings.fleet.gateways.len() as u64);
+    let resting: u64 = settings.listeners.iter().map(|l| resting_at_a_gateway(l) * gateways * workers).sum();
+    let own =
+        OWN_FILES + files_per_worker * workers + FILES_PER_GATEWAY * settings.probes.len() as u64 + resting;
     let for_clients = available.saturating_sub(own).max(available / 2);
     let wanted: u64 =
         settings.listeners.iter().map(|l| u64::from(l.limits.connections) * files_per_connection(l)).sum();
@@ -37,7 +38,19 @@ pub fn prepare(settings: &mut FrontSettings) {
     }
 }
 
-/// The client's connection, and where it leads to a gateway, that one too.
+/// How many connections of one worker may wait for a request at one gateway, beside those of the clients who are
+/// there.
+fn resting_at_a_gateway(listener: &ListenerSettings) -> u64 {
+    match &listener.mode {
+        Mode::Proxy(_, proxy) if proxy.shares_connections() => {
+            (proxy.idle_per_gateway as u64).min(listener.limits.connections.into())
+        }
+        Mode::Redirect(_) | Mode::HttpsUpgrade(_) | Mode::Proxy(..) | Mode::Passthrough(_) => 0,
+    }
+}
+
+/// The client's connection, and where it leads to a gateway, that one too. A connection with several requests under
+/// way has a place for each of them.
 fn files_per_connection(listener: &ListenerSettings) -> u64 {
     if listener.mode.upstream().is_some() { 2 } else { 1 }
 }

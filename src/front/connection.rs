@@ -1,8 +1,8 @@
 //! One connection from its first byte to its last.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -57,7 +57,8 @@ pub async fn serve(
         }
         return;
     }
-    let visit = Visit::new(&door, ends);
+    let place = Rc::new(place);
+    let visit = Visit::new(&door, ends, &place);
     match &door.plan.tls {
         None => {
             serve_http1(stream, visit, place, stop).await;
@@ -107,7 +108,7 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, door: &Door) -> Option<Record
     stream.map(Records)
 }
 
-async fn serve_http1<S>(stream: S, visit: Visit, place: Place, stop: Stop)
+async fn serve_http1<S>(stream: S, visit: Visit, place: Rc<Place>, stop: Stop)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -131,7 +132,7 @@ where
         && let Some(granted) = visitor.granted.take()
     {
         let client = Side { stream: stream.into_inner(), early: parts.read_buf };
-        door.tunnels.spawn(granted.tunnel(visitor, client, Rc::new(place)));
+        door.tunnels.spawn(granted.tunnel(visitor, client, place));
         return;
     }
     // after a request for an upgrade hyper leaves the closing to others; else this has happened
@@ -145,18 +146,18 @@ where
     let (door, pace) = (Rc::clone(&visit.door), visit.pace.clone());
     let stream = Stream::http2(stream, pace.clone(), Arc::clone(&door.meter));
     // bodies that are thrown away need no large window
-    let (window, streams) = if visit.carried.is_some() {
-        (STREAM_WINDOW, MAX_CARRIED_STREAMS)
+    let (window, window_for_all, streams) = if visit.carried.is_some() {
+        (STREAM_WINDOW, CONNECTION_WINDOW, MAX_CARRIED_STREAMS)
     } else {
-        (BODY_LIMIT, MAX_STREAMS)
+        (BODY_LIMIT, BODY_LIMIT, MAX_STREAMS)
     };
     let header_bytes = u32::try_from(door.plan.settings.limits.header_bytes).unwrap_or(u32::MAX);
-    let mut connection = http2::Builder::new(LocalExecutor)
+    let mut connection = http2::Builder::new(StreamExecutor(pace.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
         .max_header_list_size(header_bytes)
         .initial_stream_window_size(window)
-        .initial_connection_window_size(window)
+        .initial_connection_window_size(window_for_all)
         .max_send_buf_size(SEND_BUFFER)
         .serve_connection(TokioIo::new(stream), visit);
     drive(&mut connection, &pace, stop).await;
@@ -165,11 +166,11 @@ where
 /// Lets a connection run until it ends, is overdue, or is told to stop and has finished what it was doing.
 async fn drive<C: Connection>(connection: &mut C, pace: &SharedPace, mut stop: Stop) -> Ended {
     let mut connection = Pin::new(connection);
-    let mut timer = std::pin::pin!(tokio::time::sleep_until(pace.get().deadline().into()));
-    let mut told_to_stop = std::pin::pin!(stop.stopped());
+    let mut timer = pin!(tokio::time::sleep_until(pace.deadline().into()));
+    let mut told_to_stop = pin!(stop.stopped());
     let mut told = false;
     let mut saying_goodbye = false;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         loop {
             // how it ended is the client's business: a broken request has had its answer from hyper
             if connection.as_mut().poll(cx).is_ready() {
@@ -187,7 +188,7 @@ async fn drive<C: Connection>(connection: &mut C, pace: &SharedPace, mut stop: S
             }
             // a deadline that has moved away is looked at when the timer fires: that saves resetting it
             // for every request
-            let deadline = pace.get().deadline();
+            let deadline = pace.deadline();
             if timer.deadline() > deadline.into() {
                 timer.as_mut().reset(deadline.into());
             }
@@ -197,6 +198,9 @@ async fn drive<C: Connection>(connection: &mut C, pace: &SharedPace, mut stop: S
             let now = Instant::now();
             if deadline > now {
                 timer.as_mut().reset(deadline.into());
+            } else if C::HAS_STREAMS && pace.give_up_overdue(now) {
+                // the others go on
+                continue;
             } else if pace.get().phase() == Phase::Idle && !saying_goodbye {
                 saying_goodbye = true;
                 connection.as_mut().say_goodbye();
@@ -221,6 +225,9 @@ enum Ended {
 
 /// What both protocols' connections can do.
 trait Connection: Future<Output = hyper::Result<()>> + Unpin {
+    /// Whether one request can be given up without the others.
+    const HAS_STREAMS: bool;
+
     /// Finishes what is under way, takes no more requests, and closes.
     fn say_goodbye(self: Pin<&mut Self>);
 }
@@ -228,35 +235,52 @@ trait Connection: Future<Output = hyper::Result<()>> + Unpin {
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection
     for http1::Connection<TokioIo<Stream<S>>, Visit>
 {
+    const HAS_STREAMS: bool = false;
+
     fn say_goodbye(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + 'static> Connection
-    for http2::Connection<TokioIo<Stream<S>>, Visit, LocalExecutor>
+    for http2::Connection<TokioIo<Stream<S>>, Visit, StreamExecutor>
 {
+    const HAS_STREAMS: bool = true;
+
     fn say_goodbye(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
 }
 
-/// Runs HTTP/2 streams on the connection's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
+/// Runs HTTP/2 streams on the connection's own thread. One whose request is given up is dropped, which resets it
+/// (RFC 9113 §5.4.2): whether it stands still cannot be left to its body, which nobody asks for more as long as the
+/// client takes nothing.
+#[derive(Clone)]
+struct StreamExecutor(SharedPace);
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     fn execute(&self, future: F) {
+        // hyper asks for the answer to a request and then has its stream run
+        let begun = self.0.take_begun();
         tokio::task::spawn_local(async move {
-            future.await;
+            let mut future = pin!(future);
+            poll_fn(|cx| {
+                if begun.as_ref().is_some_and(|passage| passage.poll_given_up(cx)) {
+                    return Poll::Ready(());
+                }
+                future.as_mut().poll(cx).map(drop)
+            })
+            .await;
         });
     }
 }
 
 const MAX_HEADERS: usize = 100;
-/// What a client may send ahead, in one stream and in all. It bounds what a slow gateway makes us keep.
+/// What a client may send ahead in one stream. It bounds what a slow gateway makes us keep.
 const STREAM_WINDOW: u32 = 256 * 1024;
+/// The same in all streams: a few that wait for their gateways do not hold up the others.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// What waits in one stream for a slow client.
-const SEND_BUFFER: usize = 128 * 1024;
-const MAX_CARRIED_STREAMS: u32 = 100;
+const SEND_BUFFER: usize = 32 * 1024;
+const MAX_CARRIED_STREAMS: u32 = 32;
 const MAX_STREAMS: u32 = 16;

@@ -248,6 +248,12 @@ impl Door {
         self.note(Answer { reply: reply::bad_request(), gateway: None }, client, received.elapsed())
     }
 
+    /// Answers a request that there is no place for.
+    pub fn turn_away(&self, rejection: Rejection, client: SocketAddr, received: Instant) -> Reply {
+        self.meter.rejected(rejection);
+        self.note(Answer { reply: self.unavailable(), gateway: None }, client, received.elapsed())
+    }
+
     fn note(&self, answer: Answer, client: SocketAddr, took: Duration) -> Reply {
         let status = answer.reply.status();
         self.meter.responded(status);

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::settings::Limits;
 use crate::fleet::source;
 
-/// Counts a listener's connections, over all workers, altogether and by source, and says who is too many.
+/// Counts a listener's connections, over all workers, altogether and by source, and says who is too many. Where
+/// requests are taken to gateways, each that is under way beside another one of its connection counts like one more.
 ///
 /// Sources are counted in two rows of counters, each source in one counter of each row, found by a secret
 /// hash: memory is bounded however many sources there are, and no lock is taken. A source is refused when
@@ -90,7 +91,7 @@ impl Admission {
         Ok(Place { admission: Arc::clone(self), slots: None })
     }
 
-    /// Connections that hold a place.
+    /// Places that are taken.
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -113,6 +114,18 @@ impl Place {
     pub fn charge(&mut self, address: IpAddr, limits: &Limits) -> Result<(), Rejection> {
         self.discharge();
         self.slots = Some(self.admission.slots(source(address)));
+        self.count(limits)
+    }
+
+    /// Gives one more place to whoever has this one, or says why not.
+    pub fn another(&self, limits: &Limits) -> Result<Self, Rejection> {
+        let mut place = self.admission.admit_anyone(limits)?;
+        place.slots = self.slots;
+        place.count(limits)?;
+        Ok(place)
+    }
+
+    fn count(&self, limits: &Limits) -> Result<(), Rejection> {
         // the emptier of the two is the nearer to the truth
         let counted = self.counters().map(|counter| counter.fetch_add(1, Ordering::Relaxed)).min();
         if counted.is_some_and(|before| before >= limits.connections_per_source) {
@@ -191,6 +204,20 @@ mod tests {
         first.charge(ip("192.0.2.2"), &limits).unwrap();
         let other = admission.admit(ip("192.0.2.1"), &limits).unwrap();
         drop((first, other));
+        assert!(admission.rows.iter().flatten().all(|c| c.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn another_place_is_charged_like_the_first() {
+        let (admission, limits) = (Arc::new(Admission::new()), limits(3, 2));
+        let first = admission.admit(ip("192.0.2.1"), &limits).unwrap();
+        let second = first.another(&limits).unwrap();
+        assert_eq!(second.another(&limits).err(), Some(Rejection::ConnectionsPerSource));
+        assert_eq!(admission.connections(), 2);
+        let other = admission.admit(ip("192.0.2.2"), &limits).unwrap();
+        assert_eq!(other.another(&limits).err(), Some(Rejection::Connections));
+        drop((first, second, other));
+        assert_eq!(admission.connections(), 0);
         assert!(admission.rows.iter().flatten().all(|c| c.load(Ordering::Relaxed) == 0));
     }
 

@@ -50,8 +50,8 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
 /// The kernel takes as many as net.core.somaxconn allows.
 const BACKLOG: i32 = 4096;
 
-/// Accepts connections until told to stop, then those that the kernel has already taken; then lets those
-/// that are open finish, for [`GRACE`] at most.
+/// Accepts connections until told to stop, then those that the kernel has already taken. Those that are open then
+/// finish what they are doing among the worker's tunnels.
 ///
 /// The door is looked up for each connection, so that a new one serves whoever comes next.
 /// `open` is dropped with the socket.
@@ -103,8 +103,8 @@ pub async fn run<O>(
     }
     // no more are taken from here on
     drop(open);
-    let finished = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(GRACE, finished).await;
+    let door = Rc::clone(&door.borrow());
+    door.tunnels.spawn(async move { while connections.join_next().await.is_some() {} });
     Ok(())
 }
 
@@ -130,8 +130,6 @@ impl Iterator for Backlog {
     }
 }
 
-/// How long open connections have to finish when a listener closes.
-pub const GRACE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
 fn is_about_one_connection(error: &io::Error) -> bool {

@@ -155,6 +155,14 @@ impl Default for Proxy {
     }
 }
 
+impl Proxy {
+    /// Whether connections to gateways wait for the next request, whoever has it.
+    pub fn shares_connections(&self) -> bool {
+        // a gateway that is told of a client is told once a connection
+        self.persistent_connections && self.upstream.send_proxy_protocol.is_none()
+    }
+}
+
 /// TLS to gateways.
 #[derive(Clone, Debug)]
 pub struct UpstreamTls {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::meter::{Direction, Meter};
-use super::pace::SharedPace;
+use super::pace::{Phase, SharedPace};
 
 /// A connection's bytes: tells its [`SharedPace`] when they come, and closes so that the last answer arrives.
 ///
@@ -17,20 +17,21 @@ pub struct Stream<S> {
     inner: S,
     pace: SharedPace,
     meter: Arc<Meter>,
-    bytes_begin_requests: bool,
+    has_one_request: bool,
     said_goodbye: bool,
     thrown_away: usize,
 }
 
 impl<S> Stream<S> {
-    /// Wraps a stream of HTTP/1, where bytes after an answer begin the next request.
+    /// Wraps a stream of HTTP/1, where bytes belong to the one request that there is, and those after its answer
+    /// begin the next.
     pub fn http1(inner: S, pace: SharedPace, meter: Arc<Meter>) -> Self {
-        Self { inner, pace, meter, bytes_begin_requests: true, said_goodbye: false, thrown_away: 0 }
+        Self { inner, pace, meter, has_one_request: true, said_goodbye: false, thrown_away: 0 }
     }
 
     /// Wraps a stream of HTTP/2, where bytes may be anything: an acknowledgement, a ping.
     pub fn http2(inner: S, pace: SharedPace, meter: Arc<Meter>) -> Self {
-        Self { bytes_begin_requests: false, ..Self::http1(inner, pace, meter) }
+        Self { has_one_request: false, ..Self::http1(inner, pace, meter) }
     }
 
     /// The stream itself, for what is no longer HTTP.
@@ -43,11 +44,20 @@ impl<S> Stream<S> {
             return;
         }
         self.meter.transferred(direction, bytes);
+        if self.has_one_request && self.pace.is_carrying() {
+            return self.pace.bytes_moved(Instant::now());
+        }
         let pace = self.pace.get();
-        if self.bytes_begin_requests && direction == Direction::In && pace.is_waiting() {
-            self.pace.update(|pace| pace.bytes_came(Instant::now()));
-        } else if pace.is_carrying() {
-            self.pace.update(|pace| pace.bytes_moved(Instant::now()));
+        match direction {
+            Direction::In if self.has_one_request && pace.is_waiting() => {
+                self.pace.update(|pace| pace.bytes_came(Instant::now()));
+            }
+            Direction::Out if self.has_one_request || bytes > PING_LENGTH => {
+                if matches!(pace.phase(), Phase::Idle | Phase::Closing) {
+                    self.pace.update(|pace| pace.bytes_left(Instant::now()));
+                }
+            }
+            Direction::In | Direction::Out => {}
         }
     }
 }
@@ -78,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.said_goodbye {
-            self.pace.update(|pace| pace.closing(Instant::now()));
+            self.pace.shut_down(Instant::now());
             ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
             self.said_goodbye = true;
         }
@@ -110,4 +120,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 }
 
+/// What acknowledges a PING (RFC 9113 §6.7). No answer is as short as that, and anybody can have one at any time.
+const PING_LENGTH: usize = 17;
 const THROW_AWAY_LIMIT: usize = 1024 * 1024;

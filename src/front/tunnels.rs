@@ -15,8 +15,8 @@ use super::limit::Place;
 use super::meter::{Counted, Direction, GatewayMeter, Gauge, Meter};
 use super::relay::Ended;
 
-/// The tunnels of one worker: connections that are no longer their listener's. They go on when it changes or
-/// is closed, until they end by themselves; a worker that stops waits for them a while and then cuts them.
+/// The tunnels of one worker, and what else is no longer a listener's: the connections of one that is closed. They
+/// go on until they end by themselves; a worker that stops waits for them a while and then cuts them.
 ///
 /// Every clone stands for the same tunnels.
 #[derive(Clone)]
@@ -129,17 +129,29 @@ impl Drop for Record {
 pub struct Carried {
     meter: Arc<Meter>,
     bytes: [Cell<u64>; 2],
+    /// What goes next from the client has been counted for the listener when it came.
+    counted: Cell<usize>,
 }
 
 impl Carried {
     /// Nothing yet.
     pub fn new(meter: &Arc<Meter>) -> Self {
-        Self { meter: Arc::clone(meter), bytes: Default::default() }
+        Self { meter: Arc::clone(meter), bytes: Default::default(), counted: Cell::new(0) }
+    }
+
+    /// So many bytes that the client has sent before the tunnel have been counted for the listener.
+    pub fn has_counted(&self, bytes: usize) {
+        self.counted.set(bytes);
     }
 
     /// These bytes have gone through.
     pub fn add(&self, direction: Direction, bytes: usize) {
-        self.meter.transferred(direction, bytes);
+        let counted = match direction {
+            Direction::In => self.counted.get().min(bytes),
+            Direction::Out => 0,
+        };
+        self.counted.set(self.counted.get() - counted);
+        self.meter.transferred(direction, bytes - counted);
         if let Some(sum) = self.bytes.get(direction.index()) {
             sum.set(sum.get() + bytes as u64);
         }
@@ -210,5 +222,18 @@ mod tests {
         two.add(Direction::Out, 100);
         assert_eq!((one.get(Direction::In), one.get(Direction::Out)), (1, 10));
         assert_eq!(meter.transferred.each_ref().map(super::super::meter::Counter::get), [1, 110]);
+    }
+
+    #[test]
+    fn what_has_come_before_the_tunnel_is_counted_once_for_the_listener() {
+        let meter = Arc::default();
+        let carried = Carried::new(&meter);
+        carried.has_counted(5);
+        for bytes in [3, 4] {
+            carried.add(Direction::In, bytes);
+            carried.add(Direction::Out, bytes);
+        }
+        assert_eq!(carried.sum(), 14);
+        assert_eq!(meter.transferred.each_ref().map(super::super::meter::Counter::get), [2, 7]);
     }
 }

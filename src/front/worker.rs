@@ -111,6 +111,9 @@ async fn tidy_up(door: Weak<Door>) {
 
 const TIDYING: Duration = Duration::from_secs(1);
 
+/// How long open connections have to finish when a worker stops.
+const GRACE: Duration = Duration::from_secs(5);
+
 impl Desk {
     async fn run(mut self, mut assignments: mpsc::UnboundedReceiver<Assignment>, mut stop: Stop) {
         loop {
@@ -128,11 +131,10 @@ impl Desk {
                 }
             }
         }
-        let grace = tokio::time::Instant::now() + listener::GRACE;
         self.open.clear();
         while self.tasks.join_next().await.is_some() {}
         // those that are left are cut when the tasks of this thread are dropped
-        let _ = tokio::time::timeout_at(grace, self.tunnels.ended()).await;
+        let _ = tokio::time::timeout(GRACE, self.tunnels.ended()).await;
     }
 
     fn take(&mut self, assignment: Assignment) {

@@ -594,3 +594,19 @@ async fn a_gateway_that_does_not_read_stops_the_client() {
     assert_eq!(uploading.await.unwrap().text(), "all");
     farm.stop().await.unwrap();
 }
+
+/// Time to the head, not the time of the upload.
+#[tokio::test]
+async fn the_response_time_begins_with_the_end_of_the_request() {
+    let gateway = RawGateway::named("x").await;
+    let farm = farm(&[gateway.address], |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    client.send(b"b").await;
+    client.answer().await;
+    let sum = farm.metric("vestibule_upstream_duration_seconds_sum{gateway=\"gw1\"}").await.unwrap();
+    assert!(sum < 1.0, "{sum}");
+    drop(client);
+    farm.stop().await.unwrap();
+}

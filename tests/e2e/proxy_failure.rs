@@ -285,6 +285,7 @@ async fn an_answer_that_breaks_off_is_seen_to_break_off_and_nobody_else_is_asked
             body.escape_ascii()
         );
         assert_eq!(gateway.requests() + other.requests(), 1);
+        assert_eq!([fates(&farm, 2, "answered").await, fates(&farm, 2, "broken").await], [1.0, 1.0]);
         drop(client);
         farm.stop().await.unwrap();
     }

@@ -336,3 +336,21 @@ async fn a_front_door_that_stops_waits_a_while_for_its_tunnels_and_then_cuts_the
     let _ = cut.stream.read_to_end(&mut Vec::new()).await;
     gateway.until_all_over().await;
 }
+
+#[tokio::test]
+async fn bytes_behind_connect_are_counted_once() {
+    let gateway = RawGateway::start(|_, _| Then::Echo(b"HTTP/1.1 200 CONNECTED\r\n\r\n".to_vec())).await;
+    let farm = farm(&[gateway.address], |_| {}).await;
+    let mut client = Client::connect(&farm).await;
+    let mut all = b"CONNECT /t HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+    all.extend_from_slice(&[b'a'; 1000]);
+    client.send(&all).await;
+    client.head().await;
+    client.exactly(1000).await;
+    client.send(b"more").await;
+    client.exactly(4).await;
+    let received = "vestibule_transferred_bytes_total{listener=\"portal\",direction=\"in\"}";
+    assert_eq!(farm.metric(received).await, Some(all.len() as f64 + 4.0));
+    drop(client);
+    farm.stop().await.unwrap();
+}

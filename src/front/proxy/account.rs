@@ -8,6 +8,8 @@ use http::StatusCode;
 use crate::front::access::{Access, Event};
 use crate::front::door::Door;
 use crate::front::gate::Gate;
+use crate::front::meter::Fate;
+use crate::net::client::http_in_words;
 
 /// What is told of one request when it is over, however it ends.
 pub struct Account {
@@ -42,6 +44,14 @@ impl Account {
     pub fn answered(&mut self, status: StatusCode) {
         self.door.meter.responded(status);
         self.status = Some(status);
+    }
+
+    /// The response breaks off.
+    pub fn broke_off(&self, cause: &hyper::Error) {
+        let Some(gate) = &self.gate else { return };
+        gate.meter.request(Fate::Broken);
+        let why = format!("{}: the response breaks off: {}", gate.name, http_in_words(cause));
+        self.door.tell(self.client, &why);
     }
 
     /// The request has become a tunnel, which has a line of its own. Gives the status of the answer.

@@ -21,7 +21,7 @@ use crate::front::settings::{Affinity, Proxy};
 pub struct Carrier {
     /// As configured.
     pub settings: Arc<Proxy>,
-    /// How long a request or a response may stand still.
+    /// How long a request may stand still until its response begins.
     pub standstill: Duration,
     opener: Opener,
     sessions: Arc<Sessions>,
@@ -53,11 +53,11 @@ pub struct Session {
 impl Carrier {
     /// One that remembers sessions together with all others.
     pub fn new(settings: &Arc<Proxy>, idle_timeout: Duration, sessions: &Arc<Sessions>) -> Self {
-        // TCP and TLS have a timeout each
-        let connecting = settings.upstream.connect_timeout * 2 * (settings.retries + 1);
+        // TCP and TLS have a timeout each; a connection that was kept may take until its end to turn out dead
+        let attempt = settings.upstream.connect_timeout * 2 + settings.response_timeout * 2;
         Self {
             settings: Arc::clone(settings),
-            standstill: idle_timeout.max(connecting + settings.response_timeout + MARGIN),
+            standstill: idle_timeout.max(attempt * (settings.retries + 1) + MARGIN),
             opener: Opener::new(Arc::clone(settings)),
             sessions: Arc::clone(sessions),
             clients: RefCell::default(),

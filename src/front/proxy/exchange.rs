@@ -15,15 +15,15 @@ use super::visitor::{Granted, Visitor};
 use crate::front::answer::{Answer, Body};
 use crate::front::door::Tried;
 use crate::front::reply::{self, Reply};
-use crate::front::visit::RequestPace;
+use crate::front::visit::Passing;
 
 /// Takes a request to a gateway and gives back what the client gets.
-pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, pace: RequestPace) -> Answer {
+pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, passing: Rc<Passing>) -> Answer {
     let received = Instant::now();
     let (head, body) = request.into_parts();
     let client = visitor.client(&head);
     let mut account = Account::new(&visitor.door, client, received);
-    let body = RequestBody::new(body, received);
+    let body = RequestBody::new(body, &passing, received);
     let nature = Nature::of(&head.method, !body.is_end_stream());
     let wish = match headers::examine(&head, nature.has_body) {
         Err(_) => return own_answer(account, reply::and_close(reply::malformed())),
@@ -68,7 +68,7 @@ pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, pace: Reque
         *visitor.granted.borrow_mut() = Some(Granted { lease, gate, account, session });
         return out.map(|()| Body::default());
     }
-    out.map(|()| Body::Gateway(Box::new(GatewayBody::new(body, lease, account, pace))))
+    out.map(|()| Body::Gateway(Box::new(GatewayBody::new(body, lease, account, passing, head.version))))
 }
 
 fn own_answer(mut account: Account, reply: Reply) -> Answer {

@@ -10,6 +10,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, Connection, Parts, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::body::RequestBody;
 use super::stream::GatewayStream;
@@ -90,6 +91,22 @@ impl Link {
         self.drive.hand_to_task();
     }
 
+    /// Lets it send the rest of a request that has been answered already, for a while, and then closes it;
+    /// `kept` is kept until then.
+    pub fn finish(self, kept: impl Sized + 'static) {
+        let Self { sender, mut drive, .. } = self;
+        drop(sender);
+        tokio::task::spawn_local(async move {
+            let _kept = kept;
+            match &mut drive {
+                Drive::Task(task) => _ = timeout(LAST_PART, &mut task.0).await,
+                Drive::User(_) | Drive::Ended(_) => {
+                    let _ = timeout(LAST_PART, poll_fn(|cx| drive.poll_to_end(cx))).await;
+                }
+            }
+        });
+    }
+
     /// Whether it takes another request: it is open, and done with the last one.
     pub fn is_usable(&mut self) -> bool {
         if let Drive::User(_) = self.drive {
@@ -152,6 +169,9 @@ impl Drive {
         }
     }
 }
+
+/// How long the rest of a request has that has been answered already.
+const LAST_PART: Duration = Duration::from_secs(60);
 
 /// As many as a client may send, and some for what is added.
 const MAX_HEADERS: usize = 128;

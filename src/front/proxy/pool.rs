@@ -11,7 +11,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use super::body::RequestBody;
+use super::body::{RequestBody, Upload};
 use super::link::Link;
 use super::stream::GatewayStream;
 use crate::front::gate::Gate;
@@ -24,6 +24,8 @@ pub struct Lease {
     home: Home,
     /// Whether it is of no use for another request.
     is_spent: bool,
+    /// The body of the request that has it.
+    upload: Option<Rc<Upload>>,
     _active: Counted<GatewayMeter>,
 }
 
@@ -56,7 +58,7 @@ impl Own {
         }
         let active = Gauge::up(&gate.meter, |meter| &meter.active);
         let home = Home::Client(Rc::downgrade(self));
-        Some(Lease { link, gate, home, is_spent: false, _active: active })
+        Some(Lease { link, gate, home, is_spent: false, upload: None, _active: active })
     }
 
     /// Closes those that have rested for too long, and those to gates that nobody may come to.
@@ -82,7 +84,7 @@ pub struct Resting(RefCell<VecDeque<(Link, Counted<GatewayMeter>)>>);
 impl Lease {
     /// A link that has just been opened, and is to rest at its gate with so many others at most.
     pub fn new(link: Link, gate: Rc<Gate>, room: usize, active: Counted<GatewayMeter>) -> Self {
-        Self { link, gate, home: Home::Gate { room }, is_spent: false, _active: active }
+        Self { link, gate, home: Home::Gate { room }, is_spent: false, upload: None, _active: active }
     }
 
     /// The same, to rest with one client.
@@ -98,13 +100,13 @@ impl Lease {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        let upload = request.body().upload();
+        self.upload = request.body().upload();
         let response = self.link.send(request).await?;
         // The gateway has answered before the end of a request that still goes on: the next one would wait
         // behind that. To one that speaks HTTP/1.0 hyper would write the next request so, too, and a body
         // without a length would get lost (RFC 9112 §7.1).
-        self.is_spent =
-            upload.is_some_and(|upload| !upload.is_over()) || response.version() == Version::HTTP_10;
+        self.is_spent = self.upload.as_ref().is_some_and(|upload| !upload.is_over())
+            || response.version() == Version::HTTP_10;
         Ok(response)
     }
 
@@ -127,7 +129,11 @@ impl Lease {
 
 /// Keeps a link for the next request, unless enough rest there already, or it is of no more use.
 pub fn give_back(lease: Lease) {
-    let Lease { mut link, gate, home, is_spent, _active: active, .. } = lease;
+    let Lease { mut link, gate, home, is_spent, upload, _active: active } = lease;
+    if upload.is_some_and(|upload| !upload.is_over()) {
+        link.finish(active);
+        return;
+    }
     drop(active);
     if is_spent {
         return;

@@ -78,6 +78,8 @@ impl Granted {
         let Some((stream, early, active)) = lease.into_stream().await else { return };
         let status = account.becomes_tunnel();
         let record = Record::new(&visitor.door, Rc::clone(&gate), client_address, status, active, place);
+        // the stream has counted what it has read
+        record.carried.has_counted(client.early.len());
         let idle_timeout = visitor.carrier.settings.upstream.tunnel_idle_timeout;
         let ended = relay(client, Side { stream, early }, idle_timeout, &record.carried).await;
         record.ended(ended);
