@@ -17,7 +17,7 @@ mod passthrough;
 mod proxy;
 mod proxy_affinity;
 mod proxy_failure;
-mod proxy_faults;
+mod proxy_gateways;
 mod proxy_http2;
 mod proxy_pace;
 mod proxy_protocol;

@@ -1,4 +1,4 @@
-//! What the proxy ought to do.
+//! Gateways that are not as one would wish: old ones, hasty ones, and some that hang.
 
 use std::net::SocketAddr;
 use std::time::Duration;
