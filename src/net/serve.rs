@@ -148,6 +148,8 @@ impl Door {
         match self {
             Self::Tcp(listener, tls) => {
                 let (stream, address) = listener.accept().await?;
+                // an answer in two pieces would wait for the acknowledgement of the first, 40 ms
+                let _ = stream.set_nodelay(true);
                 Ok(Accepted::Tcp(stream, address, tls.clone().map(TlsAcceptor::from)))
             }
             Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
