@@ -118,7 +118,7 @@ where
         // our pace keeps the times: hyper's one timeout would cover idle and header alike
         .header_read_timeout(None)
         .max_buf_size(door.plan.settings.limits.header_bytes)
-        .max_headers(MAX_HEADERS)
+        // at most 100 headers, as hyper has it without being told; told so, it would set up a list for each request
         .title_case_headers(true)
         // what a gateway answers looks as it does without us
         .preserve_header_case(carried.is_some())
@@ -275,7 +275,6 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for StreamExecutor {
     }
 }
 
-const MAX_HEADERS: usize = 100;
 /// What a client may send ahead in one stream. It bounds what a slow gateway makes us keep.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// The same in all streams: a few that wait for their gateways do not hold up the others.

@@ -53,7 +53,6 @@ impl Link {
             // names as the client writes them; VPN gateways miss a `cookie` that is not a `Cookie`
             .preserve_header_case(true)
             .title_case_headers(true)
-            .max_headers(MAX_HEADERS)
             .handshake(TokioIo::new(stream))
             .await?;
         Ok(Self { sender, drive: Drive::User(Box::new(connection)), last_used: Instant::now() })
@@ -172,6 +171,3 @@ impl Drive {
 
 /// How long the rest of a request has that has been answered already.
 const LAST_PART: Duration = Duration::from_secs(60);
-
-/// As many as a client may send, and some for what is added.
-const MAX_HEADERS: usize = 128;
