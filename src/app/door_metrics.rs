@@ -197,9 +197,14 @@ fn families() -> Vec<Family> {
             name: "vestibule_tunnels",
             help: "Upgraded, CONNECT and passthrough connections.",
             kind: GAUGE,
-            read: Listener(|plan| match plan.settings.mode.upstream() {
-                Some(_) => of_gateways(plan, |meters| Value::Gauge(present(meters, |meter| &meter.tunnels))),
-                None => vec![],
+            read: Listener(|plan| {
+                let mut samples =
+                    of_gateways(plan, |meters| Value::Gauge(present(meters, |meter| &meter.tunnels)));
+                // they outlive a reload that has the listener do something else
+                if plan.settings.mode.upstream().is_none() {
+                    samples.retain(|sample| matches!(sample.value, Value::Gauge(1..)));
+                }
+                samples
             }),
         },
         Family {
@@ -500,6 +505,17 @@ mod tests {
         assert_eq!(shown, [0, 2]);
         drop(guards);
         assert_eq!(status(&plans[1]).tunnels, 0);
+    }
+
+    #[test]
+    fn tunnels_are_told_as_long_as_they_last_whatever_their_listener_does_meanwhile() {
+        let plans = [plan("one", upgrade())];
+        assert_eq!(samples(&plans, "vestibule_tunnels"), [""; 0]);
+        let guard = Gauge::up(&meters(&plans[0], 1)[1], |meter| &meter.tunnels);
+        let told = samples(&plans, "vestibule_tunnels");
+        assert_eq!(told, ["vestibule_tunnels{listener=\"one\",gateway=\"gw2\"} 1"]);
+        drop(guard);
+        assert_eq!(samples(&plans, "vestibule_tunnels"), [""; 0]);
     }
 
     #[test]
