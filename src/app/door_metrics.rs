@@ -388,7 +388,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::{Ask, Endpoint, Vpn};
-    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect, Upstream};
+    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect};
 
     /// A listener with two workers that both know the gateways gw1 and gw2.
     fn plan(name: &str, mode: Mode) -> Arc<Plan> {
@@ -536,13 +536,5 @@ mod tests {
         };
         assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true]);
         assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true]);
-        // but who is read before he is let through can fail to say what he should
-        let by_name = Passthrough { server_names: vec!["vpn.example.com".into()], ..Passthrough::default() };
-        let upstream = Upstream { accept_proxy_protocol: true, ..Upstream::default() };
-        let behind_proxies = Passthrough { upstream, ..Passthrough::default() };
-        for passthrough in [by_name, behind_proxies] {
-            let told = told(Mode::Passthrough(Arc::new(passthrough)));
-            assert_eq!(told, [true, true, false, false, true, true, true, true]);
-        }
     }
 }
