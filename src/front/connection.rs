@@ -17,6 +17,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::arrival;
+use super::connect::for_long;
 use super::door::Door;
 use super::limit::Place;
 use super::meter::Handshake;
@@ -40,6 +41,10 @@ pub async fn serve(
 ) {
     // answers are short and leave in one piece; waiting to fill a segment gains nothing
     let _ = stream.set_nodelay(true);
+    if door.carrier.is_some() {
+        // it may become a tunnel; a passthrough's does when it has a gateway
+        for_long(&stream);
+    }
     let ends = tokio::select! {
         biased;
         ends = arrival::ends(&mut stream, peer, &door, &mut place) => ends,

@@ -86,12 +86,13 @@ impl Plan {
         })
     }
 
-    /// Gives a place to a connection from `peer`, or says why not. Where `peer` will say on whose behalf it
-    /// comes, that is whom the place is [charged](Place::charge) to.
+    /// Gives a place to a connection from `peer`, or says why not. A trusted proxy stands for many, and is
+    /// itself not limited as a source; where it will say on whose behalf a connection comes, that is whom the
+    /// place is [charged](Place::charge) to.
     pub fn admit(&self, peer: IpAddr) -> Result<Place, Rejection> {
         let limits = &self.settings.limits;
         match self.settings.mode.upstream() {
-            Some(upstream) if upstream.expects_header(peer) => self.admission.admit_anyone(limits),
+            Some(upstream) if upstream.trusts(peer) => self.admission.admit_anyone(limits),
             _ => self.admission.admit(peer, limits),
         }
     }

@@ -200,6 +200,11 @@ impl Way {
         Poll::Pending
     }
 
+    /// Whether the other side has been told that no more bytes come.
+    pub fn has_passed_on_end(&self) -> bool {
+        self.phase == Phase::Ended && self.refused.is_none()
+    }
+
     /// Whether no more bytes come from here.
     pub fn is_ending(&self) -> bool {
         self.phase != Phase::Open

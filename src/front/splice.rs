@@ -17,7 +17,8 @@ use super::relay::{Ended, PASSES, Side, Way, both, drive};
 use super::tunnels::Carried;
 
 /// As [`relay`](super::relay::relay) does it, but bulk goes through a pipe (splice(2)) and never through this
-/// process. After a break both sides get a reset, so that nobody takes it for an end.
+/// process. After a break both sides get a reset, so that nobody takes it for an end;
+/// but one who has had the other's end already has had all.
 pub async fn join(
     client: Side<TcpStream>,
     gateway: Side<TcpStream>,
@@ -35,9 +36,12 @@ pub async fn join(
     .await;
     let ended = ended.unless_refused([&inward.way, &outward.way]);
     if let Ended::Broken(_) = ended {
-        for stream in [client, gateway] {
-            // one that is gone already needs none
-            let _ = stream.set_zero_linger();
+        // whose own end has been passed on has all there was: a reset would destroy what is still on its way
+        for (stream, way) in [(client, &outward.way), (gateway, &inward.way)] {
+            if !way.has_passed_on_end() {
+                // one that is gone already needs none
+                let _ = stream.set_zero_linger();
+            }
         }
     }
     ended
@@ -353,6 +357,32 @@ mod tests {
         let (ended, seen) = tokio::join!(tunnel, sides);
         assert_eq!(ended, Ended::Broken(io::ErrorKind::ConnectionReset));
         assert_eq!(seen, io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn who_has_had_an_end_keeps_what_came_before_it() {
+        let carried = carried();
+        let ((client, ours), (theirs, gateway)) = (tcp().await, tcp().await);
+        let mut client = client;
+        let mut gateway = gateway;
+        let sides = async {
+            gateway.write_all(b"all there is").await.unwrap();
+            gateway.shutdown().await.unwrap();
+            // the end has come, and nothing has been read
+            client.ready(Interest::READABLE).await.unwrap();
+            while !client.ready(Interest::READABLE).await.unwrap().is_read_closed() {
+                tokio::task::yield_now().await;
+            }
+            gateway.set_zero_linger().unwrap();
+            drop(gateway);
+            client.write_all(b"nobody takes this").await.unwrap();
+        };
+        let tunnel = join(ours.into(), theirs.into(), HOUR, &carried);
+        let (ended, ()) = tokio::join!(tunnel, sides);
+        assert!(matches!(ended, Ended::Broken(_)), "{ended:?}");
+        let mut received = String::new();
+        client.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "all there is");
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ fn a_proxy_and_a_passthrough_that_are_as_they_should_be_have_no_problems() {
                trusted_proxies = [\"10.0.0.0/8\", \"2001:db8::1\"]\naccept_proxy_protocol = true\n\
                upstream_tls = { ca = \"certs/ca.pem\" }\n";
     assert_problems(&folder, &format!("{}{}", proxy(all), another("gw2")), &[]);
-    let all = "policy = \"round-robin\"\nserver_names = [\"vpn.example.com\", \"*.EXAMPLE.com\"]\n\
+    let all = "server_names = [\"vpn.example.com\", \"*.EXAMPLE.com\"]\n\
                trusted_proxies = [\"10.0.0.1\"]\naccept_proxy_protocol = true\nsend_proxy_protocol = \"v2\"\n";
     assert_problems(&folder, &format!("{}{}", passthrough(all), another("gw2")), &[]);
 }
@@ -179,6 +179,42 @@ fn cookies_have_names_and_an_effect_only_with_their_affinity() {
 }
 
 #[test]
+fn a_cookie_of_our_own_is_none_that_gateways_set() {
+    let folder = Folder::with_certificates();
+    for name in ["webvpn", "webvpncontext", "JSESSIONID"] {
+        let told = format!(
+            "v.toml:8:19: error: 'affinity_cookie' cannot be '{name}': that is the name of a gateway's session cookie, \
+             which ours would replace"
+        );
+        let keys = format!("affinity = \"cookie\"\naffinity_cookie = \"{name}\"\n");
+        assert_problems(&folder, &proxy(&keys), &[&told]);
+    }
+    assert_problems(
+        &folder,
+        &proxy("session_cookies = [\"sid\"]\naffinity_cookie = \"sid\"\n"),
+        &[
+            "v.toml:8:19: warning: 'affinity_cookie' has no effect without affinity = \"cookie\"",
+            "v.toml:8:19: error: 'affinity_cookie' cannot be 'sid': that is the name of a gateway's session cookie, \
+             which ours would replace",
+        ],
+    );
+}
+
+#[test]
+fn a_policy_has_no_effect_where_the_address_chooses() {
+    let folder = Folder::with_certificates();
+    let told = "warning: 'policy' has no effect with affinity = \"source-address\", which chooses by the address alone";
+    let keys = "affinity = \"source-address\"\npolicy = \"round-robin\"\n";
+    assert_problems(&folder, &proxy(keys), &[&format!("v.toml:8:10: {told}")]);
+    assert_problems(&folder, &passthrough(keys), &[&format!("v.toml:7:10: {told}")]);
+    // that is what a passthrough does where nothing is said
+    let keys = "policy = \"round-robin\"\n";
+    assert_problems(&folder, &passthrough(keys), &[&format!("v.toml:6:10: {told}")]);
+    assert_problems(&folder, &proxy(keys), &[]);
+    assert_problems(&folder, &passthrough("affinity = \"none\"\npolicy = \"round-robin\"\n"), &[]);
+}
+
+#[test]
 fn the_word_of_others_is_taken_only_from_those_who_are_named() {
     let folder = Folder::with_certificates();
     let needed = "'accept_proxy_protocol' needs 'trusted_proxies': without them no header would be believed";
@@ -210,7 +246,9 @@ fn the_word_of_others_is_taken_only_from_those_who_are_named() {
     assert_problems(
         &folder,
         &passthrough("trusted_proxies = [\"10.0.0.1\"]\n"),
-        &["v.toml:6:19: warning: 'trusted_proxies' has no effect without accept_proxy_protocol"],
+        &[
+            "v.toml:6:19: warning: without accept_proxy_protocol 'trusted_proxies' does no more than free them of connections_per_source",
+        ],
     );
 }
 
@@ -328,10 +366,9 @@ fn a_proxy_that_breaks_every_login_is_refused_by_check() {
         let expected =
             format!("v.toml:8:12: warning: {SCATTERED}\nv.toml: no errors, 1 warning, which check refuses\n");
         assert_eq!((status, printed), (1, expected));
-        for affinity in ["session", "source-address"] {
-            let keys = format!("policy = \"{policy}\"\naffinity = \"{affinity}\"\n");
-            assert_problems(&folder, &two(&keys), &[]);
-        }
+        let keys = format!("policy = \"{policy}\"\naffinity = \"session\"\n");
+        assert_problems(&folder, &two(&keys), &[]);
+        assert_problems(&folder, &two("affinity = \"source-address\"\n"), &[]);
         // there is one alone, or one alone for this listener
         assert_problems(&folder, &proxy(&scattered), &[]);
         let native = format!("{}vpn_mode = \"native\"\n", two(&scattered));

@@ -294,6 +294,36 @@ async fn those_behind_a_proxy_are_limited_one_by_one() {
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_is_itself_no_source_that_is_limited() {
+    for accept_proxy_protocol in [false, true] {
+        let gateway = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = gateway.local_addr().unwrap();
+        let trusting =
+            Upstream { accept_proxy_protocol, send_proxy_protocol: None, ..trusting("127.0.0.0/8") };
+        let farm = Running::with(1, |settings| {
+            settings.listeners[0].mode = Mode::Passthrough(Arc::new(with_upstream(trusting)));
+            settings.listeners[0].limits.connections_per_source = 1;
+            settings.listeners[0].limits.connections = 2;
+            reached_at(settings, 0, upstream);
+        })
+        .await;
+        let words = if accept_proxy_protocol { "PROXY UNKNOWN\r\nhello" } else { "hello" };
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut proxy = TcpStream::connect(farm.front).await.unwrap();
+            proxy.write_all(words.as_bytes()).await.unwrap();
+            let mut there = accept(&gateway).await;
+            expect(&mut there, "hello").await;
+            open.push((proxy, there));
+        }
+        let mut third = TcpStream::connect(farm.front).await.unwrap();
+        // it is closed without being looked at
+        let _ = tokio::time::timeout(PATIENCE, third.read(&mut [0])).await.expect("there is no room");
+        assert_eq!(farm.metric(&rejected("connections")).await, Some(1.0));
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_cannot_be_reached_is_passed_over_and_then_found_down() {
     let refusing = own_address();
     let farm = Running::with(2, |settings| {

@@ -610,3 +610,25 @@ async fn the_response_time_begins_with_the_end_of_the_request() {
     drop(client);
     farm.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_client_that_is_gone_without_a_word_is_found_out() {
+    let gateway = RawGateway::named("x").await;
+    let farm = farm(&[gateway.address], |_| {}).await;
+    let client = tokio::net::TcpStream::connect(farm.front).await.unwrap();
+    // as /proc/net/tcp has them: the last timer of the front door's end is that of keepalive (2)
+    let [ours, theirs] = [farm.front, client.local_addr().unwrap()].map(|address| {
+        let SocketAddr::V4(address) = address else { panic!("IPv4") };
+        format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
+    });
+    let began = Instant::now();
+    loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let line = table.lines().find(|line| line.contains(&format!("{ours} {theirs}")));
+        if line.is_some_and(|line| line.split_whitespace().nth(5).unwrap().starts_with("02:")) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{line:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
