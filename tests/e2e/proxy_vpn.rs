@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use vestibule::front::{Affinity, Proxy};
 
 use crate::client::Client;
@@ -10,10 +11,16 @@ use crate::support::Running;
 
 /// With the affinity that is the default, and connections of one's own.
 async fn farm(gateways: &[RawGateway]) -> Running {
+    farm_behind(gateways, &[]).await
+}
+
+/// The same behind these proxies.
+async fn farm_behind(gateways: &[RawGateway], trusted_proxies: &[IpNet]) -> Running {
     let addresses: Vec<_> = gateways.iter().map(|gateway| gateway.address).collect();
     let settle = |proxy: &mut Proxy| {
         proxy.affinity = Affinity::Session(Affinity::usual_sessions());
         proxy.shares_connections = false;
+        proxy.upstream.trusted_proxies = trusted_proxies.into();
     };
     Running::with(gateways.len(), |settings| {
         settings.workers = 1;
@@ -50,6 +57,25 @@ async fn a_connection_to_a_gateway_is_one_clients_and_kept_for_him() {
     drop(alice);
     gateways[0].until_all_over().await;
     assert_eq!(Client::connect(&farm).await.get("/").await.text(), "nobody");
+    farm.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_whom_a_trusted_proxy_brings_over_one_connection_are_not_taken_for_one() {
+    let gateways = [by_connection().await, by_connection().await];
+    let farm = farm_behind(&gateways, &["127.0.0.0/8".parse().unwrap()]).await;
+    let mut proxy = Client::connect(&farm).await;
+    for (client, path, who) in [
+        ("192.0.2.1", "/login/alice", "alice"),
+        ("192.0.2.1", "/", "alice"),
+        ("192.0.2.2", "/", "nobody"),
+        ("192.0.2.2", "/login/bob", "bob"),
+        ("192.0.2.1", "/", "nobody"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n");
+        assert_eq!(proxy.ask(request.as_bytes()).await.text(), who, "{client} {path}");
+    }
+    assert_eq!([gateways[0].connections(), gateways[1].connections()], [2, 1], "each has a turn of his own");
     farm.stop().await.unwrap();
 }
 

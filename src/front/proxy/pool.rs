@@ -40,9 +40,13 @@ enum Home {
     Client(Weak<Own>),
 }
 
-/// The links that are one client's alone.
+/// What is one client's alone: links, and where he has been.
 #[derive(Default)]
-pub struct Own(RefCell<Vec<Owned>>);
+pub struct Own {
+    links: RefCell<Vec<Owned>>,
+    /// The gateway that has answered last.
+    pub last: RefCell<Weak<Gate>>,
+}
 
 /// A link that rests, where it leads, and its count.
 type Owned = (Link, Rc<Gate>, Counted<GatewayMeter>);
@@ -50,7 +54,7 @@ type Owned = (Link, Rc<Gate>, Counted<GatewayMeter>);
 impl Own {
     /// Takes the link to this gate that was used last, if there is one that will do.
     pub fn take(self: &Rc<Self>, gate: &Rc<Gate>, fresh: bool, now: Instant) -> Option<Lease> {
-        let mut own = self.0.borrow_mut();
+        let mut own = self.links.borrow_mut();
         let found = own.iter().rposition(|(_, its_gate, _)| Rc::ptr_eq(its_gate, gate))?;
         let (mut link, gate, _) = own.remove(found);
         if link.rested(now) > longest_rest(fresh) || !link.is_usable() {
@@ -63,13 +67,13 @@ impl Own {
 
     /// Closes those that have rested for too long, and those to gates that nobody may come to.
     pub fn sweep(&self, is_open: impl Fn(&Rc<Gate>) -> bool, now: Instant) {
-        self.0.borrow_mut().retain_mut(|(link, gate, _)| {
+        self.links.borrow_mut().retain_mut(|(link, gate, _)| {
             is_open(gate) && link.rested(now) <= LONGEST_REST && link.is_usable()
         });
     }
 
     fn put(&self, link: Link, gate: Rc<Gate>, idle: Counted<GatewayMeter>) {
-        let mut own = self.0.borrow_mut();
+        let mut own = self.links.borrow_mut();
         if own.len() >= OWN {
             own.remove(0);
         }
