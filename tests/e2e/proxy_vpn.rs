@@ -1,5 +1,6 @@
 //! What VPN clients and their gateways need of a proxy, as ocserv and openconnect were seen to behave.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -7,7 +8,7 @@ use vestibule::front::{Affinity, Proxy};
 
 use crate::client::Client;
 use crate::gateway::{RawGateway, Then, ok, proxy_to};
-use crate::support::Running;
+use crate::support::{Running, own_address};
 
 /// With the affinity that is the default, and connections of one's own.
 async fn farm(gateways: &[RawGateway]) -> Running {
@@ -125,6 +126,26 @@ async fn a_tunnel_whose_session_nobody_remembers_finds_the_gateway_that_knows_it
         assert!(asked <= 2, "{asked}: from the first time on it is known");
         farm.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_session_that_a_gateway_out_of_reach_may_know_is_not_refused() {
+    let knows_nobody = stranger(true).await;
+    let farm = Running::with(2, |settings| {
+        settings.workers = 1;
+        settings.fleet.balance.slow_start = Duration::ZERO;
+        settings.fleet.thresholds.fall = NonZeroU32::MAX;
+        let settle = |proxy: &mut Proxy| proxy.affinity = Affinity::Session(Affinity::usual_sessions());
+        proxy_to(settings, &[own_address(), knows_nobody.address], settle);
+    })
+    .await;
+    // whoever has the first turn
+    for _ in 0..2 {
+        let mut client = Client::connect(&farm).await;
+        client.send(CONNECT).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+    }
+    farm.stop().await.unwrap();
 }
 
 #[tokio::test]

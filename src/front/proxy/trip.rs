@@ -85,7 +85,10 @@ impl Trip<'_> {
                 }
             }
         }
-        if let Some((response, lease, gate)) = refused {
+        // one that could not be asked may be the one that knows the session
+        if let Some((response, lease, gate)) = refused
+            && failures == 0
+        {
             account.asked(&gate);
             return Ok((response, lease, gate));
         }
