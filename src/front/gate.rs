@@ -102,7 +102,7 @@ impl Gates {
         });
         self.gates = gates.collect();
         for gone in old.iter().filter(|old| !self.gates.iter().any(|gate| Rc::ptr_eq(gate, old))) {
-            gone.resting.clear();
+            gone.resting.close();
         }
         self.generation = Some(snapshot.generation);
     }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Frame, Incoming};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::Barrier;
@@ -55,6 +55,25 @@ impl hyper::body::Body for Streamed {
         let Some(left) = self.0.checked_sub(1) else { return Poll::Ready(None) };
         self.0 = left;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[7; PIECE])))))
+    }
+}
+
+/// A body of five bytes that tells its length, and its end by itself (RFC 9113 §6.1 lets that be an empty frame).
+struct EndsApart(Option<Bytes>);
+
+impl hyper::body::Body for EndsApart {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.0.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, Bytes::len) as u64)
     }
 }
 
@@ -191,5 +210,19 @@ async fn a_gateway_that_cannot_be_reached_is_502_and_the_connection_goes_on() {
         assert_eq!(sender.send_request(request).await.unwrap().status(), 502);
     }
     drop(sender);
+    farm.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_whose_end_comes_by_itself_leaves_its_connection_for_the_next() {
+    let gateway = RawGateway::named("x").await;
+    let farm = farm(&[gateway.address]).await;
+    let mut client = connect(&farm).await;
+    for _ in 0..3 {
+        let body = EndsApart(Some(Bytes::from_static(b"hello")));
+        let request = Request::post("https://x/").body(body.boxed_unsync()).unwrap();
+        assert_eq!(text(client.send_request(request).await.unwrap()).await, "x");
+    }
+    assert_eq!(gateway.connections(), 1);
     farm.stop().await.unwrap();
 }

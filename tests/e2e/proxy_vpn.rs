@@ -1,19 +1,27 @@
 //! What VPN clients and their gateways need of a proxy, as ocserv and openconnect were seen to behave.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use vestibule::front::{Affinity, Proxy};
 
 use crate::client::Client;
 use crate::gateway::{RawGateway, Then, ok, proxy_to};
-use crate::support::Running;
+use crate::support::{Running, own_address};
 
 /// With the affinity that is the default, and connections of one's own.
 async fn farm(gateways: &[RawGateway]) -> Running {
+    farm_behind(gateways, &[]).await
+}
+
+/// The same behind these proxies.
+async fn farm_behind(gateways: &[RawGateway], trusted_proxies: &[IpNet]) -> Running {
     let addresses: Vec<_> = gateways.iter().map(|gateway| gateway.address).collect();
     let settle = |proxy: &mut Proxy| {
         proxy.affinity = Affinity::Session(Affinity::usual_sessions());
         proxy.shares_connections = false;
+        proxy.upstream.trusted_proxies = trusted_proxies.into();
     };
     Running::with(gateways.len(), |settings| {
         settings.workers = 1;
@@ -50,6 +58,25 @@ async fn a_connection_to_a_gateway_is_one_clients_and_kept_for_him() {
     drop(alice);
     gateways[0].until_all_over().await;
     assert_eq!(Client::connect(&farm).await.get("/").await.text(), "nobody");
+    farm.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_whom_a_trusted_proxy_brings_over_one_connection_are_not_taken_for_one() {
+    let gateways = [by_connection().await, by_connection().await];
+    let farm = farm_behind(&gateways, &["127.0.0.0/8".parse().unwrap()]).await;
+    let mut proxy = Client::connect(&farm).await;
+    for (client, path, who) in [
+        ("192.0.2.1", "/login/alice", "alice"),
+        ("192.0.2.1", "/", "alice"),
+        ("192.0.2.2", "/", "nobody"),
+        ("192.0.2.2", "/login/bob", "bob"),
+        ("192.0.2.1", "/", "nobody"),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n");
+        assert_eq!(proxy.ask(request.as_bytes()).await.text(), who, "{client} {path}");
+    }
+    assert_eq!([gateways[0].connections(), gateways[1].connections()], [2, 1], "each has a turn of his own");
     farm.stop().await.unwrap();
 }
 
@@ -99,6 +126,26 @@ async fn a_tunnel_whose_session_nobody_remembers_finds_the_gateway_that_knows_it
         assert!(asked <= 2, "{asked}: from the first time on it is known");
         farm.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_session_that_a_gateway_out_of_reach_may_know_is_not_refused() {
+    let knows_nobody = stranger(true).await;
+    let farm = Running::with(2, |settings| {
+        settings.workers = 1;
+        settings.fleet.balance.slow_start = Duration::ZERO;
+        settings.fleet.thresholds.fall = NonZeroU32::MAX;
+        let settle = |proxy: &mut Proxy| proxy.affinity = Affinity::Session(Affinity::usual_sessions());
+        proxy_to(settings, &[own_address(), knows_nobody.address], settle);
+    })
+    .await;
+    // whoever has the first turn
+    for _ in 0..2 {
+        let mut client = Client::connect(&farm).await;
+        client.send(CONNECT).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+    }
+    farm.stop().await.unwrap();
 }
 
 #[tokio::test]

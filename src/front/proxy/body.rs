@@ -100,7 +100,10 @@ impl Body for RequestBody {
                 upload.moved.set(Instant::now());
                 upload.has_broken_off.set(matches!(frame, Some(Err(_))));
                 let frame = frame.filter(|frame| frame.as_ref().map_or(true, Frame::is_data));
-                upload.is_over.set(frame.is_none() || inner.is_end_stream());
+                // over HTTP/2 the end may come after the last byte, when nobody asks any more
+                let is_over =
+                    frame.is_none() || inner.is_end_stream() || inner.size_hint().exact() == Some(0);
+                upload.is_over.set(is_over);
                 if let Some(passing) = passing {
                     passing.moves();
                 }

@@ -68,7 +68,7 @@ impl Carrier {
     /// newcomer.
     pub fn choose(&self, visitor: &Visitor, trip: &mut Trip<'_>, now: Instant) -> Option<Chosen> {
         let door = &visitor.door;
-        let Trip { client, head, wish, tried, .. } = trip;
+        let Trip { client, own, head, wish, tried, .. } = trip;
         // a tunnel is what loads a gateway; where those who come again are known, so is a newcomer
         let is_tunnel = *wish != Wish::Exchange;
         let known = match &self.settings.affinity {
@@ -89,7 +89,7 @@ impl Carrier {
             return Some(Chosen { gate, is_known: true });
         }
         // VPN clients begin without any cookie, and mean the gateway that has answered them
-        let last = visitor.last.borrow();
+        let last = own.last.borrow();
         let last = door.return_to(|gate| std::ptr::eq(gate, last.as_ptr()), tried);
         newcomer(last.or_else(|| door.choose(self.by(door), true, tried, now)))
     }
@@ -154,13 +154,13 @@ impl Carrier {
     }
 
     /// A connection to the gateway that is open already and will do for the request.
-    pub fn take(&self, visitor: &Visitor, trip: &Trip<'_>, gate: &Rc<Gate>, now: Instant) -> Option<Lease> {
+    pub fn take(&self, trip: &Trip<'_>, gate: &Rc<Gate>, now: Instant) -> Option<Lease> {
         if !self.settings.persistent_connections {
             return None;
         }
         let fresh = !trip.nature.may_use_a_connection_that_has_waited();
         match trip.wish {
-            _ if !self.shares(trip) => visitor.own.take(gate, fresh, now),
+            _ if !self.shares(trip) => trip.own.take(gate, fresh, now),
             Wish::Exchange => pool::take(gate, self.settings.idle_per_gateway, fresh, now),
             // what others have asked for over a connection is not to decide what becomes of a tunnel
             Wish::Upgrade | Wish::Connect => None,
@@ -175,7 +175,7 @@ impl Carrier {
         gate: &Rc<Gate>,
     ) -> Result<Lease, OpenError> {
         let lease = self.opener.open(gate, visitor.asker.client, visitor.local).await?;
-        Ok(if self.shares(trip) { lease } else { lease.owned_by(&visitor.own) })
+        Ok(if self.shares(trip) { lease } else { lease.owned_by(&trip.own) })
     }
 
     /// Whether one client after the other may use the connection: not where the gateway is told of one, or
@@ -186,9 +186,11 @@ impl Carrier {
             && !headers::logs_connection_in(&trip.head.headers)
     }
 
-    /// Looks after a client's own connections from now on.
-    pub fn introduce(&self, own: &Rc<Own>) {
-        self.clients.borrow_mut().push(Rc::downgrade(own));
+    /// What a client has of his own to begin with. Its connections are looked after.
+    pub fn introduce(&self) -> Rc<Own> {
+        let own = Rc::default();
+        self.clients.borrow_mut().push(Rc::downgrade(&own));
+        own
     }
 
     /// Closes what has rested for too long of clients' own connections, and what leads to a gate that nobody

@@ -36,8 +36,8 @@ pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, passing: Rc
         }
         Ok(wish) => wish,
     };
-    let mut trip =
-        Trip { visitor: &visitor, client: client.ip(), head, wish, nature, tried: Tried::default() };
+    let (own, tried) = (visitor.own_of(client.ip()), Tried::default());
+    let mut trip = Trip { visitor: &visitor, client: client.ip(), own, head, wish, nature, tried };
     let (response, lease, gate) = match trip.make(body, &mut account).await {
         Ok(answered) => answered,
         Err(why) => {
@@ -55,9 +55,9 @@ pub async fn carry(visitor: Rc<Visitor>, request: Request<Incoming>, passing: Rc
     // what follows a request for a tunnel that was not granted may be meant for that tunnel
     let must_close = wish != Wish::Exchange && !has_tunnel;
     let mut out = head_for_client(&mut response, length, has_tunnel, must_close);
-    let Trip { head, .. } = trip;
+    let Trip { head, own, .. } = trip;
     visitor.carrier.remember(&head.headers, &response.headers, &mut out, &gate, received);
-    visitor.last.replace(Rc::downgrade(&gate));
+    own.last.replace(Rc::downgrade(&gate));
     account.answered(response.status);
     if has_tunnel {
         let session = visitor.carrier.session(&head.headers);

@@ -1,6 +1,6 @@
 //! Connections to gateways between and during requests: leased for one at a time, and kept for the next one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::task::Context;
@@ -40,9 +40,13 @@ enum Home {
     Client(Weak<Own>),
 }
 
-/// The links that are one client's alone.
+/// What is one client's alone: links, and where he has been.
 #[derive(Default)]
-pub struct Own(RefCell<Vec<Owned>>);
+pub struct Own {
+    links: RefCell<Vec<Owned>>,
+    /// The gateway that has answered last.
+    pub last: RefCell<Weak<Gate>>,
+}
 
 /// A link that rests, where it leads, and its count.
 type Owned = (Link, Rc<Gate>, Counted<GatewayMeter>);
@@ -50,7 +54,7 @@ type Owned = (Link, Rc<Gate>, Counted<GatewayMeter>);
 impl Own {
     /// Takes the link to this gate that was used last, if there is one that will do.
     pub fn take(self: &Rc<Self>, gate: &Rc<Gate>, fresh: bool, now: Instant) -> Option<Lease> {
-        let mut own = self.0.borrow_mut();
+        let mut own = self.links.borrow_mut();
         let found = own.iter().rposition(|(_, its_gate, _)| Rc::ptr_eq(its_gate, gate))?;
         let (mut link, gate, _) = own.remove(found);
         if link.rested(now) > longest_rest(fresh) || !link.is_usable() {
@@ -63,13 +67,13 @@ impl Own {
 
     /// Closes those that have rested for too long, and those to gates that nobody may come to.
     pub fn sweep(&self, is_open: impl Fn(&Rc<Gate>) -> bool, now: Instant) {
-        self.0.borrow_mut().retain_mut(|(link, gate, _)| {
+        self.links.borrow_mut().retain_mut(|(link, gate, _)| {
             is_open(gate) && link.rested(now) <= LONGEST_REST && link.is_usable()
         });
     }
 
     fn put(&self, link: Link, gate: Rc<Gate>, idle: Counted<GatewayMeter>) {
-        let mut own = self.0.borrow_mut();
+        let mut own = self.links.borrow_mut();
         if own.len() >= OWN {
             own.remove(0);
         }
@@ -79,7 +83,11 @@ impl Own {
 
 /// Links that wait for a request, the one used last at the end.
 #[derive(Default)]
-pub struct Resting(RefCell<VecDeque<(Link, Counted<GatewayMeter>)>>);
+pub struct Resting {
+    links: RefCell<VecDeque<(Link, Counted<GatewayMeter>)>>,
+    /// Nobody comes to this gate again.
+    is_closed: Cell<bool>,
+}
 
 impl Lease {
     /// A link that has just been opened, and is to rest at its gate with so many others at most.
@@ -147,8 +155,8 @@ pub fn give_back(lease: Lease) {
             }
         }
         Home::Gate { room } => {
-            let mut resting = gate.resting.0.borrow_mut();
-            if resting.len() < room {
+            let mut resting = gate.resting.links.borrow_mut();
+            if resting.len() < room && !gate.resting.is_closed.get() {
                 resting.push_back((link, idle));
             }
         }
@@ -157,7 +165,7 @@ pub fn give_back(lease: Lease) {
 
 /// Takes the link that was used last, if one rests at the gate; with `fresh`, only if that was just now.
 pub fn take(gate: &Rc<Gate>, room: usize, fresh: bool, now: Instant) -> Option<Lease> {
-    let mut resting = gate.resting.0.borrow_mut();
+    let mut resting = gate.resting.links.borrow_mut();
     // those before the last one have rested longer
     while resting.back().is_some_and(|(link, _)| link.rested(now) <= longest_rest(fresh)) {
         let (mut link, _) = resting.pop_back()?;
@@ -172,12 +180,18 @@ pub fn take(gate: &Rc<Gate>, room: usize, fresh: bool, now: Instant) -> Option<L
 impl Resting {
     /// Closes those that have rested for too long, and lets go of those that the gateway has closed.
     pub fn sweep(&self, now: Instant) {
-        self.0.borrow_mut().retain_mut(|(link, _)| link.rested(now) <= LONGEST_REST && link.is_usable());
+        self.links.borrow_mut().retain_mut(|(link, _)| link.rested(now) <= LONGEST_REST && link.is_usable());
     }
 
     /// Closes all.
     pub fn clear(&self) {
-        self.0.borrow_mut().clear();
+        self.links.borrow_mut().clear();
+    }
+
+    /// Closes all, and those as well that still have a request, as soon as they are done with it.
+    pub fn close(&self) {
+        self.is_closed.set(true);
+        self.clear();
     }
 }
 
@@ -295,18 +309,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_comes_to_rest_at_a_gate_that_is_closed() {
+        let all = LocalSet::new();
+        let test = all.run_until(async {
+            let gate = gate();
+            let (in_use, mut theirs) = lease(&gate, Home::Gate { room: ROOM }).await;
+            let [mut resting] = resting(&gate).await;
+            gate.resting.close();
+            assert_eq!(resting.read(&mut [0]).await.unwrap(), 0);
+            give_back(in_use);
+            assert_eq!(counted(&gate), [0, 0], "however long somebody else still has the gate");
+            assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0);
+        });
+        test.await;
+    }
+
+    #[tokio::test]
     async fn a_connection_that_is_one_clients_alone_goes_with_him() {
         let all = LocalSet::new();
         let test = all.run_until(async {
             let (gate, other) = (gate(), gate());
             let own = Rc::new(Own::default());
-            let (lease, mut theirs) = lease(&gate, Home::Gate { room: ROOM }).await;
+            let (lease, _theirs) = lease(&gate, Home::Gate { room: ROOM }).await;
             give_back(lease.owned_by(&own));
             assert!(take(&gate, ROOM, false, Instant::now()).is_none(), "nobody else gets it");
             let lease = own.take(&gate, true, Instant::now()).unwrap();
             give_back(lease);
             assert!(own.take(&other, true, Instant::now()).is_none(), "it leads to one gateway");
-            assert_eq!(theirs.read(&mut [0]).await.unwrap(), 0, "so it is of no more use");
+            assert!(own.take(&gate, true, Instant::now()).is_some(), "and waits for him meanwhile");
             let (lease, mut theirs) = self::lease(&gate, Home::Gate { room: ROOM }).await;
             give_back(lease.owned_by(&own));
             drop(own);

@@ -13,7 +13,7 @@ use super::body::{RequestBody, Upload};
 use super::carrier::Chosen;
 use super::failure::Failure;
 use super::headers::{self, Change, Wish};
-use super::pool::Lease;
+use super::pool::{Lease, Own};
 use super::retry::{Nature, Progress};
 use super::visitor::Visitor;
 use crate::front::door::Tried;
@@ -26,6 +26,8 @@ pub struct Trip<'a> {
     pub visitor: &'a Visitor,
     /// The client, as far as trusted proxies tell.
     pub client: IpAddr,
+    /// What is that client's alone.
+    pub own: Rc<Own>,
     /// Its head, as it came.
     pub head: request::Parts,
     /// What it asks for.
@@ -83,7 +85,10 @@ impl Trip<'_> {
                 }
             }
         }
-        if let Some((response, lease, gate)) = refused {
+        // one that could not be asked may be the one that knows the session
+        if let Some((response, lease, gate)) = refused
+            && failures == 0
+        {
             account.asked(&gate);
             return Ok((response, lease, gate));
         }
@@ -116,7 +121,7 @@ impl Trip<'_> {
     /// one.
     async fn ask(&self, gate: &Rc<Gate>, mut body: RequestBody) -> Result<Answered, Unanswered> {
         let carrier = &self.visitor.carrier;
-        if let Some(lease) = carrier.take(self.visitor, self, gate, Instant::now()) {
+        if let Some(lease) = carrier.take(self, gate, Instant::now()) {
             match self.send(gate, lease, body).await {
                 // it died while it waited, which says nothing about the gateway: a new one will do
                 Err(Unanswered { why: Failure::Broken { .. }, again: Some(again) }) => {

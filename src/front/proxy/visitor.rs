@@ -1,6 +1,6 @@
 use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::rc::{Rc, Weak};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Instant;
 
 use http::request;
@@ -26,10 +26,8 @@ pub struct Visitor {
     pub asker: Asker,
     /// The address that it has come to.
     pub local: SocketAddr,
-    /// Its own connections to gateways, where a connection to a gateway is one client's alone.
-    pub own: Rc<Own>,
-    /// The gateway that has answered last.
-    pub last: RefCell<Weak<Gate>>,
+    /// Of whom the last request was, and what is his alone.
+    current: RefCell<(IpAddr, Rc<Own>)>,
     /// The tunnel that the connection becomes after the response that is on its way.
     pub granted: RefCell<Option<Granted>>,
 }
@@ -37,9 +35,8 @@ pub struct Visitor {
 impl Visitor {
     /// Someone who has just come.
     pub fn new(door: Rc<Door>, carrier: Rc<Carrier>, asker: Asker, local: SocketAddr) -> Self {
-        let own = Rc::default();
-        carrier.introduce(&own);
-        Self { door, carrier, asker, local, own, last: RefCell::default(), granted: RefCell::default() }
+        let current = RefCell::new((asker.client.ip(), carrier.introduce()));
+        Self { door, carrier, asker, local, current, granted: RefCell::default() }
     }
 
     /// Who has sent a request, as far as those who may say so do.
@@ -52,6 +49,16 @@ impl Visitor {
             Some(origin) => SocketAddr::new(origin, 0),
             None => client,
         }
+    }
+
+    /// What is this client's alone. A trusted proxy may bring one client after the other over its connection;
+    /// what was another's is gone then.
+    pub fn own_of(&self, client: IpAddr) -> Rc<Own> {
+        let mut current = self.current.borrow_mut();
+        if current.0 != client {
+            *current = (client, self.carrier.introduce());
+        }
+        Rc::clone(&current.1)
     }
 }
 
