@@ -177,9 +177,17 @@ mod tests {
     #[tokio::test]
     async fn a_timeout_that_the_lookup_has_used_up_is_the_resolvers() {
         let hurried = Upstream { connect_timeout: Duration::ZERO, ..Upstream::default() };
-        let error = connect_to("localhost:1", &hurried).await.unwrap_err();
-        assert_eq!(error.to_string(), "the resolver has not answered for the name localhost");
-        assert_eq!((error.is_local(), error.fate()), (true, Fate::ConnectFailed));
+        // the resolver may be quicker than that now and then
+        for _ in 0..1000 {
+            let error = connect_to("localhost:1", &hurried).await.unwrap_err();
+            if matches!(error, ConnectError::Failed { .. }) {
+                continue;
+            }
+            assert_eq!(error.to_string(), "the resolver has not answered for the name localhost");
+            assert_eq!((error.is_local(), error.fate()), (true, Fate::ConnectFailed));
+            return;
+        }
+        panic!("the resolver was quicker each time");
     }
 
     #[test]

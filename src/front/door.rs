@@ -50,12 +50,17 @@ struct AtHand {
 #[derive(Debug, Default)]
 pub struct Tried {
     generation: u64,
-    /// The last one stands apart: most need no other, and no list.
+    /// The first one stands apart: most need no other, and no list.
     first: Option<usize>,
     others: Vec<usize>,
 }
 
 impl Tried {
+    /// Whether it has been nowhere yet.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Forgets those of another generation, which are counted otherwise.
     fn of(&mut self, snapshot: &Snapshot) -> &[usize] {
         if self.generation != snapshot.generation {

@@ -70,7 +70,8 @@ impl Carrier {
         let door = &visitor.door;
         let Trip { client, own, head, wish, tried, .. } = trip;
         // a tunnel is what loads a gateway; where those who come again are known, so is a newcomer
-        let is_tunnel = *wish != Wish::Exchange;
+        let is_first = tried.is_empty();
+        let is_tunnel = is_first && *wish != Wish::Exchange;
         let known = match &self.settings.affinity {
             Affinity::None => return newcomer(door.choose(self.by(door), is_tunnel, tried, now)),
             Affinity::SourceAddress => {
@@ -91,7 +92,7 @@ impl Carrier {
         // VPN clients begin without any cookie, and mean the gateway that has answered them
         let last = own.last.borrow();
         let last = door.return_to(|gate| std::ptr::eq(gate, last.as_ptr()), tried);
-        newcomer(last.or_else(|| door.choose(self.by(door), true, tried, now)))
+        newcomer(last.or_else(|| door.choose(self.by(door), is_first, tried, now)))
     }
 
     fn by(&self, door: &Door) -> By {
