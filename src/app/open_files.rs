@@ -42,17 +42,21 @@ pub fn prepare(settings: &mut FrontSettings) {
 /// there.
 fn resting_at_a_gateway(listener: &ListenerSettings) -> u64 {
     match &listener.mode {
-        Mode::Proxy(_, proxy) if proxy.shares_connections() => {
+        Mode::Proxy(_, proxy) if proxy.persistent_connections && proxy.shares() => {
             (proxy.idle_per_gateway as u64).min(listener.limits.connections.into())
         }
         Mode::Redirect(_) | Mode::HttpsUpgrade(_) | Mode::Proxy(..) | Mode::Passthrough(_) => 0,
     }
 }
 
-/// The client's connection, and where it leads to a gateway, that one too. A connection with several requests under
-/// way has a place for each of them.
+/// The client's connection, and where it leads to a gateway, that one too; one more may rest with a client whose
+/// connections are his own. A connection with several requests under way has a place for each of them.
 fn files_per_connection(listener: &ListenerSettings) -> u64 {
-    if listener.mode.upstream().is_some() { 2 } else { 1 }
+    match &listener.mode {
+        Mode::Redirect(_) | Mode::HttpsUpgrade(_) => 1,
+        Mode::Proxy(_, proxy) if proxy.persistent_connections && !proxy.shares() => 3,
+        Mode::Proxy(..) | Mode::Passthrough(_) => 2,
+    }
 }
 
 const OWN_FILES: u64 = 64;

@@ -156,10 +156,10 @@ impl Default for Proxy {
 }
 
 impl Proxy {
-    /// Whether connections to gateways wait for the next request, whoever has it.
-    pub fn shares_connections(&self) -> bool {
-        // a gateway that is told of a client is told once a connection
-        self.persistent_connections && self.upstream.send_proxy_protocol.is_none()
+    /// Whether a connection to a gateway may serve one client after the other: not where the gateway is told of
+    /// one, which it is once a connection.
+    pub fn shares(&self) -> bool {
+        self.shares_connections && self.upstream.send_proxy_protocol.is_none()
     }
 }
 

@@ -182,9 +182,7 @@ impl Carrier {
     /// Whether one client after the other may use the connection: not where the gateway is told of one, or
     /// finds out by itself, and takes all that comes for that one's.
     fn shares(&self, trip: &Trip<'_>) -> bool {
-        self.settings.shares_connections
-            && self.settings.upstream.send_proxy_protocol.is_none()
-            && !headers::logs_connection_in(&trip.head.headers)
+        self.settings.shares() && !headers::logs_connection_in(&trip.head.headers)
     }
 
     /// What a client has of his own to begin with. Its connections are looked after.
