@@ -52,17 +52,18 @@ pub struct Own {
 type Owned = (Link, Rc<Gate>, Counted<GatewayMeter>);
 
 impl Own {
-    /// Takes the link to this gate that was used last, if there is one that will do.
+    /// Takes the link to this gate that was used last and will do, if there is one.
     pub fn take(self: &Rc<Self>, gate: &Rc<Gate>, fresh: bool, now: Instant) -> Option<Lease> {
         let mut own = self.links.borrow_mut();
-        let found = own.iter().rposition(|(_, its_gate, _)| Rc::ptr_eq(its_gate, gate))?;
-        let (mut link, gate, _) = own.remove(found);
-        if link.rested(now) > longest_rest(fresh) || !link.is_usable() {
-            return None;
+        while let Some(found) = own.iter().rposition(|(_, its_gate, _)| Rc::ptr_eq(its_gate, gate)) {
+            let (mut link, gate, _) = own.remove(found);
+            if link.rested(now) <= longest_rest(fresh) && link.is_usable() {
+                let active = Gauge::up(&gate.meter, |meter| &meter.active);
+                let home = Home::Client(Rc::downgrade(self));
+                return Some(Lease { home, ..Lease::new(link, gate, 0, active) });
+            }
         }
-        let active = Gauge::up(&gate.meter, |meter| &meter.active);
-        let home = Home::Client(Rc::downgrade(self));
-        Some(Lease { link, gate, home, is_spent: false, upload: None, _active: active })
+        None
     }
 
     /// Closes those that have rested for too long, and those to gates that nobody may come to.
