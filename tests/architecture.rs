@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 28] = [
+const PURE: [&str; 29] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -50,6 +50,7 @@ const PURE: [&str; 28] = [
     "src/front/hello.rs",
     "src/front/pace.rs",
     "src/front/proxy/cookie.rs",
+    "src/front/proxy/forwarded.rs",
     "src/front/proxy/headers.rs",
     "src/front/proxy/retry.rs",
     "src/front/proxy_protocol.rs",

@@ -3,66 +3,12 @@
 //! Field names keep their case and fields their order (those of one name stand together). What belongs to one
 //! connection alone stays behind (RFC 9110 §7.6.1), and what could be read in two ways is refused.
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::header::{self, Entry};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request};
 
+use super::forwarded::{self, Asker};
 use crate::front::settings::Forwarded;
-
-/// Who asks, as gateways are told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// The client.
-    pub client: SocketAddr,
-    /// Its address, as it stands in X-Forwarded-For.
-    address: HeaderValue,
-    /// Whether the host that has connected to us may say who the client is.
-    pub is_trusted: bool,
-}
-
-impl Asker {
-    /// A client; `is_trusted` as above.
-    pub fn new(client: SocketAddr, is_trusted: bool) -> Self {
-        let address = HeaderValue::try_from(client.ip().to_canonical().to_string());
-        // an address has no character that a header may not have
-        Self { client, address: address.unwrap_or(HeaderValue::from_static("unknown")), is_trusted }
-    }
-}
-
-/// The client as trusted proxies name it: of those that a request came through by its own account, the last
-/// one that is not trusted itself. What stands before that may be anybody's invention. `None`: nobody is named.
-///
-/// Those are believed whose headers gateways are told in: a proxy that keeps the others lets them through as its
-/// own clients have sent them.
-pub fn origin(
-    headers: &HeaderMap,
-    forwarded: Forwarded,
-    is_trusted: impl Fn(IpAddr) -> bool,
-) -> Option<IpAddr> {
-    let list = |name: &HeaderName| headers.get_all(name).iter().rev().filter_map(|value| value.to_str().ok());
-    let x_forwarded = list(&X_FORWARDED_FOR).flat_map(|value| value.rsplit(',')).map(node);
-    let rfc7239 = list(&header::FORWARDED).flat_map(|value| value.rsplit(',')).map(|element| {
-        let mut pairs = element.split(';').filter_map(|pair| pair.trim().split_once('='));
-        node(pairs.find(|(key, _)| key.eq_ignore_ascii_case("for"))?.1)
-    });
-    let is_origin = |node: &Option<IpAddr>| !node.is_some_and(&is_trusted);
-    let (mut x_forwarded, mut rfc7239) = (x_forwarded, rfc7239);
-    match forwarded {
-        Forwarded::Rfc7239 => rfc7239.find(is_origin)?,
-        Forwarded::XForwarded | Forwarded::Both | Forwarded::None => x_forwarded.find(is_origin)?,
-    }
-}
-
-/// An address with or without a port, as both kinds of list have it (RFC 7239 §6).
-fn node(text: &str) -> Option<IpAddr> {
-    let text = text.trim().trim_matches('"');
-    let bare = text.strip_prefix('[').and_then(|rest| Some(rest.split_once(']')?.0));
-    let parsed = bare.unwrap_or(text).parse().ok();
-    let address = parsed.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
-    Some(address.to_canonical())
-}
 
 /// What a request asks the connection to become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,21 +160,6 @@ pub struct Change<'a> {
     pub host: &'a HeaderValue,
 }
 
-impl Change<'_> {
-    /// Whether a header that tells of the client is passed on: a trusted proxy's, in the form that the gateway
-    /// is told in.
-    fn believes(&self, name: &HeaderName) -> bool {
-        let is_rfc7239 = *name == header::FORWARDED;
-        let is_x_forwarded = !is_rfc7239 && !name.as_str().contains('_');
-        self.asker.is_trusted
-            && match self.forwarded {
-                Forwarded::XForwarded => is_x_forwarded,
-                Forwarded::Rfc7239 => is_rfc7239,
-                Forwarded::Both | Forwarded::None => is_x_forwarded || is_rfc7239,
-            }
-    }
-}
-
 /// The headers that the gateway gets.
 pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     let headers = &head.headers;
@@ -265,7 +196,8 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
                     out.insert(header::CONTENT_LENGTH, length.into());
                 }
             }
-            _ if is_forwarding(name) && !change.believes(name) => {}
+            _ if forwarded::is_forwarding(name)
+                && !forwarded::is_believed(name, change.asker, change.forwarded) => {}
             _ => {
                 out.append(name.clone(), value.clone());
             }
@@ -292,7 +224,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
     } else if change.says_empty && !out.contains_key(header::CONTENT_LENGTH) {
         out.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    tell_asker(&mut out, asked, change);
+    forwarded::tell(&mut out, asked, change.asker, change.forwarded);
     out
 }
 
@@ -383,90 +315,11 @@ fn is_trailer(name: &HeaderName) -> bool {
     *name == header::TRAILER
 }
 
-/// Whether a field tells gateways who the client is.
-fn is_forwarding(name: &HeaderName) -> bool {
-    // most names do not even begin like one
-    let may_be = matches!(name.as_str().as_bytes().first(), Some(b'x' | b'f' | b't'));
-    may_be && FORWARDING.iter().any(|known| same_field(name, known))
-}
-
 /// The same name, for gateways that take an underscore for a hyphen, too.
-fn same_field(name: &HeaderName, known: &str) -> bool {
+pub fn same_field(name: &HeaderName, known: &str) -> bool {
     let name = name.as_str();
     name.len() == known.len()
         && name.bytes().zip(known.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-}
-
-const FORWARDING: [&str; 12] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-protocol",
-    "x-forwarded-scheme",
-    "x-forwarded-ssl",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-real-ip",
-    "x-client-ip",
-    "true-client-ip",
-];
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-
-/// Adds who asks, and for which host if that was said. What a trusted proxy has said stays, and it is added to the list of those it came through.
-fn tell_asker(out: &mut HeaderMap, asked: Option<&HeaderValue>, change: &Change<'_>) {
-    let client = change.asker.client.ip().to_canonical();
-    let (x_forwarded, rfc7239) = match change.forwarded {
-        Forwarded::XForwarded => (true, false),
-        Forwarded::Rfc7239 => (false, true),
-        Forwarded::Both => (true, true),
-        Forwarded::None => (false, false),
-    };
-    if x_forwarded {
-        add_to_list(out, X_FORWARDED_FOR, &change.asker.address);
-        if !out.contains_key(X_FORWARDED_PROTO) {
-            out.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
-        }
-        if let Some(host) = asked.filter(|host| !host.is_empty() && !out.contains_key(X_FORWARDED_HOST)) {
-            out.insert(X_FORWARDED_HOST, host.clone());
-        }
-    }
-    if rfc7239 {
-        // RFC 7239 §6: an IPv6 address stands in brackets, and what has a colon in quotes
-        let by = match client {
-            IpAddr::V4(address) => format!("for={address}"),
-            IpAddr::V6(address) => format!("for=\"[{address}]\""),
-        };
-        let element = match asked.map(HeaderValue::to_str) {
-            Some(Ok(host)) if !host.is_empty() && !host.contains(['"', '\\']) => {
-                format!("{by};host=\"{host}\";proto=https")
-            }
-            _ => format!("{by};proto=https"),
-        };
-        // nothing in it that a header may not have
-        if let Ok(element) = HeaderValue::try_from(element) {
-            add_to_list(out, header::FORWARDED, &element);
-        }
-    }
-}
-
-fn add_to_list(out: &mut HeaderMap, name: HeaderName, element: &HeaderValue) {
-    let mut list = Vec::new();
-    for value in out.get_all(&name) {
-        list.extend_from_slice(value.as_bytes());
-        list.extend_from_slice(b", ");
-    }
-    if list.is_empty() {
-        out.insert(name, element.clone());
-        return;
-    }
-    list.extend_from_slice(element.as_bytes());
-    if let Ok(list) = HeaderValue::from_maybe_shared(bytes::Bytes::from(list)) {
-        out.insert(name, list);
-    }
 }
 
 /// Adds the cookies of one field to the one that the gateway gets, all but our own.
@@ -721,7 +574,7 @@ mod tests {
 
     #[test]
     fn what_a_trusted_proxy_has_said_stays() {
-        let asker = &Asker { is_trusted: true, ..change().asker.clone() };
+        let asker = &Asker::new(change().asker.client, true);
         let head = request(
             "GET / 1.1|host: x|x-forwarded-for: 1.1.1.1, 2.2.2.2|x-forwarded-for: 3.3.3.3|x-forwarded-proto: http|x-forwarded-host: y|forwarded: for=1.1.1.1|x-real-ip: 1.1.1.1",
         );
@@ -751,34 +604,5 @@ mod tests {
         ] {
             assert_eq!(text(&for_client(&headers(sent), None, has_tunnel, must_close)), told, "{sent}");
         }
-    }
-
-    #[test]
-    fn the_client_is_the_last_one_whose_word_is_not_taken() {
-        let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
-        for (said, client) in [
-            ("a: 1", None),
-            ("x-forwarded-for: 192.0.2.1", Some("192.0.2.1")),
-            ("x-forwarded-for: 6.6.6.6, 192.0.2.1, 10.0.0.1", Some("192.0.2.1")),
-            ("x-forwarded-for: 6.6.6.6|x-forwarded-for: 192.0.2.1, 10.0.0.1", Some("192.0.2.1")),
-            ("x-forwarded-for: 10.0.0.2, 10.0.0.1", None),
-            ("x-forwarded-for: 192.0.2.1, nonsense", None),
-            ("x-forwarded-for: 192.0.2.1:1234", Some("192.0.2.1")),
-            ("x-forwarded-for: 2001:db8::1", Some("2001:db8::1")),
-            (
-                "forwarded: for=6.6.6.6, For=\"[2001:db8::1]:1234\";proto=https, for=10.0.0.1",
-                Some("2001:db8::1"),
-            ),
-            ("forwarded: for=6.6.6.6, proto=https", None),
-            ("forwarded: for=_hidden", None),
-        ] {
-            let expected = client.map(|client: &str| client.parse().unwrap());
-            let told = if said.starts_with("forwarded") { Forwarded::Rfc7239 } else { Forwarded::XForwarded };
-            assert_eq!(origin(&headers(said), told, is_trusted), expected, "{said}");
-        }
-        let both = headers("x-forwarded-for: 6.6.6.6|forwarded: for=192.0.2.1");
-        let told = |forwarded| origin(&both, forwarded, is_trusted).map(|address| address.to_string());
-        assert_eq!(told(Forwarded::Rfc7239).as_deref(), Some("192.0.2.1"), "the other is anybody's");
-        assert_eq!(told(Forwarded::XForwarded).as_deref(), Some("6.6.6.6"));
     }
 }

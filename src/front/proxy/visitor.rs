@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::account::Account;
 use super::carrier::{Carrier, Session};
-use super::headers::{self, Asker};
+use super::forwarded::{self, Asker};
 use super::pool::{Lease, Own};
 use crate::front::door::Door;
 use crate::front::gate::Gate;
@@ -44,7 +44,7 @@ impl Visitor {
         let client = self.asker.client;
         let forwarded = self.carrier.settings.forwarded;
         let trusts = |address| self.carrier.settings.upstream.trusts(address);
-        match self.asker.is_trusted.then(|| headers::origin(&head.headers, forwarded, trusts)).flatten() {
+        match self.asker.is_trusted.then(|| forwarded::origin(&head.headers, forwarded, trusts)).flatten() {
             // the port is not told
             Some(origin) => SocketAddr::new(origin, 0),
             None => client,
