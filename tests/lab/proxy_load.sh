@@ -51,7 +51,8 @@ plain_gateway() {
   printf '\n[[gateway.check]]\nkind = "%s"\n' "$3"
 }
 front_config front-a
-front_listener front-a portal 10.99.0.10:443 proxy '' '[listener.proxy]' 'connect_timeout = "500ms"' 'response_timeout = "2s"'
+# These gateways know nobody, so nobody has to come to the same one again.
+front_listener front-a portal 10.99.0.10:443 proxy '' '[listener.proxy]' 'affinity = "none"' 'connect_timeout = "500ms"' 'response_timeout = "2s"'
 {
   plain_gateway gw1 10.99.0.11:80 http
   plain_gateway gw2 10.99.0.12:80 http
