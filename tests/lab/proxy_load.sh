@@ -57,7 +57,9 @@ front_listener front-a portal 10.99.0.10:443 proxy '' '[listener.proxy]' 'affini
   plain_gateway gw1 10.99.0.11:80 http
   plain_gateway gw2 10.99.0.12:80 http
 } >>"$WORK/front-a.toml"
-front_start front-a
+# check refuses a farm without affinity, and serve starts all the same
+start front front-a.log "$VESTIBULE" serve -c "$WORK/front-a.toml"
+FRONT=$STARTED
 both_up() { is_up gw1 && is_up gw2; }
 expect_soon 10 "both gateways are up" both_up
 
