@@ -46,6 +46,18 @@ struct AtHand {
     draws: fastrand::Rng,
 }
 
+impl AtHand {
+    /// The newest snapshot with its gates, and what draws.
+    fn newest(&mut self, meter: &Meter) -> (&Arc<Snapshot>, &Gates, &mut fastrand::Rng) {
+        let Self { view, gates, marks, draws, .. } = self;
+        let snapshot = view.load();
+        if !gates.fit(snapshot) {
+            gates.go_over_to(snapshot, meter, marks);
+        }
+        (snapshot, gates, draws)
+    }
+}
+
 /// Which gateways a request or a connection has been to. They are not chosen again.
 #[derive(Debug, Default)]
 pub struct Tried {
@@ -129,11 +141,7 @@ impl Door {
     /// the gateway is charged with it.
     pub fn choose(&self, by: By, counts: bool, tried: &mut Tried, now: Instant) -> Option<Rc<Gate>> {
         let mut at_hand = self.at_hand.borrow_mut();
-        let AtHand { view, gates, marks, draws, .. } = &mut *at_hand;
-        let snapshot = view.load();
-        if !gates.fit(snapshot) {
-            gates.go_over_to(snapshot, &self.meter, marks);
-        }
+        let (snapshot, gates, draws) = at_hand.newest(&self.meter);
         let (ask, draw) = (self.plan.settings.ask, draws.u64(..));
         let choice = select(snapshot, ask, by, tried.of(snapshot), now, draw).ok()?;
         tried.add(choice.index);
@@ -146,11 +154,7 @@ impl Door {
     /// The gateway that a client who has been there is to come to again, if it may and has not been tried.
     pub fn return_to(&self, is_meant: impl Fn(&Gate) -> bool, tried: &mut Tried) -> Option<Rc<Gate>> {
         let mut at_hand = self.at_hand.borrow_mut();
-        let AtHand { view, gates, marks, .. } = &mut *at_hand;
-        let snapshot = view.load();
-        if !gates.fit(snapshot) {
-            gates.go_over_to(snapshot, &self.meter, marks);
-        }
+        let (snapshot, gates, _) = at_hand.newest(&self.meter);
         let (index, gate) = gates.iter().enumerate().find(|(_, gate)| is_meant(gate))?;
         let view = snapshot.gateways.get(index)?;
         if tried.of(snapshot).contains(&index) || !may_return(view, self.plan.settings.ask) {
@@ -164,11 +168,7 @@ impl Door {
     /// gone or down, are closed, and what there is to tell is told.
     pub fn tidy_up(&self, now: Instant) {
         let mut at_hand = self.at_hand.borrow_mut();
-        let AtHand { view, gates, marks, .. } = &mut *at_hand;
-        let snapshot = view.load();
-        if !gates.fit(snapshot) {
-            gates.go_over_to(snapshot, &self.meter, marks);
-        }
+        let (snapshot, gates, _) = at_hand.newest(&self.meter);
         for (gate, view) in gates.iter().zip(&snapshot.gateways) {
             if may_return(view, self.plan.settings.ask) {
                 gate.resting.sweep(now)
@@ -190,8 +190,8 @@ impl Door {
         }
     }
 
-    /// Tells why a client has got no answer from a gateway, or no connection to one: at length the first time, summed up
-    /// when there is one after the other.
+    /// Tells why a client has got no answer from a gateway, or no connection to one: at length the first time,
+    /// summed up when there is one after the other.
     pub fn tell(&self, client: SocketAddr, why: &impl Display) {
         if self.plan.troubles.unanswered.note(Instant::now(), Some(client), why) {
             let listener = &*self.plan.settings.name;

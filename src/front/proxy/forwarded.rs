@@ -98,7 +98,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Adds who asks, and for which host if that was said. What a trusted proxy has said stays, and it is added to the list of those it came through.
+/// Adds who asks, and for which host if that was said. What a trusted proxy has said stays, and it is added to
+/// the list of those it came through.
 pub fn tell(out: &mut HeaderMap, asked: Option<&HeaderValue>, asker: &Asker, forwarded: Forwarded) {
     let client = asker.client.ip().to_canonical();
     let (x_forwarded, rfc7239) = match forwarded {

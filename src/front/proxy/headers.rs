@@ -106,9 +106,7 @@ fn is_host(authority: &Authority) -> bool {
 
 /// The protocols of all Upgrade fields (RFC 9110 §7.8).
 fn protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values = headers.get_all(header::UPGRADE).into_iter();
-    let protocols = values.flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii));
-    protocols.filter(|protocol| !protocol.is_empty())
+    listed(headers, &header::UPGRADE).filter(|protocol| !protocol.is_empty())
 }
 
 /// HTTP/2 without TLS would be a second way in past all checks (RFC 9113 §3.1 has done away with it); TLS
@@ -123,7 +121,12 @@ const SECOND_WAYS_IN: [&[u8]; 3] = [b"h2c", b"TLS", b"HTTP"];
 
 /// The options of all Connection fields (RFC 9110 §7.6.1).
 fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values = headers.get_all(header::CONNECTION).into_iter();
+    listed(headers, &header::CONNECTION)
+}
+
+/// The elements of all fields of this name (RFC 9110 §5.6.1).
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    let values = headers.get_all(name).into_iter();
     values.flat_map(|value| value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii))
 }
 
@@ -214,10 +217,7 @@ pub fn for_gateway(head: &request::Parts, change: &Change<'_>) -> HeaderMap {
         }
     }
     if change.wish == Wish::Upgrade {
-        out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        for value in headers.get_all(header::UPGRADE) {
-            out.append(header::UPGRADE, value.clone());
-        }
+        pass_upgrade_on(headers, &mut out);
     }
     if change.length.is_none() {
         out.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -266,14 +266,19 @@ pub fn for_client(headers: &HeaderMap, length: Option<u64>, has_tunnel: bool, mu
         }
     }
     if has_tunnel && headers.contains_key(header::UPGRADE) {
-        out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        for value in headers.get_all(header::UPGRADE) {
-            out.append(header::UPGRADE, value.clone());
-        }
+        pass_upgrade_on(headers, &mut out);
     } else if must_close {
         out.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     out
+}
+
+/// Asks for, or grants, the same upgrade on the next connection (RFC 9110 §7.8).
+fn pass_upgrade_on(headers: &HeaderMap, out: &mut HeaderMap) {
+    out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    for value in headers.get_all(header::UPGRADE) {
+        out.append(header::UPGRADE, value.clone());
+    }
 }
 
 fn has_several(headers: &HeaderMap, name: &HeaderName) -> bool {

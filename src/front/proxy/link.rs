@@ -97,12 +97,7 @@ impl Link {
         drop(sender);
         tokio::task::spawn_local(async move {
             let _kept = kept;
-            match &mut drive {
-                Drive::Task(task) => _ = timeout(LAST_PART, &mut task.0).await,
-                Drive::User(_) | Drive::Ended(_) => {
-                    let _ = timeout(LAST_PART, poll_fn(|cx| drive.poll_to_end(cx))).await;
-                }
-            }
+            let _ = timeout(LAST_PART, drive.end()).await;
         });
     }
 
@@ -130,10 +125,7 @@ impl Link {
     pub async fn into_stream(self) -> Option<(GatewayStream, Bytes)> {
         let Self { sender, mut drive, .. } = self;
         drop(sender);
-        let parts = match &mut drive {
-            Drive::Task(task) => (&mut task.0).await.ok()?,
-            Drive::User(_) | Drive::Ended(_) => poll_fn(|cx| drive.poll_to_end(cx)).await,
-        }?;
+        let parts = drive.end().await?;
         Some((parts.io.into_inner(), parts.read_buf))
     }
 }
@@ -157,11 +149,19 @@ impl Drive {
         }
     }
 
+    /// Goes on until it speaks HTTP no longer; what is left then.
+    async fn end(&mut self) -> Option<Left> {
+        match self {
+            Self::Task(task) => (&mut task.0).await.ok()?,
+            Self::User(_) | Self::Ended(_) => poll_fn(|cx| self.poll_to_end(cx)).await,
+        }
+    }
+
     fn hand_to_task(&mut self) {
         match std::mem::replace(self, Self::Ended(None)) {
             connection @ Self::User(_) => {
                 let mut drive = connection;
-                let task = async move { poll_fn(|cx| drive.poll_to_end(cx)).await };
+                let task = async move { drive.end().await };
                 *self = Self::Task(Task(tokio::task::spawn_local(task)));
             }
             other @ (Self::Task(_) | Self::Ended(_)) => *self = other,

@@ -17,7 +17,7 @@ use super::stream::GatewayStream;
 use crate::front::gate::Gate;
 use crate::front::meter::{Counted, GatewayMeter, Gauge};
 
-/// A link while it has a request: counted as active, and back at its gate's disposal afterwards.
+/// A link while it has a request: counted as active, and back where it rests afterwards.
 pub struct Lease {
     link: Link,
     gate: Rc<Gate>,
@@ -36,7 +36,7 @@ enum Home {
         /// How many may rest there.
         room: usize,
     },
-    /// With the one client whom the gateway has been told of.
+    /// With the one client whose alone it is.
     Client(Weak<Own>),
 }
 
