@@ -11,12 +11,13 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, LocalSet};
-use vestibule::fleet::{Endpoint, Load, Service, ServiceReport, Thresholds};
+use vestibule::fleet::{Endpoint, Load, Service, Thresholds};
 use vestibule::heartbeat::{
-    self, AgentState, Capacity, CommandLine, CountSource, HeartbeatError, LoadSettings, LocalCheck,
-    MAX_REPORT_BYTES, Report, ServiceState, Settings,
+    self, AgentState, Capacity, CountSource, HeartbeatError, LoadSettings, LocalCheck, MAX_REPORT_BYTES,
+    Report, ServiceState, Settings,
 };
 use vestibule::net::client::{Client, ClientError, Target, Tls};
+use vestibule::net::command::CommandLine;
 use vestibule::net::stop::{self, Stopper};
 use vestibule::net::tls::{self, Identity, Trust};
 
@@ -235,7 +236,10 @@ async fn a_gateway_falls_after_bad_rounds_and_rises_after_good_ones() {
             assert!(
                 down.service.since > up.service.since && failing.service.checks[0].detail == "it is gone"
             );
-            assert_eq!(ServiceReport::from(&down).service, Service::Down("file: it is gone".into()));
+            assert_eq!(
+                down.as_sent_at(std::time::SystemTime::UNIX_EPOCH).service,
+                Service::Down("file: it is gone".into())
+            );
 
             std::fs::write(&file, "").unwrap();
             let before = counted();

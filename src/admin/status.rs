@@ -532,7 +532,7 @@ pub(super) mod tests {
         let load = Load { tunnels: Some(tunnels), cpu_ratio: Some(0.5), ..Load::default() };
         Observation {
             checks: vec![check("heartbeat", CheckOutcome::Pass("200 OK".into()))],
-            report: Some(ServiceReport { service, load }),
+            report: Some(ServiceReport { service, load, fence: None }),
         }
     }
 

@@ -12,7 +12,8 @@ use super::front::resolve_check;
 use super::front_file::CheckKind;
 use super::problem::Problem;
 use super::settings::AgentSettings;
-use crate::heartbeat::{Capacity, CommandLine, CountSource, LoadSettings, LocalCheck, Settings};
+use crate::heartbeat::{Capacity, CountSource, LoadSettings, LocalCheck, Settings};
+use crate::net::command::CommandLine;
 use crate::net::tls;
 
 /// Reads an agent's configuration: the settings with the warnings, or every problem.

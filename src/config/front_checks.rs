@@ -10,8 +10,7 @@ use super::front_file::{DEFAULT_ADMIN, FrontFile, GatewayTable, Preset};
 use super::problem::{Problems, Span};
 use super::proxy_checks;
 use crate::admin::metrics::UPSTREAM;
-use crate::fleet::{Endpoint, Host, Vpn};
-use crate::probe::HEARTBEAT;
+use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn};
 
 /// Notes everything that does not fit.
 pub fn check(file: &FrontFile, problems: &Problems<'_>) {

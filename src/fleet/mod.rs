@@ -5,6 +5,7 @@
 //! publishes, and every door asks the same [`select`] function.
 
 mod balance;
+mod fence;
 mod gateway;
 mod health;
 mod load;
@@ -18,11 +19,14 @@ mod snapshot;
 mod source;
 
 pub use balance::{Balance, Policy, WhenNone};
+pub use fence::{FenceReading, FenceReport, Holder, Lease, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
 pub use moment::Moment;
-pub use observation::{CheckOutcome, CheckResult, Failure, Observation, Service, ServiceReport, Verdict};
+pub use observation::{
+    CheckOutcome, CheckResult, Failure, HEARTBEAT, Observation, Service, ServiceReport, Verdict,
+};
 pub use pending::{Assigned, Ledger};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
 pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fence::FenceReport;
 use super::gateway::{Endpoint, GatewayName};
 use super::load::Load;
 
@@ -57,6 +58,8 @@ pub struct ServiceReport {
     pub service: Service,
     /// Its load.
     pub load: Load,
+    /// Its firewall blocks, where it says anything of them.
+    pub fence: Option<FenceReport>,
 }
 
 /// An agent's verdict; it has done its own counting of good and bad checks.
@@ -83,26 +86,42 @@ pub enum Verdict {
     Inconclusive,
 }
 
+/// The name of the agent's answer among the checks; no other check may have it.
+pub const HEARTBEAT: &str = "heartbeat";
+
 impl Observation {
     /// The verdict of this round. What the agent has declared goes before what was seen from here.
     pub fn verdict(&self) -> Verdict {
         if let Some(ServiceReport { service: Service::Down(reason), .. }) = &self.report {
             return Verdict::DeclaredDown(reason.clone());
         }
-        let mut failures = self.checks.iter().filter_map(CheckResult::failure).peekable();
-        if failures.peek().is_some() {
-            return Verdict::Bad(failures.collect::<Vec<_>>().join("; "));
-        }
-        if self.checks.iter().any(|c| matches!(c.outcome, CheckOutcome::Inconclusive(_))) {
-            return Verdict::Inconclusive;
-        }
-        Verdict::Good
+        judge(self.checks.iter())
+    }
+
+    /// What was seen from here: the verdict of the checks other than the agent's answer. `None` where there are
+    /// none.
+    pub fn direct_verdict(&self) -> Option<Verdict> {
+        let direct = || self.checks.iter().filter(|check| &*check.check != HEARTBEAT);
+        direct().next()?;
+        Some(judge(direct()))
     }
 
     /// Whether the agent wants no newcomers.
     pub fn is_draining(&self) -> bool {
         matches!(&self.report, Some(ServiceReport { service: Service::Draining, .. }))
     }
+}
+
+fn judge<'a>(checks: impl Iterator<Item = &'a CheckResult> + Clone) -> Verdict {
+    let mut failures = checks.clone().filter_map(CheckResult::failure).peekable();
+    if failures.peek().is_some() {
+        return Verdict::Bad(failures.collect::<Vec<_>>().join("; "));
+    }
+    let mut checks = checks;
+    if checks.any(|check| matches!(check.outcome, CheckOutcome::Inconclusive(_))) {
+        return Verdict::Inconclusive;
+    }
+    Verdict::Good
 }
 
 impl CheckResult {
@@ -158,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_seen_from_here_leaves_the_agents_answer_out() {
+        let agent = || check(HEARTBEAT, CheckOutcome::Fail("connection refused".into()));
+        let round = |checks| Observation { checks, report: None }.direct_verdict();
+        assert_eq!(round(vec![agent(), pass()]), Some(Verdict::Good));
+        assert_eq!(round(vec![agent()]), None);
+        let refused = check("portal", CheckOutcome::Fail("refused".into()));
+        assert_eq!(round(vec![agent(), refused, pass()]), Some(Verdict::Bad("portal: refused".into())));
+    }
+
+    #[test]
     fn a_fault_of_this_host_counts_neither_way() {
         let none_left = check("portal", CheckOutcome::Inconclusive("too many open files".into()));
         let round = Observation { checks: vec![pass(), none_left], report: None };
@@ -166,7 +195,11 @@ mod tests {
 
     #[test]
     fn what_the_agent_declares_needs_no_counting() {
-        let report = ServiceReport { service: Service::Down("portal: 503".into()), load: Load::default() };
+        let report = ServiceReport {
+            service: Service::Down("portal: 503".into()),
+            load: Load::default(),
+            fence: None,
+        };
         let round = Observation { checks: vec![pass()], report: Some(report) };
         assert_eq!(round.verdict(), Verdict::DeclaredDown("portal: 503".into()));
     }

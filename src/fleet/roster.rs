@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::balance::Balance;
+use super::fence::FenceReading;
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health, Thresholds};
 use super::load::{Score, Weights};
@@ -97,7 +98,15 @@ impl Roster {
                 view.agent_drains_since = draining.then(|| view.agent_drains_since.unwrap_or(now));
             }
             view.settled = settled;
+            // a reload may have taken its checks away
+            view.direct = observation.direct_verdict().map(|verdict| {
+                let mut direct = view.direct.take().unwrap_or_else(|| Health::unknown(now));
+                direct.observe(&verdict, thresholds, now);
+                direct
+            });
             if let Some(report) = observation.report {
+                // one that no longer speaks of a fence has none
+                view.fence = report.fence.map(|report| FenceReading { report, at: now });
                 let load = report.load.completed_by(&view.gateway);
                 let score = Score::of(&load, &weights);
                 view.load = Some(LoadReading { load, at: now, score });
@@ -193,6 +202,8 @@ impl Member {
             assigned: Arc::default(),
             settled: 0,
             checks: Arc::from([]),
+            direct: None,
+            fence: None,
         };
         Self { view: Arc::new(view), ledger: Ledger::default() }
     }
@@ -205,10 +216,12 @@ impl Member {
             view.health = Health::unknown(now);
             view.last_good = None;
             view.checks = Arc::from([]);
+            view.direct = None;
         }
         if !gateway.has_agent {
             view.agent_drains_since = None;
             view.load = None;
+            view.fence = None;
         }
         view.gateway = Arc::clone(gateway);
         if let Some(reading) = &mut view.load {
@@ -272,7 +285,10 @@ mod tests {
 
     fn good(tunnels: u64) -> Observation {
         let load = Load { tunnels: Some(tunnels), ..Load::default() };
-        Observation { checks: vec![], report: Some(ServiceReport { service: Service::Up, load }) }
+        Observation {
+            checks: vec![],
+            report: Some(ServiceReport { service: Service::Up, load, fence: None }),
+        }
     }
 
     fn bad() -> Observation {

@@ -65,6 +65,8 @@ pub enum Exclusion {
     NotSeenYet,
     /// Its checks fail.
     Down,
+    /// Its firewall refuses newcomers.
+    Fenced,
     /// It has no tunnel left.
     OutOfTunnels,
     /// It has no pool address left.
@@ -80,6 +82,7 @@ impl Exclusion {
             Self::Draining => "draining",
             Self::NotSeenYet => "no good check yet",
             Self::Down => "down",
+            Self::Fenced => "fenced",
             Self::OutOfTunnels => "no tunnel left",
             Self::OutOfAddresses => "no pool address left",
         }
@@ -114,6 +117,9 @@ pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) 
         Condition::Unknown => return Some(Exclusion::NotSeenYet),
         Condition::Down => return Some(Exclusion::Down),
         Condition::Up => {}
+    }
+    if view.is_fenced(now) {
+        return Some(Exclusion::Fenced);
     }
     full(view, balance, now)
 }
@@ -172,6 +178,10 @@ pub fn select<'a>(
     if let Some(choice) = pick.one_of(|view| excluded(view).is_none()) {
         return Ok(choice);
     }
+    // one that would refuse him is no help to anybody
+    let excluded = |view: &GatewayView| {
+        if view.is_fenced(now) { Some(Exclusion::Fenced) } else { excluded(view) }
+    };
     let chosen = match snapshot.balance.when_none {
         WhenNone::Refuse => None,
         WhenNone::LastKnownGood => pick.last_known_good(|view| excluded(view).is_some_and(may_be_overruled)),
@@ -191,7 +201,7 @@ pub fn select<'a>(
 /// who has been taken out on purpose, may not.
 fn may_be_overruled(exclusion: Exclusion) -> bool {
     match exclusion {
-        Exclusion::OtherVrrpId | Exclusion::VpnMode | Exclusion::Draining => false,
+        Exclusion::OtherVrrpId | Exclusion::VpnMode | Exclusion::Draining | Exclusion::Fenced => false,
         Exclusion::NotSeenYet | Exclusion::Down | Exclusion::OutOfTunnels | Exclusion::OutOfAddresses => true,
     }
 }
@@ -372,7 +382,7 @@ pub(super) mod tests {
         }
 
         fn reports(&mut self, i: usize, load: Load) {
-            let report = Some(ServiceReport { service: Service::Up, load });
+            let report = Some(ServiceReport { service: Service::Up, load, fence: None });
             let (name, now) = (self.name(i), self.now());
             self.roster.observe(&name, Observation { checks: vec![], report }, now);
         }
@@ -736,7 +746,7 @@ pub(super) mod tests {
         farm.tunnels(&[0, 1000, 0, 0, 0, 0]).fails(3);
         let now = farm.now();
         farm.roster.drain(&name(0), "service", now).unwrap();
-        let report = ServiceReport { service: Service::Draining, load: Load::default() };
+        let report = ServiceReport { service: Service::Draining, load: Load::default(), fence: None };
         farm.roster.observe(&name(2), Observation { checks: vec![], report: Some(report) }, now);
         // drained, full, draining by itself; down, other VRRP ID, other VPN
         assert_eq!(may(&mut farm), [true, true, true, false, false, false]);

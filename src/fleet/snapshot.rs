@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Cache};
 
 use super::balance::Balance;
+use super::fence::FenceReading;
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health};
 use super::load::{Load, Score};
@@ -49,6 +50,11 @@ pub struct GatewayView {
     pub settled: u64,
     /// The checks of its last round.
     pub checks: Arc<[CheckResult]>,
+    /// What this front door's own checks have concluded, whatever the agent says: what it fences by.
+    /// `None` where it has none but the agent's answer.
+    pub direct: Option<Health>,
+    /// Its agent's last word on its firewall blocks.
+    pub fence: Option<FenceReading>,
 }
 
 /// A load report with its time and its weight.
@@ -143,6 +149,11 @@ impl GatewayView {
     /// Its last load report, unless that is too old to count.
     pub fn fresh_load(&self, now: Instant, stale_after: Duration) -> Option<&LoadReading> {
         self.load.as_ref().filter(|reading| reading.at.until(now) <= stale_after)
+    }
+
+    /// Whether its firewall refuses newcomers, as far as is known.
+    pub fn is_fenced(&self, now: Instant) -> bool {
+        self.fence.as_ref().is_some_and(|reading| reading.is_blocked(now))
     }
 
     /// Whether a round has been done, however it ended.

@@ -127,10 +127,10 @@ mod tests {
 
     use super::*;
     use crate::fleet::CheckOutcome;
-    use crate::heartbeat::command::CommandLine;
     use crate::heartbeat::count::CountSource;
     use crate::heartbeat::sample::Capacity;
     use crate::heartbeat::state::ServiceState;
+    use crate::net::command::CommandLine;
 
     fn shell(script: &str, directory: &Path) -> CommandLine {
         CommandLine::new(["sh", "-c", &format!("cd {}; {script}", directory.display())]).unwrap()

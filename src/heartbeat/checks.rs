@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::command::{CommandError, CommandLine, Finished};
 use super::text::one_line;
 use crate::fleet::{CheckOutcome, CheckResult, Observation, Verdict};
 use crate::net::check::{Check, all_at_once};
+use crate::net::command::{CommandError, CommandLine, Finished};
 
 /// One check of what "this gateway works" means.
 #[derive(Clone, Debug)]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::command::{CommandError, CommandLine};
 use super::counters::{first_number, interfaces_named};
 use super::occtl::{self, Sessions};
 use super::text::one_line;
+use crate::net::command::{CommandError, CommandLine};
 use crate::net::words::in_words;
 
 /// Where the number of tunnels, or of pool addresses lent, comes from.

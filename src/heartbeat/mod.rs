@@ -8,7 +8,6 @@
 mod agent;
 mod boot_id;
 mod checks;
-mod command;
 mod count;
 mod counters;
 mod metrics;
@@ -23,11 +22,10 @@ mod timestamp;
 
 pub use agent::{Settings, run};
 pub use checks::LocalCheck;
-pub use command::{CommandLine, NoProgram};
 pub use count::CountSource;
 pub use report::{
-    CheckSection, FenceSection, HolderSection, LoadSection, MAX_REPORT_BYTES, Report, ReportError,
-    ServiceSection,
+    CheckSection, FenceSection, HolderSection, LeaseSection, LoadSection, MAX_REPORT_BYTES, Report,
+    ReportError, ServiceSection,
 };
 pub use sample::{Capacity, InterfaceName, LoadSettings, NotAnInterfaceName};
 pub use server::serve_state;

@@ -1,7 +1,7 @@
 //! The report as JSON: what an agent sends and a front door reads (contracts/heartbeat.md).
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::state::{AgentState, ServiceState};
 use super::text::one_line;
 use super::timestamp::Timestamp;
-use crate::fleet::{CheckOutcome, CheckResult, Load, Service, ServiceReport};
+use crate::fleet::{CheckOutcome, CheckResult, FenceReport, Holder, Lease, Load, Service, ServiceReport};
 
 /// One report. Texts that come from the network are short and on one line, numbers that make no sense
 /// are `None`.
@@ -101,6 +101,19 @@ pub struct FenceSection {
     /// Who wants them blocked.
     #[serde(default)]
     pub holders: Vec<HolderSection>,
+    /// Who keeps the agent from blocking them by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept_open_by: Vec<LeaseSection>,
+}
+
+/// One who keeps the gateway open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LeaseSection {
+    /// A front door's name.
+    #[serde(deserialize_with = "name")]
+    pub by: String,
+    /// When that ends if it is not renewed.
+    pub until: Timestamp,
 }
 
 /// One who keeps a block up.
@@ -178,14 +191,34 @@ impl Report {
     }
 }
 
-impl From<&Report> for ServiceReport {
-    fn from(report: &Report) -> Self {
-        let service = match report.service.state {
+impl Report {
+    /// What it says, where `sent` is when the agent says it has sent it: leases are told by the agent's clock.
+    pub fn as_sent_at(&self, sent: SystemTime) -> ServiceReport {
+        let service = match self.service.state {
             ServiceState::Up => Service::Up,
             ServiceState::Draining => Service::Draining,
-            ServiceState::Down => Service::Down(report.service.why_down()),
+            ServiceState::Down => Service::Down(self.service.why_down()),
         };
-        Self { service, load: Load::from(report.load.clone()) }
+        let fence = self.fence.as_ref().map(|fence| fence.as_sent_at(sent));
+        ServiceReport { service, load: Load::from(self.load.clone()), fence }
+    }
+}
+
+impl FenceSection {
+    fn as_sent_at(&self, sent: SystemTime) -> FenceReport {
+        let lease = |by: &str, until: &Timestamp| Lease {
+            by: by.into(),
+            left: until.to_system_time().duration_since(sent).unwrap_or_default(),
+        };
+        let holder =
+            |h: &HolderSection| Holder { lease: lease(&h.by, &h.until), reason: h.reason.as_str().into() };
+        FenceReport {
+            engine: self.engine.as_str().into(),
+            blocked: self.blocked,
+            ports: self.ports.iter().take(MAX_PORTS).map(|p| one_line(p, NAME_LIMIT).into()).collect(),
+            holders: self.holders.iter().map(holder).collect(),
+            kept_open_by: self.kept_open_by.iter().map(|open| lease(&open.by, &open.until)).collect(),
+        }
     }
 }
 
@@ -265,6 +298,8 @@ struct Sent<'a> {
 
 const VERSION: u64 = 1;
 const NAME_LIMIT: usize = 64;
+/// More than anybody has to block.
+const MAX_PORTS: usize = 64;
 const SENTENCE_LIMIT: usize = 200;
 const REASON_LIMIT: usize = 500;
 /// Below this every whole number fits, above it nothing is a count of anything here.
@@ -424,23 +459,23 @@ mod tests {
             detail: detail.into(),
             milliseconds: None,
         };
-        assert_eq!(ServiceReport::from(&report).service, Service::Up);
+        assert_eq!(report.as_sent_at(SystemTime::UNIX_EPOCH).service, Service::Up);
         report.service.state = ServiceState::Draining;
-        assert_eq!(ServiceReport::from(&report).service, Service::Draining);
+        assert_eq!(report.as_sent_at(SystemTime::UNIX_EPOCH).service, Service::Draining);
         report.service.state = ServiceState::Down;
         report.service.checks = vec![
             check("portal", false, "connection refused"),
             check("dns", true, ""),
             check("disk", false, ""),
         ];
-        let down = ServiceReport::from(&report);
+        let down = report.as_sent_at(SystemTime::UNIX_EPOCH);
         assert_eq!(down.service, Service::Down("portal: connection refused; disk: failed".into()));
         assert_eq!(down.load.tunnels, Some(312));
         report.service.checks = vec![check("portal", true, "200 OK")];
         let unexplained = Service::Down("it calls itself down and names no failing check".into());
-        assert_eq!(ServiceReport::from(&report).service, unexplained);
+        assert_eq!(report.as_sent_at(SystemTime::UNIX_EPOCH).service, unexplained);
         report.service.checks.clear();
-        assert_eq!(ServiceReport::from(&report).service, unexplained);
+        assert_eq!(report.as_sent_at(SystemTime::UNIX_EPOCH).service, unexplained);
     }
 
     #[test]
@@ -475,7 +510,7 @@ mod tests {
         assert_eq!(read.time.to_system_time(), state.observed);
         assert_eq!(read.service.checks[0].milliseconds, Some(3.1));
         let down = "portal: no answer within 800 ms; ike: not tried: too many open files";
-        let expected = ServiceReport { service: Service::Down(down.into()), load: state.load };
-        assert_eq!(ServiceReport::from(&read), expected);
+        let expected = ServiceReport { service: Service::Down(down.into()), load: state.load, fence: None };
+        assert_eq!(read.as_sent_at(SystemTime::UNIX_EPOCH), expected);
     }
 }

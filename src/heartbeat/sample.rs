@@ -247,7 +247,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::heartbeat::command::CommandLine;
+    use crate::net::command::CommandLine;
 
     const LONG: Duration = Duration::from_secs(10);
 

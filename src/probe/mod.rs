@@ -5,4 +5,4 @@ mod settings;
 mod task;
 
 pub use settings::ProbeSettings;
-pub use task::{Finding, HEARTBEAT, run};
+pub use task::{Finding, run};

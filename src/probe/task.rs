@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::continuity::{Continuity, check_age};
 use super::settings::ProbeSettings;
-use crate::fleet::{CheckOutcome, CheckResult, GatewayName, Observation, ServiceReport};
+use crate::fleet::{CheckOutcome, CheckResult, GatewayName, HEARTBEAT, Observation, ServiceReport};
 use crate::heartbeat::{MAX_REPORT_BYTES, Report};
 use crate::net::check::{Check, all_at_once};
 use crate::net::client::{Client, ClientError, Target};
@@ -129,14 +129,12 @@ impl Agent {
                 "the agent asked for this gateway has another name; is its address right?"
             );
         }
-        check_age(report.time.to_system_time(), sent_at(&answer.headers), stale_after)?;
+        let sent = sent_at(&answer.headers);
+        check_age(report.time.to_system_time(), sent, stale_after)?;
         self.continuity.admit(&report.boot_id, report.sequence)?;
-        Ok(ServiceReport::from(&report))
+        Ok(report.as_sent_at(sent))
     }
 }
-
-/// The name of the agent's answer among the checks.
-pub const HEARTBEAT: &str = "heartbeat";
 
 /// When the agent says it has sent its answer (RFC 9110 §6.6.1); now, where it does not say.
 fn sent_at(headers: &HeaderMap) -> SystemTime {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Child;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin};
 
-use crate::net::words::in_words;
+use super::words::in_words;
 
 /// A program with its arguments. It is run as it stands, without a shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,19 +33,27 @@ impl CommandLine {
     }
 
     /// A program that is known by name.
-    pub(super) fn of(
-        program: impl Into<String>,
-        arguments: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
+    pub fn of(program: impl Into<String>, arguments: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 
     /// Runs it to its end, or for `timeout` at most; then it is killed with everything it has started.
-    /// Of each of its two outputs `limit` bytes are kept; what is longer is read and thrown away.
-    pub(super) async fn run(&self, limit: usize, timeout: Duration) -> Result<Finished, CommandError> {
+    /// Of each of its two outputs `limit` bytes are kept; what is longer is read and thrown away. It has no
+    /// input.
+    pub async fn run(&self, limit: usize, timeout: Duration) -> Result<Finished, CommandError> {
+        self.run_with(&[], limit, timeout).await
+    }
+
+    /// The same with `input` as its input.
+    pub async fn run_with(
+        &self,
+        input: &[u8],
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Finished, CommandError> {
         let mut child = tokio::process::Command::new(&self.program)
             .args(&self.arguments)
-            .stdin(Stdio::null())
+            .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -53,7 +61,8 @@ impl CommandLine {
             .spawn()
             .map_err(CommandError::Start)?;
         let mut group = Group::of(&child);
-        let Ok(finished) = tokio::time::timeout(timeout, finish(&mut child, &mut group, limit)).await else {
+        let Ok(finished) = tokio::time::timeout(timeout, finish(&mut child, &mut group, input, limit)).await
+        else {
             drop(group);
             // it has been killed, so this is only as long as the kernel takes; it leaves no zombie
             let _ = tokio::time::timeout(REAP, child.wait()).await;
@@ -65,38 +74,41 @@ impl CommandLine {
 
 /// How a program ended.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub struct Finished {
     /// Its exit status, or the signal that ended it.
-    pub(super) status: ExitStatus,
+    pub status: ExitStatus,
     /// What it said.
-    pub(super) stdout: Output,
+    pub stdout: Output,
     /// What it complained of.
-    pub(super) stderr: Output,
+    pub stderr: Output,
 }
 
 /// One output of a program.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub struct Output {
     /// Its beginning.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Whether there was more.
-    pub(super) is_cut: bool,
+    pub is_cut: bool,
 }
 
 /// Why a program has no outcome.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CommandError {
+pub enum CommandError {
+    /// It does not start.
     #[error("cannot be run: {}", in_words(.0))]
     Start(#[source] io::Error),
+    /// It did not end in time, and has been killed.
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
+    /// How it ended cannot be found out.
     #[error("cannot be waited for: {}", in_words(.0))]
     Wait(#[source] io::Error),
 }
 
 impl CommandError {
     /// Whether this host lacked what it takes to run anything, so that it says nothing of what was asked.
-    pub(super) fn is_shortage(&self) -> bool {
+    pub fn is_shortage(&self) -> bool {
         let Self::Start(error) = self else { return false };
         let error = error.raw_os_error().map(Errno::from_raw_os_error);
         matches!(error, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN))
@@ -105,13 +117,13 @@ impl CommandError {
 
 impl Finished {
     /// The first output that holds anything, as text: what the program said, else what it complained of.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let text = String::from_utf8_lossy(&self.stdout.bytes);
         if text.trim().is_empty() { String::from_utf8_lossy(&self.stderr.bytes).into() } else { text.into() }
     }
 
     /// How it ended, in words.
-    pub(super) fn ending(&self) -> String {
+    pub fn ending(&self) -> String {
         match (self.status.code(), self.status.signal()) {
             (Some(code), _) => format!("exit status {code}"),
             (None, Some(signal)) => format!("ended by signal {signal}"),
@@ -148,11 +160,15 @@ impl Drop for Group {
     }
 }
 
-async fn finish(child: &mut Child, group: &mut Group, limit: usize) -> io::Result<Finished> {
+async fn finish(child: &mut Child, group: &mut Group, input: &[u8], limit: usize) -> io::Result<Finished> {
     let (out, err) = (child.stdout.take(), child.stderr.take());
+    let stdin = child.stdin.take();
     let (mut stdout, mut stderr) = (Output::default(), Output::default());
     let status = {
-        let reading = async { tokio::join!(stdout.fill(out, limit), stderr.fill(err, limit)) };
+        let reading = async {
+            // a program that wants no more of its input says so by its exit status
+            let _ = tokio::join!(write(stdin, input), stdout.fill(out, limit), stderr.fill(err, limit));
+        };
         let mut reading = std::pin::pin!(reading);
         let (status, is_read) = tokio::select! {
             biased;
@@ -166,6 +182,13 @@ async fn finish(child: &mut Child, group: &mut Group, limit: usize) -> io::Resul
         status?
     };
     Ok(Finished { status, stdout, stderr })
+}
+
+/// Writes all of it and closes it, so that the program sees its end.
+async fn write(stdin: Option<ChildStdin>, input: &[u8]) -> io::Result<()> {
+    let Some(mut stdin) = stdin else { return Ok(()) };
+    stdin.write_all(input).await?;
+    stdin.shutdown().await
 }
 
 impl Output {
@@ -211,6 +234,16 @@ mod tests {
         let finished = shell("head -c 1000000 /dev/zero").run(1000, LONG).await.unwrap();
         assert_eq!((finished.stdout.bytes.len(), finished.stdout.is_cut), (1000, true));
         assert!(finished.status.success());
+    }
+
+    #[tokio::test]
+    async fn a_program_reads_its_input_to_the_end_however_long_it_is() {
+        let input = vec![b'x'; 1_000_000];
+        let finished = shell("wc -c").run_with(&input, 100, LONG).await.unwrap();
+        assert_eq!(finished.text().trim(), "1000000");
+        // one that does not read it ends all the same
+        let finished = shell("exit 3").run_with(&input, 100, LONG).await.unwrap();
+        assert_eq!(finished.ending(), "exit status 3");
     }
 
     #[tokio::test]
