@@ -274,6 +274,7 @@ impl Resolver<'_> {
                 None => None,
             },
             checks: checks?,
+            mark: None,
             interval: *self.file.health.interval.get_ref(),
             timeout: *self.file.health.timeout.get_ref(),
             stale_after: self.file.balance.stale_after,

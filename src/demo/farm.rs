@@ -209,6 +209,7 @@ fn settings(
                     Get { path: "/".into(), expect: StatusRange::usual() },
                 ),
             }],
+            mark: None,
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(800),
             stale_after: Balance::default().stale_after,

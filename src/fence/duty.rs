@@ -68,8 +68,6 @@ pub struct Terms<'a> {
     pub lease: Duration,
     /// A report older than this is no answer any more.
     pub stale_after: Duration,
-    /// From one failed attempt to the next.
-    pub pause: Duration,
 }
 
 impl Duty {
@@ -181,12 +179,8 @@ mod tests {
     use crate::fleet::{FenceReport, Holder, Lease, Moment};
 
     const LEASE: Duration = Duration::from_secs(15);
-    const TERMS: Terms<'_> = Terms {
-        holder: "front-a",
-        lease: LEASE,
-        stale_after: Duration::from_secs(10),
-        pause: Duration::from_secs(1),
-    };
+    const TERMS: Terms<'_> = Terms { holder: "front-a", lease: LEASE, stale_after: Duration::from_secs(10) };
+    const PAUSE: Duration = Duration::from_secs(1);
 
     struct Clock(Instant);
 
@@ -223,12 +217,12 @@ mod tests {
     #[test]
     fn a_block_is_renewed_at_a_third_of_its_lease_and_one_thing_is_asked_at_a_time() {
         let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
-        let mut next = |duty: &mut Duty, at, held| {
+        let next = |duty: &mut Duty, at, held| {
             duty.next(&block(), Some(&clock.reading(at, held, false)), TERMS, clock.at(at))
         };
         assert_eq!(next(&mut duty, 0, false), asked(true));
         assert_eq!(next(&mut duty, 1, false), None, "it is under way");
-        duty.ended(true, TERMS.pause, clock.at(10));
+        duty.ended(true, PAUSE, clock.at(10));
         assert_eq!(next(&mut duty, 4999, true), None);
         assert_eq!(next(&mut duty, 5000, true), asked(false));
     }
@@ -237,7 +231,7 @@ mod tests {
     fn a_lease_that_an_agent_has_forgotten_is_asked_for_at_once() {
         let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
         duty.next(&block(), Some(&clock.reading(0, false, false)), TERMS, clock.at(0));
-        duty.ended(true, TERMS.pause, clock.at(10));
+        duty.ended(true, PAUSE, clock.at(10));
         let before = clock.reading(5, false, false);
         assert_eq!(duty.next(&block(), Some(&before), TERMS, clock.at(20)), None, "it does not know yet");
         let after = clock.reading(1000, false, false);
@@ -250,7 +244,7 @@ mod tests {
         let reading = clock.reading(0, false, false);
         let blocks = |duty: &Duty, at| duty.post(Kind::Agent, Some(&reading), LEASE, clock.at(at)).blocks;
         duty.next(&block(), Some(&reading), TERMS, clock.at(0));
-        duty.ended(false, TERMS.pause, clock.at(800));
+        duty.ended(false, PAUSE, clock.at(800));
         assert_eq!(duty.next(&block(), Some(&reading), TERMS, clock.at(1799)), None);
         assert!(blocks(&duty, 1800) && !blocks(&duty, 15_800), "a lease after it was asked for last");
         assert_eq!(duty.next(&Stance::Free, Some(&reading), TERMS, clock.at(1800)), Some(Request::Unblock));
@@ -276,7 +270,7 @@ mod tests {
         let kept = clock.reading(0, false, true);
         assert_eq!(duty.next(&Stance::Free, Some(&kept), TERMS, clock.at(0)), Some(Request::LetGo));
         assert!(duty.post(Kind::Agent, Some(&kept), LEASE, clock.at(1)).let_go);
-        duty.ended(true, TERMS.pause, clock.at(10));
+        duty.ended(true, PAUSE, clock.at(10));
         assert_eq!(duty.next(&Stance::Free, Some(&kept), TERMS, clock.at(20)), None);
         let still = clock.reading(1000, false, true);
         assert!(!duty.post(Kind::Agent, Some(&still), LEASE, clock.at(1000)).let_go);

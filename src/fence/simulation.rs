@@ -251,12 +251,7 @@ impl World {
             keep_at_least: self.keep_at_least,
             patience: PATIENCE,
         };
-        let terms = Terms {
-            holder: NAMES[door],
-            lease: LEASE,
-            stale_after: Duration::from_secs(10),
-            pause: STEP * 4,
-        };
+        let terms = Terms { holder: NAMES[door], lease: LEASE, stale_after: Duration::from_secs(10) };
         for (i, stance) in plan(&snapshot, front, &posts, now).iter().enumerate() {
             let reading = snapshot.gateways[i].fence.as_ref();
             if let Some(request) = self.doors[door].duties[i].next(stance, reading, terms, now) {
