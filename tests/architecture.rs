@@ -34,10 +34,11 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 35] = [
+const PURE: [&str; 38] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
+    "src/config/agent_fence.rs",
     "src/config/agent_file.rs",
     "src/config/front_checks.rs",
     "src/config/front_file.rs",
@@ -60,6 +61,8 @@ const PURE: [&str; 35] = [
     "src/front/reply.rs",
     "src/front/route.rs",
     "src/heartbeat/counters.rs",
+    "src/heartbeat/learned.rs",
+    "src/heartbeat/leases.rs",
     "src/heartbeat/occtl.rs",
     "src/heartbeat/report.rs",
     "src/heartbeat/standing.rs",
