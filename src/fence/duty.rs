@@ -71,12 +71,12 @@ pub struct Terms<'a> {
 }
 
 impl Duty {
-    /// What the plan has to know of us beside the reports.
+    /// What the plan has to know of us beside the reports, where the agent can be asked.
     pub fn post(&self, kind: Kind, reading: Option<&FenceReading>, lease: Duration, now: Instant) -> Post {
         let newer = |deed: &Deed| !deed.is_told_by(reading);
         let blocks = self.block.last.filter(newer).is_some_and(|deed| deed.may_hold(lease, now));
         let let_go = self.open.last.filter(newer).is_some_and(|deed| deed.verb == Verb::Delete);
-        Post { kind, blocks, let_go }
+        Post { kind, can_ask: true, blocks, let_go }
     }
 
     /// What to ask now, if anything; it is under way from then on, until [`ended`](Self::ended).

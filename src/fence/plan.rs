@@ -47,6 +47,8 @@ pub struct Front<'a> {
 pub struct Post {
     /// How it is fenced.
     pub kind: Kind,
+    /// Its agent, if it has one, can be asked in our name.
+    pub can_ask: bool,
     /// A block of ours stands, or may stand, whatever reports show: it was asked for since the last one, or is in
     /// this host's own firewall.
     pub blocks: bool,
@@ -96,7 +98,7 @@ pub fn plan(
 
 impl Post {
     /// Nothing.
-    pub const NONE: Self = Self { kind: Kind::Off, blocks: false, let_go: false };
+    pub const NONE: Self = Self { kind: Kind::Off, can_ask: false, blocks: false, let_go: false };
 }
 
 /// One gateway, as far as it matters here.
@@ -170,13 +172,14 @@ impl<'a> Seat<'a> {
         };
         // one that has never reported may have a fence
         let may_block_itself = view.gateway.has_agent && (can_block || view.load.is_none());
-        let needs_keeping = may_block_itself && holder.is_some();
+        let can_ask = post.can_ask && holder.is_some();
+        let needs_keeping = may_block_itself && can_ask;
         let wish = match (&view.direct, post.kind) {
             (None, _) | (_, Kind::Off) => Wish::Free,
             (Some(direct), kind) => match direct.condition {
                 Condition::Up => Wish::Free,
                 Condition::Unknown => Wish::AsItIs,
-                Condition::Down if kind == Kind::Local || (is_fresh && can_block && holder.is_some()) => {
+                Condition::Down if kind == Kind::Local || (is_fresh && can_block && can_ask) => {
                     Wish::Block(Arc::clone(&direct.reason))
                 }
                 Condition::Down => Wish::AsItIs,
@@ -242,7 +245,7 @@ mod tests {
             fails_lately: false,
             holders: vec![],
             kept_open_by: vec![],
-            post: Post { kind: Kind::Agent, ..Post::NONE },
+            post: Post { kind: Kind::Agent, can_ask: true, ..Post::NONE },
         }
     }
 
@@ -416,6 +419,8 @@ mod tests {
             (1, vec![alone(down()), down()], "-K", "one that nobody reaches is not open"),
             (1, vec![up().kept(&["A"]), Seen { agent: Some("none"), ..down() }], "K-", "who cannot block"),
             (1, vec![up().kept(&["A"]), alone(down())], "K-", "who does not answer"),
+            (1, vec![up().post(|p| p.can_ask = false), down()], "KB", "one that cannot be asked is as it is"),
+            (1, vec![up().kept(&["A"]), down().post(|p| p.can_ask = false)], "K-", "or who cannot be asked"),
             (1, vec![up().kept(&["A"]), alone(down()).post(local)], "KB", "but from here"),
             (1, vec![alone(down()).post(local), alone(down()).post(local)], "--", "not all of them"),
             (1, vec![up().kept(&["A"]), down().post(|p| p.kind = Kind::Off)], "KF", "not to be fenced"),

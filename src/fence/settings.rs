@@ -34,21 +34,19 @@ pub struct Fenced {
     pub gateway: GatewayName,
     /// How.
     pub kind: Kind,
-    /// Its agent, if it has one: even where that is not asked to block, it is asked to stay open.
+    /// Its agent, if it has one that asks for certificates: even where that is not asked to block, it is asked to
+    /// stay open.
     pub agent: Option<Target>,
     /// Where clients reach it, for this host's own firewall.
     pub endpoints: Vec<Site>,
 }
 
 impl FenceSettings {
-    /// Whether this host's own firewall is used.
-    pub fn is_local(&self) -> bool {
-        self.enabled && self.gateways.iter().any(|gateway| gateway.kind == Kind::Local)
-    }
-
-    /// Whether gateways are to be fenced by agents that cannot be asked, because this front door has no name.
+    /// Whether a gateway is to be fenced by an agent that cannot be asked, because there this front door has no name.
     pub fn lacks_a_name(&self) -> bool {
-        let is_for_agents = self.gateways.iter().any(|gateway| gateway.kind == Kind::Agent);
-        self.enabled && self.holder.is_none() && is_for_agents
+        let in_vain = |gateway: &Fenced| {
+            gateway.kind == Kind::Agent && (gateway.agent.is_none() || self.holder.is_none())
+        };
+        self.enabled && self.gateways.iter().any(in_vain)
     }
 }

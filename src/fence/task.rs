@@ -109,8 +109,8 @@ impl Warden {
     fn adopt(&mut self, settings: Arc<FenceSettings>) {
         if settings.lacks_a_name() {
             tracing::warn!(
-                "agents cannot be asked to fence: this front door has no client certificate ([heartbeat] \
-                 certificate and key), and so no name that they would know it by"
+                "agents cannot be asked to fence their gateways: without https and a client certificate \
+                 ([heartbeat] certificate and key) this front door has no name that they would know it by"
             );
         }
         self.generation += 1;
@@ -157,7 +157,7 @@ impl Warden {
             let reading = snapshot.gateway(name).and_then(|view| view.fence.as_ref());
             let post = charge.duty.post(charge.fenced.kind, reading, self.settings.lease, now);
             let blocks = post.blocks || self.local.blocks(name, now);
-            (name.clone(), Post { blocks, ..post })
+            (name.clone(), Post { can_ask: charge.fenced.agent.is_some(), blocks, ..post })
         };
         let posts = self.charges.iter().map(post).collect();
         let front = Front {
@@ -234,7 +234,7 @@ impl Warden {
         }
     }
 
-    async fn tell(&self, news: News) {
+    async fn tell(&mut self, news: News) {
         // an error means that the keeper is gone, and that is seen elsewhere
         let _ = self.news.send(news).await;
     }
