@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use time::OffsetDateTime;
 use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::fence::{Connections, Fence, Port, Protocol, RejectWith};
 use super::label::label;
@@ -192,6 +192,41 @@ fn target(rule: &str) -> Option<&str> {
     rule.rsplit_once("-j ").map(|(_, target)| target)
 }
 
+/// What a chain of ours does, for whoever wants to see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocked {
+    /// `tcp/443`.
+    pub ports: Vec<String>,
+    /// When it ends by itself.
+    pub until: Option<SystemTime>,
+    /// Who wants it, where that is told.
+    pub holders: String,
+    /// Networks that pass.
+    pub exempt: Vec<String>,
+}
+
+/// Reads the rules of our chain back.
+pub fn blocked(rules: &[String]) -> Blocked {
+    let mut blocked = Blocked::default();
+    for rule in rules {
+        let after = |word: &str| rule.split_once(word)?.1.split(' ').next();
+        match target(rule) {
+            Some("RETURN") => {
+                blocked.until = blocked.until.or(after("--datestart ").and_then(from_date));
+                blocked.exempt.extend(after("-s ").map(str::to_owned));
+                let comment = rule.split_once("\"held by ").and_then(|(_, rest)| rest.split('"').next());
+                blocked.holders.push_str(comment.unwrap_or_default());
+            }
+            Some(target) if target.starts_with("REJECT") => {
+                let port = after("-p ").zip(after("--dport "));
+                blocked.ports.extend(port.map(|(protocol, number)| format!("{protocol}/{number}")));
+            }
+            _ => {}
+        }
+    }
+    blocked
+}
+
 /// The first full second not before that time, for that is all that xt_time can tell apart.
 pub fn full_second(time: SystemTime) -> SystemTime {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -205,6 +240,11 @@ pub fn full_second(time: SystemTime) -> SystemTime {
 fn date(time: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
     OffsetDateTime::from(full_second(time)).format(format).unwrap_or_default()
+}
+
+fn from_date(text: &str) -> Option<SystemTime> {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+    Some(PrimitiveDateTime::parse(text, format).ok()?.assume_utc().into())
 }
 
 /// The last second that iptables 1.8 takes, in 2038.

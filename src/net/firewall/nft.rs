@@ -103,6 +103,17 @@ pub enum Difference {
     All,
 }
 
+/// A timed member that is there, for whoever wants to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// `tcp/443` or `192.0.2.1:443`.
+    pub what: String,
+    /// How much longer, at least, where the kernel drops it by itself.
+    pub left: Option<Duration>,
+    /// Its comment.
+    pub comment: String,
+}
+
 impl Table {
     /// The script that makes the table from nothing, or anew, in one transaction.
     pub fn script(&self, now: Instant) -> String {
@@ -391,6 +402,35 @@ impl Listing {
 
     fn rules_of(&self, chain: &str) -> impl Iterator<Item = &str> {
         self.rules.iter().filter(move |rule| rule.0 == chain).map(|rule| rule.1.as_str())
+    }
+
+    /// The timed members of all sets.
+    pub fn timed(&self) -> Vec<Listed> {
+        fn listed<K: Key>(member: &Value, word: impl Fn(K) -> String) -> Option<Listed> {
+            let ListedTimed { key, expires, comment } = ListedTimed::<K>::read(member)?;
+            Some(Listed { what: word(key), left: expires, comment })
+        }
+        let members = self.sets.iter().flat_map(|set| &set.members);
+        let read = |member| {
+            listed(member, |port: Port| port.to_string())
+                .or_else(|| listed(member, |endpoint: SocketAddr| endpoint.to_string()))
+        };
+        members.filter_map(read).collect()
+    }
+
+    /// The networks of all sets.
+    pub fn networks(&self) -> Vec<String> {
+        let members = self.sets.iter().flat_map(|set| &set.members);
+        let ranges = members.filter_map(|member| Some((range(member)?, member)));
+        let word = |((first, last), member): ((IpAddr, IpAddr), &Value)| {
+            let length = member.get("prefix").and_then(|prefix| prefix.get("len")?.as_u64());
+            match length {
+                Some(length) => format!("{first}/{length}"),
+                None if first == last => first.to_string(),
+                None => format!("{first}-{last}"),
+            }
+        };
+        ranges.map(word).collect()
     }
 }
 

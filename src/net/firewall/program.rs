@@ -52,7 +52,7 @@ impl Program {
         let said = String::from_utf8_lossy(&finished.stderr.bytes);
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
         if says(&["Operation not permitted", "Permission denied"]) {
-            return FirewallError::Unusable(NOT_ALLOWED.to_owned());
+            return FirewallError::not_allowed();
         }
         if says(&["JSON support not compiled"]) {
             let text = "is built without JSON; install the package nftables of a distribution that has it";
@@ -77,7 +77,6 @@ impl Program {
     }
 }
 
-const NOT_ALLOWED: &str = "this process may not change the firewall; run it as root or with CAP_NET_ADMIN";
 const SBIN: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 /// More than any of our tables, and than the rules for incoming packets on all but the strangest hosts.
 const LIMIT: usize = 4 << 20;
