@@ -34,10 +34,11 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 29] = [
+const PURE: [&str; 36] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
+    "src/config/agent_fence.rs",
     "src/config/agent_file.rs",
     "src/config/front_checks.rs",
     "src/config/front_file.rs",
@@ -58,10 +59,16 @@ const PURE: [&str; 29] = [
     "src/front/reply.rs",
     "src/front/route.rs",
     "src/heartbeat/counters.rs",
+    "src/heartbeat/learned.rs",
+    "src/heartbeat/leases.rs",
     "src/heartbeat/occtl.rs",
     "src/heartbeat/report.rs",
     "src/heartbeat/standing.rs",
     "src/heartbeat/timestamp.rs",
+    "src/net/firewall/iptables.rs",
+    "src/net/firewall/label.rs",
+    "src/net/firewall/nft.rs",
+    "src/net/firewall/tables.rs",
     "src/net/seldom.rs",
     "src/probe/continuity.rs",
 ];
