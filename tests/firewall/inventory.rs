@@ -143,6 +143,17 @@ fn what_nft_cannot_tell_is_not_taken_for_nothing() {
 }
 
 #[test]
+fn a_program_in_the_folder_it_is_started_in_is_not_run() {
+    let test = "inventory::a_program_in_the_folder_it_is_started_in_is_not_run";
+    alone(test, Tools::Iptables, async || {
+        for path in ["", ".", ":HERE/../no-such-folder", "./:/usr/bin"] {
+            let told = with_nft("echo it was run >&2; exit 1", path, "fence list");
+            assert_eq!(told, (0, NOTHING.into(), String::new()), "{path:?}");
+        }
+    });
+}
+
+#[test]
 fn who_may_not_look_is_told_so() {
     alone("inventory::who_may_not_look_is_told_so", Tools::Iptables, async || {
         let program = env!("CARGO_BIN_EXE_vestibule");
