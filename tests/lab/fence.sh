@@ -113,18 +113,22 @@ iptables_lists_none() {
 lists_block() { if [ "$ENGINE" = nftables ]; then nft_lists_block; else iptables_lists_block; fi; }
 lists_none() { if [ "$ENGINE" = nftables ]; then nft_lists_none; else iptables_lists_none; fi; }
 
-# is_refused_since START TEXT : soon everybody is, over both families; measured
+# is_refused_since START TEXT [OPEN] : soon everybody is, over both families, measured from START on; what was
+# refused before OPEN (default: START) does not count
 is_refused_since() {
-  local column names=(IPv4 IPv6)
+  local column names=(IPv4 IPv6) open=${3:-$1} first
   for column in 1 2; do
-    wait_for $((BLOCKED_WITHIN + 4)) seen refused crowd.log "$1" $column || fail "$2: newcomers are refused over ${names[column - 1]}"
+    wait_for $((BLOCKED_WITHIN + 4)) seen refused crowd.log "$open" $column || fail "$2: newcomers are refused over ${names[column - 1]}"
+    first=$(first refused crowd.log "$open" $column)
     expect_at_most "$2: seconds until newcomers are refused, ${names[column - 1]}" $BLOCKED_WITHIN \
-      "$(first refused crowd.log "$1" $column)"
+      "$(awk -v a="$1" -v b="$open" -v c="$first" 'BEGIN { printf "%.2f", b + c - a }')"
   done
   sleep 1.5  # a span in which more attempts are made
+  awk -v since="$open" -v first="$first" '$1 > since + first' "$WORK/crowd.log" >"$WORK/crowd.refused"
   for column in 1 2; do
+    expect "$2: all of them from then on, ${names[column - 1]}" eval '! awk -v c='$((2 * column))' "\$c != \"refused\"" "$WORK/crowd.refused" | grep .'
     expect_at_most "$2: seconds that the slowest refused attempt took, ${names[column - 1]}" $AN_ATTEMPT \
-      "$(awk -v since="$1" '$1 >= since' "$WORK/crowd.log" >"$WORK/crowd.since"; slowest refused crowd.since $column)"
+      "$(slowest refused crowd.refused $column)"
   done
 }
 
@@ -185,13 +189,9 @@ the_procedure() {
   start gw1 deaf.log python3 "$LAB_DIR/knock.py" deaf 443
   local deaf=$STARTED
   wait_for 2 listens_on_port gw1 443 || fail "nothing listens"
-  wait_for 1 seen open crowd.log "$(now)" || fail "the dumb one takes connections"
-  # refused before: the port was closed for a moment
-  local open; open=$(awk -v b="$begun" '$1 > b && $2 == "open" && $4 == "open" { print $1; exit }' "$WORK/crowd.log")
-  note "closed for $(awk -v a="$begun" -v b="$open" 'BEGIN { printf "%.2f", b - a }') s, then open to everybody"
-  wait_for $((BLOCKED_WITHIN + 4)) seen refused crowd.log "$open" || fail "newcomers are refused"
-  wait_for 2 seen refused crowd.log "$open" 2 || fail "newcomers are refused over IPv6"
-  expect_at_most "seconds from the stop until newcomers are refused" $BLOCKED_WITHIN "$(first refused crowd.log "$begun" 1 >/dev/null; awk -v o="$open" -v b="$begun" '$1 >= o && $2 == "refused" { printf "%.2f", $1 - b; exit }' "$WORK/crowd.log")"
+  local taken; taken=$(now)
+  note "the port was closed for $(since "$begun") s, and is open to everybody from then on"
+  is_refused_since "$begun" "stopped" "$taken"
   expect "the listing shows the block" lists_block
   lands_on gw2 "meanwhile"
   stop "$deaf"
@@ -278,7 +278,8 @@ everything_is_cut() {
   begun=$(now)
   ocserv_freezes gw1
   is_refused_since "$begun" "frozen"
-  expect "so is UDP, over IPv4 and IPv6" knocks crowd refused udp/10.99.0.11:443 'udp/[fd99::11]:443'
+  expect "so is UDP, over IPv4" knocks client2 refused udp/10.99.0.11:443
+  expect "so is UDP, over IPv6" knocks client refused 'udp/[fd99::11]:443'
   expect "the tunnel over TCP is cut" eval '! ping_through client'
   expect "the tunnel over DTLS is cut" eval '! ping_through client3'
   expect "the connection to another port lives on" holds_on hold.log
@@ -323,6 +324,7 @@ for ENGINE in nftables iptables; do
   is_repaired nft flush ruleset
   foreign_rules gw1
   foreign_noted gw1
+  wait_for 3 lists_block || fail "the block outlives the loading of the rules of others"
   if [ "$ENGINE" = nftables ]; then
     is_repaired nft delete table inet vestibule
     is_repaired nft flush table inet vestibule
