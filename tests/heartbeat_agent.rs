@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, LocalSet};
 use vestibule::fleet::{Endpoint, Load, Service, Thresholds};
 use vestibule::heartbeat::{
-    self, AgentState, Capacity, CountSource, HeartbeatError, LoadSettings, LocalCheck, MAX_REPORT_BYTES,
-    Report, ServiceState, Settings,
+    self, AgentState, Capacity, CountSource, HeartbeatError, Legacy, LoadSettings, LocalCheck,
+    MAX_REPORT_BYTES, Report, ServiceState, Settings,
 };
 use vestibule::net::client::{Client, ClientError, Target, Tls};
 use vestibule::net::command::CommandLine;
@@ -50,7 +50,7 @@ impl Authority {
 struct Agent {
     address: SocketAddr,
     stopper: Stopper,
-    task: JoinHandle<Result<(), HeartbeatError>>,
+    task: JoinHandle<Result<Legacy, HeartbeatError>>,
 }
 
 impl Agent {
@@ -67,9 +67,10 @@ impl Agent {
             thresholds: Thresholds { rise: NonZeroU32::new(2).unwrap(), fall: NonZeroU32::new(3).unwrap() },
             checks,
             load,
+            fence: None,
         };
         let (stopper, stop) = stop::channel();
-        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, stop));
+        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, Legacy::default(), stop));
         Self { address, stopper, task }
     }
 

@@ -257,7 +257,7 @@ mod tests {
         if !authorization.is_empty() {
             request.headers_mut().insert(AUTHORIZATION, authorization.parse().unwrap());
         }
-        request.extensions_mut().insert(Peer { address: from });
+        request.extensions_mut().insert(Peer::nameless(from));
         let (head, body) = router.clone().oneshot(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: head.status, headers: head.headers, body: String::from_utf8(body.into()).unwrap() }

@@ -133,7 +133,7 @@ mod tests {
         if !shown.is_empty() {
             headers.insert(AUTHORIZATION, shown.parse().unwrap());
         }
-        let peer = Peer { address: Some(SocketAddr::from(([10, 0, 0, 9], 40_000))) };
+        let peer = Peer::nameless(Some(SocketAddr::from(([10, 0, 0, 9], 40_000))));
         trust.check(Some(&peer), &method, path, &headers).err()
     }
 
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_unix_socket_is_trusted_and_an_unknown_peer_is_not() {
         let trust = Trust::new(ANY.parse().unwrap(), None);
-        let socket = Peer { address: None };
+        let socket = Peer::nameless(None);
         let ask = |peer| trust.check(peer, &Method::POST, "/api/v1/reload", &HeaderMap::new());
         assert_eq!(ask(Some(&socket)), Ok(()));
         assert_eq!(ask(None), Err(Refusal::NoTokenConfigured));

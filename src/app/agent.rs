@@ -8,13 +8,14 @@ use super::files::WatchedFiles;
 use super::listen_error;
 use super::reread::{Reread, read_again, tell_refused};
 use crate::config::AgentSettings;
-use crate::heartbeat;
+use crate::heartbeat::{self, Legacy};
 use crate::net::stop::{self, Stop};
 
 /// Runs a heartbeat agent until told to stop. On SIGHUP, and when a certificate changes, it begins anew with
 /// the configuration as it is then; one with errors is refused, and the agent goes on as it was.
 ///
-/// The socket stays open meanwhile: front doors that ask wait for the first round of the new life.
+/// The socket stays open meanwhile: front doors that ask wait for the first round of the new life. What is blocked
+/// stays blocked.
 pub async fn run_agent(
     settings: AgentSettings,
     read: Reread<AgentSettings>,
@@ -22,12 +23,18 @@ pub async fn run_agent(
 ) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
     let mut life = Life { socket: listen(settings.agent.listen)?, settings };
+    let mut legacy = Legacy::default();
     let name = life.settings.agent.name.clone();
     let (address, version) = (life.settings.agent.listen, env!("CARGO_PKG_VERSION"));
     tracing::info!(name = &*name, %address, version, "heartbeat agent starts");
-    while let Some(next) = life.live(&mut hangups, &read, stop.clone()).await? {
+    loop {
+        let (left, next) = life.live(legacy, &mut hangups, &read, stop.clone()).await?;
+        let Some(next) = next else {
+            left.settle().await;
+            break;
+        };
         tracing::info!("the configuration has been reloaded");
-        life = next;
+        (life, legacy) = (next, left);
     }
     tracing::info!(name = &*name, "heartbeat agent has stopped");
     Ok(())
@@ -40,16 +47,19 @@ struct Life {
 }
 
 impl Life {
-    /// Runs until told to stop, or until there is another configuration to go on with.
+    /// Runs until told to stop, or until there is another configuration to go on with, on what the life before has
+    /// left.
     async fn live(
         &self,
+        legacy: Legacy,
         hangups: &mut tokio::signal::unix::Signal,
         read: &Reread<AgentSettings>,
         mut stop: Stop,
-    ) -> anyhow::Result<Option<Self>> {
+    ) -> anyhow::Result<(Legacy, Option<Self>)> {
         let (stopper, own_stop) = stop::channel();
         let listener = TcpListener::from_std(self.socket.try_clone()?)?;
-        let mut running = std::pin::pin!(heartbeat::run(self.settings.agent.clone(), listener, own_stop));
+        let running = heartbeat::run(self.settings.agent.clone(), listener, legacy, own_stop);
+        let mut running = std::pin::pin!(running);
         let mut watched = WatchedFiles::new(self.settings.files.clone());
         let next = loop {
             tokio::select! {
@@ -76,8 +86,8 @@ impl Life {
             }
         };
         stopper.stop();
-        running.await.context("the heartbeat agent has failed")?;
-        Ok(next)
+        let left = running.await.context("the heartbeat agent has failed")?;
+        Ok((left, next))
     }
 
     async fn next(&self, read: &Reread<AgentSettings>) -> Result<Self, Vec<String>> {

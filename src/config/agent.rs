@@ -48,6 +48,7 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
                     tunnels: tunnels.unwrap_or(Some(CountSource::None))?,
                     pool: pool.unwrap_or(Some(CountSource::None))?,
                 },
+                fence: None,
             },
             log: file.log,
             files: files.seen(),

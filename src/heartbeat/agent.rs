@@ -9,8 +9,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::HeartbeatError;
 use super::checks::{self, LocalCheck};
+use super::fence::{Fence, FenceSettings, Legacy};
 use super::sample::{LoadSettings, Sampler};
-use super::server::serve_state;
+use super::server::serve_agent;
 use super::standing::Standing;
 use super::state::AgentState;
 use crate::fleet::{Moment, Thresholds};
@@ -36,34 +37,55 @@ pub struct Settings {
     pub checks: Vec<LocalCheck>,
     /// Where the load is found.
     pub load: LoadSettings,
+    /// How newcomers are refused; absent: not at all.
+    pub fence: Option<FenceSettings>,
 }
 
-/// Watches this gateway and answers front doors, until told to stop.
+/// Watches this gateway, fences it, and answers front doors, until told to stop.
 ///
 /// The first round is over before anyone is answered, so that an agent that is started again never reports
-/// what it has not seen. Everything it has begun has ended when this returns.
+/// what it has not seen. Everything it has begun has ended when this returns, but for its firewall rules: they are
+/// as they were, and go to another life (`legacy`), or are to be settled.
 ///
 /// # Errors
-/// See [`serve_state`].
-pub async fn run(settings: Settings, listener: TcpListener, stop: Stop) -> Result<(), HeartbeatError> {
-    let Settings { name, tls, interval, .. } = settings.clone();
+/// See [`serve_state`](super::serve_state). The firewall rules are then left to run out.
+pub async fn run(
+    settings: Settings,
+    listener: TcpListener,
+    legacy: Legacy,
+    stop: Stop,
+) -> Result<Legacy, HeartbeatError> {
+    let Settings { name, tls, interval, fence, .. } = settings.clone();
+    let mut fence = Fence::after(legacy, fence).await?;
     let mut rounds = Rounds::new(settings, now());
     let mut stopped = stop.clone();
     let first = tokio::select! {
-        () = stopped.stopped() => return Ok(()),
+        () = stopped.stopped() => return Ok(Legacy::of(fence)),
         state = rounds.next() => state,
     };
+    if let Some(begun) = fence.take() {
+        begun.judge(rounds.standing.health());
+        fence = begun.begin().await;
+    }
     let (sender, receiver) = watch::channel(first);
     let watching = async {
         tokio::select! {
             () = stopped.stopped() => {}
-            () = rounds.keep(&sender, interval) => {}
+            () = rounds.keep(&sender, fence.as_deref(), interval) => {}
+            () = upkeep(fence.as_deref()) => {}
         }
         Ok(())
     };
     // one task: if one half fails, the other ends with it
-    tokio::try_join!(watching, serve_state(listener, tls, name, receiver, stop))?;
-    Ok(())
+    tokio::try_join!(watching, serve_agent(listener, tls, name, receiver, fence.clone(), stop))?;
+    Ok(Legacy::of(fence))
+}
+
+async fn upkeep(fence: Option<&Fence>) {
+    match fence {
+        Some(fence) => fence.upkeep().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The rounds of checks and samples.
@@ -105,13 +127,17 @@ impl Rounds {
     }
 
     /// Does one round after the other.
-    async fn keep(&mut self, state: &watch::Sender<AgentState>, interval: Duration) {
+    async fn keep(&mut self, state: &watch::Sender<AgentState>, fence: Option<&Fence>, interval: Duration) {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
         // a round that took too long is followed by a pause, not by those that were missed
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            state.send_replace(self.next().await);
+            let next = self.next().await;
+            if let Some(fence) = fence {
+                fence.judge(self.standing.health());
+            }
+            state.send_replace(next);
         }
     }
 }
@@ -156,6 +182,7 @@ mod tests {
                 tunnels: CountSource::Command(shell(tunnels, directory.path())),
                 pool: CountSource::None,
             },
+            fence: None,
         };
         Rounds { head_start, ..Rounds::new(settings, now()) }.next().await
     }

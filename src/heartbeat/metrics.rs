@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, Gauge, GaugeVec, IntCounter, Opts, Registry, TextEncoder};
 use tokio::sync::watch;
 
+use super::fence::Fence;
 use super::state::{AgentState, ServiceState};
 use crate::fleet::CheckOutcome;
 
@@ -16,12 +19,18 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// The metrics of the agent whose state this is.
-    pub(super) fn new(state: watch::Receiver<AgentState>) -> Result<Self, prometheus::Error> {
+    /// The metrics of the agent whose state and fence these are.
+    pub(super) fn new(
+        state: watch::Receiver<AgentState>,
+        fence: Option<Arc<Fence>>,
+    ) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let reports = IntCounter::new("vestibule_agent_reports_total", "Reports served.")?;
         registry.register(Box::new(reports.clone()))?;
-        registry.register(Box::new(StateCollector { state, gauges: Gauges::new()? }))?;
+        if let Some(fence) = &fence {
+            registry.register(Box::new(fence.writes.clone()))?;
+        }
+        registry.register(Box::new(StateCollector { state, fence, gauges: Gauges::new()? }))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(Self { registry, reports })
     }
@@ -40,6 +49,7 @@ pub(super) const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 /// Shows the state as it is when it is asked for; a value that is not known is not there.
 struct StateCollector {
     state: watch::Receiver<AgentState>,
+    fence: Option<Arc<Fence>>,
     /// Without values: only for what they are called.
     gauges: Gauges,
 }
@@ -54,6 +64,11 @@ impl Collector for StateCollector {
         // the same time do not meet
         let Ok(gauges) = Gauges::new() else { return Vec::new() };
         gauges.set(&self.state.borrow());
+        if let Some(fence) = &self.fence {
+            let (is_blocked, holders) = fence.figures();
+            gauges.fence_blocked.with_label_values::<&str>(&[]).set(f64::from(u8::from(is_blocked)));
+            gauges.fence_holders.with_label_values::<&str>(&[]).set(holders as f64);
+        }
         gauges.all().into_iter().flat_map(Collector::collect).collect()
     }
 }
@@ -67,6 +82,8 @@ struct Gauges {
     tunnels_max: GaugeVec,
     pool_used: GaugeVec,
     pool_size: GaugeVec,
+    fence_blocked: GaugeVec,
+    fence_holders: GaugeVec,
 }
 
 impl Gauges {
@@ -85,12 +102,35 @@ impl Gauges {
             tunnels_max: by(&[], "vestibule_agent_tunnels_max", "Tunnels that fit, where known.")?,
             pool_used: by(&[], "vestibule_agent_pool_used", "Pool addresses lent, where known.")?,
             pool_size: by(&[], "vestibule_agent_pool_size", "Pool addresses, where known.")?,
+            fence_blocked: by(
+                &[],
+                "vestibule_agent_fence_blocked",
+                "1 while the firewall refuses newcomers, where there is a fence.",
+            )?,
+            fence_holders: by(
+                &[],
+                "vestibule_agent_fence_holders",
+                "How many hold a block that is in force, where there is a fence.",
+            )?,
         })
     }
 
-    fn all(&self) -> [&dyn Collector; 8] {
-        let Self { up, check_up, check_duration, load, tunnels, tunnels_max, pool_used, pool_size } = self;
-        [up, check_up, check_duration, load, tunnels, tunnels_max, pool_used, pool_size]
+    fn all(&self) -> [&dyn Collector; 10] {
+        let Self { up, check_up, check_duration, load, tunnels, tunnels_max, pool_used, pool_size, .. } =
+            self;
+        let Self { fence_blocked, fence_holders, .. } = self;
+        [
+            up,
+            check_up,
+            check_duration,
+            load,
+            tunnels,
+            tunnels_max,
+            pool_used,
+            pool_size,
+            fence_blocked,
+            fence_holders,
+        ]
     }
 
     fn set(&self, state: &AgentState) {
@@ -141,7 +181,7 @@ mod tests {
     #[test]
     fn the_metrics_show_the_state_and_leave_out_what_is_not_known() {
         let (sender, receiver) = watch::channel(state());
-        let metrics = Metrics::new(receiver).unwrap();
+        let metrics = Metrics::new(receiver, None).unwrap();
         metrics.reports.inc();
         let text = String::from_utf8(metrics.text().unwrap()).unwrap();
         for line in [
@@ -164,6 +204,6 @@ mod tests {
     #[test]
     fn two_agents_of_one_process_do_not_meet() {
         let (_sender, receiver) = watch::channel(state());
-        assert!(Metrics::new(receiver.clone()).is_ok() && Metrics::new(receiver).is_ok());
+        assert!(Metrics::new(receiver.clone(), None).is_ok() && Metrics::new(receiver, None).is_ok());
     }
 }

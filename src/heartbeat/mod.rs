@@ -2,16 +2,22 @@
 //! both to the front doors that ask.
 //!
 //! A loop of rounds ([`run`]) brings about [`AgentState`]s; a server ([`serve_state`]) answers with the latest
-//! one. They meet in a `watch` channel alone, so that anything else may bring states about, too. The front
-//! door reads a [`Report`] and knows nothing else of this room.
+//! one. They meet in a `watch` channel alone, so that anything else may bring states about, too. Beside it both
+//! tell the fence what they know, and it refuses newcomers or lets them in. The front door reads a [`Report`] and
+//! knows nothing else of this room.
 
 mod agent;
 mod boot_id;
 mod checks;
 mod count;
 mod counters;
+mod fence;
+mod fence_log;
+mod learned;
+mod leases;
 mod metrics;
 mod occtl;
+mod orders;
 mod report;
 mod sample;
 mod server;
@@ -23,6 +29,7 @@ mod timestamp;
 pub use agent::{Settings, run};
 pub use checks::LocalCheck;
 pub use count::CountSource;
+pub use fence::{FenceSettings, Legacy, OnExit};
 pub use report::{
     CheckSection, FenceSection, HolderSection, LeaseSection, LoadSection, MAX_REPORT_BYTES, Report,
     ReportError, ServiceSection,

@@ -168,8 +168,8 @@ impl Report {
         }
     }
 
-    /// The report on `state` that is the `sequence`th since the agent has started.
-    pub fn of(state: &AgentState, name: &str, boot_id: &str, sequence: u64) -> Self {
+    /// The report on `state` and `fence` that is the `sequence`th since the agent has started.
+    pub fn of(state: &AgentState, fence: FenceSection, name: &str, boot_id: &str, sequence: u64) -> Self {
         Self {
             name: name.to_owned(),
             boot_id: boot_id.to_owned(),
@@ -181,7 +181,7 @@ impl Report {
                 checks: state.checks.iter().map(CheckSection::of).collect(),
             },
             load: LoadSection::from(state.load.clone()),
-            fence: None,
+            fence: Some(fence),
         }
     }
 
@@ -205,6 +205,17 @@ impl Report {
 }
 
 impl FenceSection {
+    /// Of an agent that blocks nothing.
+    pub fn none() -> Self {
+        Self {
+            engine: "none".to_owned(),
+            blocked: false,
+            ports: Vec::new(),
+            holders: Vec::new(),
+            kept_open_by: Vec::new(),
+        }
+    }
+
     fn as_sent_at(&self, sent: SystemTime) -> FenceReport {
         let lease = |by: &str, until: &Timestamp| Lease {
             by: by.into(),
@@ -343,6 +354,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use super::*;
@@ -504,13 +516,32 @@ mod tests {
             ],
             load: Load { cpu_ratio: Some(0.5), tunnels: Some(3), ..Load::default() },
         };
-        let sent = Report::of(&state, "gw1", "0d6b", 7);
+        let until = Timestamp::from(state.observed + Duration::from_secs(15));
+        let fence = FenceSection {
+            engine: "nftables".into(),
+            blocked: true,
+            ports: vec!["tcp/443".into()],
+            holders: vec![HolderSection { by: "self".into(), reason: "portal: 503".into(), until }],
+            kept_open_by: vec![LeaseSection { by: "front-a".into(), until }],
+        };
+        let sent = Report::of(&state, fence, "gw1", "0d6b", 7);
         let read = Report::parse(&sent.to_json().unwrap()).unwrap();
         assert_eq!(read, sent);
         assert_eq!(read.time.to_system_time(), state.observed);
         assert_eq!(read.service.checks[0].milliseconds, Some(3.1));
         let down = "portal: no answer within 800 ms; ike: not tried: too many open files";
-        let expected = ServiceReport { service: Service::Down(down.into()), load: state.load, fence: None };
-        assert_eq!(read.as_sent_at(SystemTime::UNIX_EPOCH), expected);
+        let lease = |by: &str| Lease { by: by.into(), left: Duration::from_secs(10) };
+        let expected = ServiceReport {
+            service: Service::Down(down.into()),
+            load: state.load,
+            fence: Some(FenceReport {
+                engine: "nftables".into(),
+                blocked: true,
+                ports: Arc::from(["tcp/443".into()]),
+                holders: Arc::from([Holder { lease: lease("self"), reason: "portal: 503".into() }]),
+                kept_open_by: Arc::from([lease("front-a")]),
+            }),
+        };
+        assert_eq!(read.as_sent_at(state.observed + Duration::from_secs(5)), expected);
     }
 }

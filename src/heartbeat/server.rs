@@ -1,21 +1,24 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{HeaderValue, StatusCode, header};
+use axum::{Extension, Router};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::HeartbeatError;
 use super::boot_id::BootId;
+use super::fence::Fence;
+use super::learned::{self, CHECKS_FROM};
 use super::metrics::{self, Metrics};
-use super::report::Report;
+use super::orders;
+use super::report::{FenceSection, Report};
 use super::state::AgentState;
-use crate::net::serve::{Door, serve};
+use crate::net::serve::{Door, Peer, serve};
 use crate::net::stop::Stop;
 
 /// Answers front doors with the latest `state`, whoever brings it about, until told to stop.
@@ -33,8 +36,21 @@ pub async fn serve_state(
     state: watch::Receiver<AgentState>,
     stop: Stop,
 ) -> Result<(), HeartbeatError> {
-    let metrics = Metrics::new(state.clone()).map_err(HeartbeatError::Metrics)?;
-    let served = Served { name, boot_id: BootId::random()?, sequence: AtomicU64::new(0), state, metrics };
+    serve_agent(listener, tls, name, state, None, stop).await
+}
+
+/// The same where there may be a fence: reports tell of it, and front doors give it orders.
+pub(super) async fn serve_agent(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    name: Arc<str>,
+    state: watch::Receiver<AgentState>,
+    fence: Option<Arc<Fence>>,
+    stop: Stop,
+) -> Result<(), HeartbeatError> {
+    let metrics = Metrics::new(state.clone(), fence.clone()).map_err(HeartbeatError::Metrics)?;
+    let (boot_id, sequence) = (BootId::random()?, AtomicU64::new(0));
+    let served = Served { name, boot_id, sequence, state, fence, metrics };
     serve(Door::Tcp(listener, tls), router(served), stop).await;
     Ok(())
 }
@@ -45,6 +61,7 @@ struct Served {
     /// Of the last report served.
     sequence: AtomicU64,
     state: watch::Receiver<AgentState>,
+    fence: Option<Arc<Fence>>,
     metrics: Metrics,
 }
 
@@ -56,20 +73,30 @@ impl Served {
     }
 }
 
-// No timeout and no load shedding here: nothing in these answers waits, and the server loop bounds how many
-// are under way.
+// No timeout and no load shedding here: nothing in these answers waits but for orders, which have theirs, and the
+// server loop bounds how many are under way.
 fn router(served: Served) -> Router {
+    let orders = orders::router(served.fence.clone());
     Router::new()
         .route("/v1/report", get(report))
         .route("/metrics", get(metrics_text))
         .route("/healthz", get(healthz))
         .with_state(Arc::new(served))
+        .merge(orders)
 }
 
-async fn report(State(served): State<Arc<Served>>) -> Response {
+async fn report(
+    State(served): State<Arc<Served>>,
+    peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
+) -> Response {
+    if let (Some(fence), Some(Extension(peer))) = (&served.fence, &peer) {
+        learn(fence, peer, &headers);
+    }
     let Some(state) = served.state() else { return not_kept_up() };
     let sequence = served.sequence.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-    let report = Report::of(&state, &served.name, served.boot_id.as_str(), sequence);
+    let fence = served.fence.as_ref().map_or_else(FenceSection::none, |fence| fence.section());
+    let report = Report::of(&state, fence, &served.name, served.boot_id.as_str(), sequence);
     match report.to_json() {
         Ok(json) => {
             served.metrics.reports.inc();
@@ -84,6 +111,14 @@ async fn report(State(served): State<Arc<Served>>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// Whoever asks with a certificate is a front door, and checks this gateway from where it asks and from where it
+/// says.
+fn learn(fence: &Fence, peer: &Peer, headers: &HeaderMap) {
+    let (Some(front_door), Some(address)) = (peer.names.first(), peer.address) else { return };
+    let told = headers.get(CHECKS_FROM).and_then(|told| told.to_str().ok()).unwrap_or_default();
+    fence.learn(front_door, std::iter::once(address.ip()).chain(learned::read(told)));
 }
 
 async fn metrics_text(State(served): State<Arc<Served>>) -> Response {
@@ -126,10 +161,11 @@ mod tests {
             load: Load { tunnels: Some(3), ..Load::default() },
         };
         let (sender, receiver) = watch::channel(state);
-        let metrics = Metrics::new(receiver.clone()).unwrap();
+        let metrics = Metrics::new(receiver.clone(), None).unwrap();
         let boot_id = BootId::random().unwrap();
         let sequence = AtomicU64::new(0);
-        (sender, router(Served { name: "gw1".into(), boot_id, sequence, state: receiver, metrics }))
+        let name = "gw1".into();
+        (sender, router(Served { name, boot_id, sequence, state: receiver, fence: None, metrics }))
     }
 
     async fn answer(router: &Router, path: &str) -> (StatusCode, Vec<u8>) {
@@ -144,6 +180,7 @@ mod tests {
         let first = Report::parse(&answer(&router, "/v1/report").await.1).unwrap();
         assert_eq!((first.name.as_str(), first.sequence, first.load.tunnels), ("gw1", 1, Some(3)));
         assert_eq!(first.service.state, ServiceState::Draining);
+        assert_eq!(first.fence, Some(FenceSection::none()));
         sender.send_modify(|state| state.load.tunnels = Some(4));
         let second = Report::parse(&answer(&router, "/v1/report").await.1).unwrap();
         assert_eq!((second.sequence, second.load.tunnels), (2, Some(4)));

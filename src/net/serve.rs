@@ -13,13 +13,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
+use super::certificate::CertificateFacts;
 use super::places::Places;
 use super::seldom::{self, Seldom};
 use super::stop::Stop;
@@ -37,6 +38,16 @@ pub enum Door {
 pub struct Peer {
     /// Address of a TCP peer; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
+    /// What the client's certificate, which has been verified, calls it: the common name, then the DNS names.
+    /// Empty where it has shown none.
+    pub names: Arc<[String]>,
+}
+
+impl Peer {
+    /// Whoever comes from there, and has shown no certificate.
+    pub fn nameless(address: Option<SocketAddr>) -> Self {
+        Self { address, names: Arc::default() }
+    }
 }
 
 /// Serves `router` until told to stop; then lets the requests under way finish, within [`GRACE`].
@@ -166,13 +177,16 @@ impl Accepted {
     }
 
     async fn serve(self, limits: Limits, router: Router, refusals: &Refusals, stop: Stop) {
-        let peer = Peer { address: self.client() };
+        let mut peer = Peer::nameless(self.client());
         let stream: Pin<Box<dyn Stream>> = match self {
             Self::Unix(stream) => Box::pin(stream),
             Self::Tcp(stream, _, None) => Box::pin(stream),
             Self::Tcp(stream, address, Some(acceptor)) => {
                 match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => Box::pin(stream),
+                    Ok(Ok(stream)) => {
+                        peer.names = names(stream.get_ref().1);
+                        Box::pin(stream)
+                    }
                     Ok(Err(error)) => {
                         if refusals.handshakes.note(Instant::now(), Some(address), &error) {
                             tracing::warn!(client = %address, %error, "TLS handshake refused");
@@ -188,6 +202,13 @@ impl Accepted {
         };
         serve_stream(stream, peer, limits, router, stop).await;
     }
+}
+
+/// What the client's certificate calls it. The handshake has verified the certificate.
+fn names(tls: &ServerConnection) -> Arc<[String]> {
+    let certificate = tls.peer_certificates().and_then(<[_]>::first);
+    let facts = certificate.and_then(|certificate| CertificateFacts::of(certificate).ok());
+    facts.map(|facts| facts.common_name.into_iter().chain(facts.dns_names).collect()).unwrap_or_default()
 }
 
 async fn serve_stream(

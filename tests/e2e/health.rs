@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use vestibule::fleet::{Endpoint, Load, State};
-use vestibule::heartbeat::{AgentState, Report, ServiceState};
+use vestibule::heartbeat::{AgentState, FenceSection, Report, ServiceState};
 use vestibule::net::client::Target;
 
 use crate::support::Running;
@@ -109,7 +109,8 @@ fn report(sequence: u64, made: SystemTime) -> String {
         checks: Vec::new(),
         load: Load::default(),
     };
-    String::from_utf8(Report::of(&state, "gw1", "boot", sequence).to_json().unwrap()).unwrap()
+    String::from_utf8(Report::of(&state, FenceSection::none(), "gw1", "boot", sequence).to_json().unwrap())
+        .unwrap()
 }
 
 fn json(body: String) -> Response<Full<bytes::Bytes>> {

@@ -1,0 +1,101 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::fence::Wanted;
+use crate::net::firewall::FirewallError;
+use crate::net::seldom::Seldom;
+
+/// What the log has been told of a fence, so that it is told of changes alone.
+#[derive(Debug)]
+pub(super) struct FenceLog {
+    /// Whose block is in force.
+    holders: Vec<Arc<str>>,
+    /// Whether the gateway's own block is known to be suspended.
+    is_suspended: bool,
+    failures: Seldom,
+    repairs: Seldom,
+}
+
+impl Default for FenceLog {
+    fn default() -> Self {
+        Self {
+            holders: Vec::new(),
+            is_suspended: false,
+            failures: Seldom::new(
+                "time the firewall could not be set",
+                "times the firewall could not be set",
+            ),
+            repairs: Seldom::new("time the rules had been changed", "times the rules had been changed"),
+        }
+    }
+}
+
+impl FenceLog {
+    /// Tells whose leases have run out.
+    pub(super) fn ran_out(&self, wanted: &Wanted) {
+        for holder in &wanted.ran_out {
+            tracing::warn!(holder = &**holder, "its block has not been renewed and has run out");
+        }
+    }
+
+    /// Tells what has changed now that this is in force; whether somebody else had changed the rules.
+    pub(super) fn in_force(&mut self, wanted: Wanted, is_repaired: bool, now: Instant) {
+        if is_repaired && self.repairs.note_at(now, "and are in order again") {
+            tracing::warn!("the firewall's rules had been changed by somebody else; they are in order again");
+        }
+        let mut was_blocked = !self.holders.is_empty();
+        for hold in &wanted.holders {
+            let (holder, reason) = (&*hold.by, &*hold.reason);
+            if self.holders.contains(&hold.by) {
+                continue;
+            } else if was_blocked {
+                tracing::info!(holder, reason, "newcomers are refused for one more");
+            } else {
+                tracing::warn!(holder, reason, "newcomers are refused");
+                was_blocked = true;
+            }
+        }
+        let mut gone =
+            self.holders.iter().filter(|by| !wanted.holders.iter().any(|hold| hold.by == **by)).peekable();
+        while let Some(holder) = gone.next() {
+            let holder = &**holder;
+            if wanted.holders.is_empty() && gone.peek().is_none() {
+                tracing::info!(holder, "newcomers are let in again");
+            } else {
+                tracing::info!(holder, "newcomers are refused for one less");
+            }
+        }
+        if let Some((own, keepers)) = &wanted.suspended
+            && !self.is_suspended
+        {
+            let by = keepers.join(", ");
+            tracing::warn!(by, reason = &*own.reason, "own checks fail, but this gateway is kept open");
+        }
+        self.is_suspended = wanted.suspended.is_some();
+        self.holders = wanted.holders.into_iter().map(|hold| hold.by).collect();
+        self.sum(now);
+    }
+
+    /// Tells that rules could not be set.
+    pub(super) fn failed(&mut self, error: &FirewallError, now: Instant) {
+        if self.failures.note_at(now, error) {
+            tracing::warn!(%error, "the firewall could not be set; it is tried again each second");
+        }
+        self.sum(now);
+    }
+
+    /// Tells what is left to tell.
+    pub(super) fn end(&self) {
+        self.tell(Seldom::rest);
+    }
+
+    fn sum(&self, now: Instant) {
+        self.tell(|seldom| seldom.sum(now));
+    }
+
+    fn tell(&self, line: impl Fn(&Seldom) -> Option<String>) {
+        for line in [&self.failures, &self.repairs].into_iter().filter_map(line) {
+            tracing::warn!("{line}");
+        }
+    }
+}
