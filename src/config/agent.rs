@@ -28,6 +28,9 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
         let default_socket = file.load.tunnels.as_ref().and_then(|table| table.socket.as_ref());
         let tunnels = file.load.tunnels.as_ref().map(|table| count_source(table, None, files));
         let pool = file.load.pool.as_ref().map(|table| count_source(table, default_socket, files));
+        let listen =
+            file.agent.as_ref().and_then(|agent| agent.listen.as_ref()).map(|listen| *listen.get_ref());
+        let fence = file.fence.as_ref().map(|table| table.settings(listen, &file.health, files.problems()));
         let agent = file.agent?;
         Some(AgentSettings {
             agent: Settings {
@@ -48,7 +51,7 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
                     tunnels: tunnels.unwrap_or(Some(CountSource::None))?,
                     pool: pool.unwrap_or(Some(CountSource::None))?,
                 },
-                fence: None,
+                fence: fence.flatten(),
             },
             log: file.log,
             files: files.seen(),
@@ -265,5 +268,35 @@ mod tests {
             })
             .collect();
         assert_eq!(names, ["tls", "exec", "ocserv.service"]);
+    }
+
+    #[test]
+    fn there_is_a_fence_where_its_section_stands_and_the_engine_says_how_it_refuses() {
+        let check = "[[check]]\nkind = \"tcp\"\naddress = \"127.0.0.1\"\n";
+        let fence = |table: &str| load(&format!("{check}{table}")).fence;
+        assert_eq!(fence(""), None);
+        assert_eq!(fence("[fence]\nengine = \"none\"\n"), None);
+        let told = |table: &str| {
+            let fence = fence(table).unwrap();
+            let ports: Vec<_> = fence.refusal.ports.iter().map(ToString::to_string).collect();
+            let exempt: Vec<_> = fence.refusal.exempt.iter().map(ToString::to_string).collect();
+            let reject_with = format!("{:?}", fence.refusal.reject_with);
+            (fence.engine.as_str(), ports.join(" "), reject_with, fence.lease.as_secs(), exempt.join(" "))
+        };
+        let default = |engine, reject_with: &str| {
+            (engine, "tcp/443 udp/443".to_owned(), reject_with.to_owned(), 15, "127.0.0.0/8".to_owned())
+        };
+        assert_eq!(told("[fence]\n"), default("nftables", "TcpReset"));
+        let iptables = "[fence]\nengine = \"iptables\"\n";
+        assert_eq!(told(iptables), default("iptables", "IcmpPortUnreachable"));
+        assert_eq!(
+            told(&format!("{iptables}reject_with = \"tcp-reset\"\n")),
+            default("iptables", "TcpReset")
+        );
+        // a network is what its mask leaves of it
+        let exempt = "[fence]\nexempt = [\"192.168.200.7/24\", \"2001:db8::2\"]\nlease = \"1m\"\n";
+        let expected = ("nftables", "tcp/443 udp/443", "TcpReset", 60, "192.168.200.0/24 2001:db8::2/128");
+        let (engine, ports, reject_with, lease, networks) = told(exempt);
+        assert_eq!((engine, &*ports, &*reject_with, lease, &*networks), expected);
     }
 }

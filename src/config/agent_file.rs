@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_spanned::Spanned;
 
+use super::agent_fence::FenceTable;
 use super::front_file::{CheckKind, CheckTable, Health, address, read_health, read_log};
 use super::problem::Span;
 use super::section::Section;
@@ -18,6 +19,7 @@ pub struct AgentFile {
     pub health: Health,
     pub checks: Vec<LocalCheckTable>,
     pub load: LoadTable,
+    pub fence: Option<FenceTable>,
 }
 
 pub struct AgentTable {
@@ -82,8 +84,8 @@ impl AgentFile {
             health,
             checks: root.sections("check", "[[check]]").into_iter().map(LocalCheckTable::read).collect(),
             load: root.section("load", "[load]").map(LoadTable::read).unwrap_or_default(),
+            fence: root.section("fence", "[fence]").map(FenceTable::read),
         };
-        root.not_yet("fence");
         root.not_yet("vrrp");
         root.finish();
         file

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::StatusCode;
+use ipnet::IpNet;
 use serde_spanned::Spanned;
 
 use super::proxy_file::{PassthroughTable, ProxyTable};
@@ -568,6 +569,13 @@ pub fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 const PORT: &str = "the port must be from 1 to 65535";
+
+/// A network, or one address.
+pub fn network(text: &str) -> Result<IpNet, &'static str> {
+    let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+    one.or_else(|_| text.parse())
+        .map_err(|_| "must be a network or an address, like \"10.0.0.0/8\" or \"2001:db8::1\"")
+}
 
 fn request_path(text: &str) -> Result<String, &'static str> {
     if !text.starts_with('/') || text.parse::<http::Uri>().is_err() {

@@ -5,6 +5,7 @@
 //! files that it names. What comes out cannot hold nonsense.
 
 mod agent;
+mod agent_fence;
 mod agent_file;
 mod cookie_key;
 mod files;

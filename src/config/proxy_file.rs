@@ -4,11 +4,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rustls::pki_types::DnsName;
 use serde_spanned::Spanned;
 
-use super::front_file::Verify;
+use super::front_file::{Verify, network};
 use super::problem::Span;
 use super::section::Section;
 use crate::fleet::Policy;
@@ -267,13 +266,6 @@ fn read_upstream(table: &Section<'_>, default: Upstream) -> Upstream {
 
 /// The name of a cookie of our own, unless told otherwise.
 const AFFINITY_COOKIE: &str = "VESTIBULE";
-
-/// A network, or one address.
-fn network(text: &str) -> Result<IpNet, &'static str> {
-    let one = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-    one.or_else(|_| text.parse())
-        .map_err(|_| "must be a network or an address, like \"10.0.0.0/8\" or \"2001:db8::1\"")
-}
 
 /// A token (RFC 6265 §4.1.1, RFC 9110 §5.6.2).
 fn cookie_name(text: &str) -> Result<Box<str>, &'static str> {

@@ -209,15 +209,94 @@ fn what_is_not_known_or_not_supported_yet_is_refused() {
     assert_problems(
         &folder,
         &format!(
-            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[fence]\n[vrrp]\n[admin]\n"
+            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\n[admin]\n"
         ),
         &[
             "h.toml:4:1: error: unknown key 'clientca' in [agent]; did you mean 'client_ca'?",
             "h.toml:5:1: error: 'haproxy_agent_check' in [agent] is not supported by this version yet",
             "h.toml:9:1: error: unknown key 'inteval' in [[check]]",
-            "h.toml:10:2: error: 'fence' in the file is not supported by this version yet",
-            "h.toml:11:2: error: 'vrrp' in the file is not supported by this version yet",
-            "h.toml:12:2: error: unknown key 'admin' in the file",
+            "h.toml:10:2: error: 'vrrp' in the file is not supported by this version yet",
+            "h.toml:11:2: error: unknown key 'admin' in the file",
         ],
     );
+}
+
+#[test]
+fn a_fence_says_what_is_refused_and_how() {
+    let folder = Folder::new();
+    for (fence, problem) in [
+        (
+            "engine = \"nft\"",
+            "8:10: error: 'engine' cannot be 'nft'; it is one of 'nftables', 'iptables', 'none'",
+        ),
+        (
+            "ports = [\"443\"]",
+            "8:10: error: 'ports': must be a protocol and a port, like \"tcp/443\" or \"udp/443\"",
+        ),
+        ("ports = [\"tcp/443\", \"tcp/443\"]", "8:21: error: 'ports' has tcp/443 twice"),
+        (
+            "ports = []",
+            "8:9: error: 'ports' must name what is to be refused, like [\"tcp/443\"]; for no fence write engine = \"none\"",
+        ),
+        (
+            "ports = [\"tcp/443\", \"tcp/9464\"]",
+            "8:21: error: tcp/9464 is where this agent listens: the front doors could not ask whether the gateway works again",
+        ),
+        ("connections = \"old\"", "8:15: error: 'connections' cannot be 'old'; it is one of 'new', 'all'"),
+        ("lease = \"2h\"", "8:9: error: 'lease' must be from 1s to 3600s"),
+        (
+            "lease = \"2s\"",
+            "8:9: error: 'lease' (2s) is shorter than three rounds of checks ([health] interval is 1s): the block would end while its reason lasts",
+        ),
+        (
+            "[health]\ninterval = \"10s\"",
+            "7:1: error: 'lease' (15s) is shorter than three rounds of checks ([health] interval is 10s): the block would end while its reason lasts",
+        ),
+        (
+            "reject_with = \"drop\"",
+            "8:15: error: 'reject_with' cannot be 'drop'; it is one of 'tcp-reset', 'icmp-port-unreachable'",
+        ),
+        (
+            "exempt = [\"10.0.0.0/33\"]",
+            "8:11: error: 'exempt': must be a network or an address, like \"10.0.0.0/8\" or \"2001:db8::1\"",
+        ),
+        ("on_exit = \"stay\"", "8:11: error: 'on_exit' cannot be 'stay'; it is one of 'remove', 'lease'"),
+        ("port = [\"tcp/443\"]", "8:1: error: unknown key 'port' in [fence]; did you mean 'ports'?"),
+    ] {
+        let problem = &format!("h.toml:{problem}");
+        assert_problems(&folder, &format!("{AGENT}{CHECK}[fence]\n{fence}\n"), &[problem]);
+    }
+    for fence in [
+        "",
+        "engine = \"iptables\"\nports = [\"tcp/8080\", \"udp/9464\"]\nconnections = \"all\"\nreject_with = \"tcp-reset\"",
+        "lease = \"3s\"\non_exit = \"lease\"\nexempt = [\"192.168.200.7/24\", \"2001:db8::2\"]",
+        "ports = [\"udp/500\", \"udp/4500\"]",
+        // what is not used cannot be wrong
+        "engine = \"none\"\nports = []\nlease = \"1s\"",
+    ] {
+        assert_problems(&folder, &format!("{AGENT}{CHECK}[fence]\n{fence}\n"), &[]);
+    }
+}
+
+#[test]
+fn a_fence_that_refuses_nobody_or_the_wrong_ones_is_told() {
+    let folder = Folder::new();
+    let nothing = "nothing would be refused: with connections = \"new\" what opens a connection is, over TCP and of \
+                   IKE (udp/500 and udp/4500), and other UDP is not; add the TCP port, or write connections = \"all\"";
+    let ssh = "tcp/22 is where administrators log in: they could not, while the gateway fails";
+    for (fence, place, warning, status) in [
+        (
+            "exempt = [\"10.0.0.1\", \"::/0\"]",
+            "8:23",
+            "'exempt' ::/0 is everybody: nobody would be refused",
+            1,
+        ),
+        ("ports = [\"udp/443\", \"udp/1194\"]", "8:9", nothing, 1),
+        ("ports = [\"tcp/443\", \"tcp/22\"]", "8:21", ssh, 0),
+    ] {
+        let (ended, printed) = folder.check("h.toml", &format!("{AGENT}{CHECK}[fence]\n{fence}\n"));
+        let told = printed.lines().find(|line| line.starts_with("h.toml:8:"));
+        assert_eq!(told, Some(format!("h.toml:{place}: warning: {warning}").as_str()), "{printed}");
+        assert_eq!(ended, status, "{printed}");
+    }
 }

@@ -158,6 +158,8 @@ fn the_defaults_that_the_agents_example_shows_are_the_real_ones() {
     assert_eq!((real.interval, real.timeout), (shown.interval, shown.timeout));
     assert_eq!(real.thresholds, shown.thresholds);
     assert_eq!(real.load, shown.load);
+    assert!(real.fence.is_some());
+    assert_eq!(real.fence, shown.fence);
     let check = |settings: &vestibule::heartbeat::Settings| {
         // path and expected status; what TLS is made of prints addresses of memory
         let text = format!("{:?}", settings.checks);
