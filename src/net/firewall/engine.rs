@@ -1,7 +1,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::chains::Chains;
 use super::fence::{Block, Fence};
+use super::kept::KeptTable;
+use super::nft::Timed;
+use super::tables::{FENCE_TABLE, WALL_TABLE, exempt_networks, fence_table, wall_table};
+use crate::net::command::CommandError;
 
 /// What sets rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +20,14 @@ pub enum Engine {
 /// The rules that refuse newcomers on this host.
 #[derive(Debug)]
 pub struct Firewall {
-    engine: Engine,
+    kept: Kept,
     fence: Fence,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Nftables(KeptTable),
+    Iptables(Chains),
 }
 
 /// What was found and done.
@@ -33,9 +44,19 @@ pub enum Done {
 /// Why rules cannot be set.
 #[derive(Debug, thiserror::Error)]
 pub enum FirewallError {
-    /// Not on this host, or not by us.
+    /// Something is missing on this host, or who we run as may not. Another try is useless until somebody does what
+    /// the text says.
     #[error("{0}")]
     Unusable(String),
+    /// This host is short of what it takes to run a program, and nothing is known of the rules. Worth another try.
+    #[error("the firewall's program {0}")]
+    Shortage(#[source] CommandError),
+    /// A program has refused, or does not answer; in its words. Worth another try.
+    #[error("{0}")]
+    Failed(String),
+    /// It was written, but something else was read back: somebody else keeps changing it. Worth another try.
+    #[error("{0} has been set, but is not in force; does another program change it?")]
+    NotInForce(String),
 }
 
 impl Engine {
@@ -50,33 +71,50 @@ impl Engine {
 
 impl Firewall {
     /// Nothing is looked at or changed yet.
-    pub fn new(engine: Engine, fence: Fence) -> Self {
-        Self { engine, fence }
+    pub fn new(engine: Engine, mut fence: Fence) -> Self {
+        fence.ports.sort();
+        fence.ports.dedup();
+        let kept = match engine {
+            Engine::Nftables => Kept::Nftables(KeptTable::new(FENCE_TABLE)),
+            Engine::Iptables => Kept::Iptables(Chains::default()),
+        };
+        Self { kept, fence }
     }
 
     /// What sets the rules.
     pub fn engine(&self) -> Engine {
-        self.engine
+        match self.kept {
+            Kept::Nftables(_) => Engine::Nftables,
+            Kept::Iptables(_) => Engine::Iptables,
+        }
     }
 
     /// Brings our rules into order: `block` is in force, or nothing is, and what comes from `exempt` passes
     /// beside what the configuration exempts. Looks at what is there each time, so that calling it again repairs
     /// what others have changed; writes only what differs, in one transaction, and reads it back.
     pub async fn set(&mut self, block: Option<&Block>, exempt: &[IpAddr]) -> Result<Done, FirewallError> {
-        let _ = (&self.fence, block, exempt);
-        Err(FirewallError::Unusable("not there yet".to_owned()))
+        let exempt = exempt_networks(&self.fence.exempt, exempt);
+        match &mut self.kept {
+            Kept::Nftables(table) => table.set(fence_table(&self.fence, block, &exempt)).await,
+            Kept::Iptables(chains) => chains.set(&self.fence, block, &exempt).await,
+        }
     }
 
     /// Takes all of our rules away.
     pub async fn remove(&mut self) -> Result<(), FirewallError> {
-        Err(FirewallError::Unusable("not there yet".to_owned()))
+        match &mut self.kept {
+            Kept::Nftables(table) => table.remove().await.map(drop),
+            Kept::Iptables(chains) => chains.remove().await.map(drop),
+        }
     }
 }
 
 /// The rules that keep this host, and what it forwards, from opening connections to gateways elsewhere that
 /// have no agent to fence them. Always nftables.
-#[derive(Debug, Default)]
-pub struct Wall {}
+#[derive(Debug)]
+pub struct Wall {
+    table: KeptTable,
+}
 
 /// An endpoint that no connection is to be opened to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +131,26 @@ pub struct Away {
 /// works again.
 pub const CHECK_MARK: u32 = 0x5645_5354;
 
+impl Default for Wall {
+    /// Nothing is looked at or changed yet.
+    fn default() -> Self {
+        Self { table: KeptTable::new(WALL_TABLE) }
+    }
+}
+
 impl Wall {
     /// Like [`Firewall::set`]: these alone are in force.
     pub async fn set(&mut self, blocks: &[Away]) -> Result<Done, FirewallError> {
-        let _ = blocks;
-        Err(FirewallError::Unusable("not there yet".to_owned()))
+        let mut blocks: Vec<_> = blocks.iter().collect();
+        // of two for one endpoint, the one that lasts longer
+        blocks.sort_by_key(|away| (away.to, std::cmp::Reverse(away.until)));
+        blocks.dedup_by_key(|away| away.to);
+        let timed = |away: &Away| Timed { key: away.to, until: away.until, comment: away.holders.clone() };
+        self.table.set(wall_table(blocks.into_iter().map(timed).collect(), CHECK_MARK)).await
     }
 
     /// Takes all of its rules away.
     pub async fn remove(&mut self) -> Result<(), FirewallError> {
-        Err(FirewallError::Unusable("not there yet".to_owned()))
+        self.table.remove().await.map(drop)
     }
 }

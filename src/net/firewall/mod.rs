@@ -3,8 +3,15 @@
 //!
 //! The kernel itself ends every block: whoever set it may be gone. Nothing but what is ours is ever touched.
 
+mod chains;
 mod engine;
 mod fence;
+mod iptables;
+mod kept;
+mod label;
+mod nft;
+mod program;
+mod tables;
 
 pub use engine::{Away, CHECK_MARK, Done, Engine, Firewall, FirewallError, Wall};
 pub use fence::{Block, Connections, Fence, NotAPort, Port, Protocol, RejectWith};

@@ -1,0 +1,266 @@
+//! Our chain of iptables and ip6tables in the kernel, kept as it is to be.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use ipnet::IpNet;
+
+use super::engine::{Done, FirewallError};
+use super::fence::{Block, Fence};
+use super::iptables::{
+    Abilities, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, emptying, full_second,
+    is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
+};
+use super::label::LONGEST;
+use super::program::Program;
+
+/// Our chain in both families.
+#[derive(Debug, Default)]
+pub struct Chains {
+    /// Known from the first look on.
+    families: Vec<KeptChain>,
+    /// The end of the block that is in force, by both clocks.
+    end: Option<(Instant, SystemTime)>,
+}
+
+#[derive(Debug)]
+struct KeptChain {
+    tool: Tool,
+    can: Abilities,
+    last: Option<Last>,
+}
+
+/// What was last found in force.
+#[derive(Debug)]
+struct Last {
+    written: Vec<String>,
+    listed: Vec<String>,
+}
+
+/// iptables or ip6tables, of one make.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// Of which protocol.
+    pub family: Family,
+    /// Lists.
+    pub list: Program,
+    /// Changes.
+    pub restore: Program,
+}
+
+/// What there is of our chain.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Where in INPUT the jumps to it stand, counted from 0.
+    pub jumps: Vec<usize>,
+    /// Its rules; `None`: it is not there.
+    pub rules: Option<Vec<String>>,
+}
+
+impl Chains {
+    /// Brings both families into order: the block is in force, or nothing is.
+    pub async fn set(
+        &mut self,
+        fence: &Fence,
+        block: Option<&Block>,
+        exempt: &[IpNet],
+    ) -> Result<Done, FirewallError> {
+        if self.families.is_empty() {
+            self.families = KeptChain::all(fence).await?;
+        }
+        let term = self.term(block);
+        let mut all = Done::AsItWas;
+        for chain in &mut self.families {
+            let rules = rules(chain.tool.family, fence, exempt, term.as_ref(), chain.can);
+            match chain.set(rules).await? {
+                Done::Repaired => all = Done::Repaired,
+                Done::Written if all == Done::AsItWas => all = Done::Written,
+                Done::Written | Done::AsItWas => {}
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes the chain away in both families. Whether it was there.
+    pub async fn remove(&mut self) -> Result<bool, FirewallError> {
+        let mut was_there = false;
+        for tool in Tool::all()? {
+            was_there |= tool.remove().await?;
+        }
+        self.families.clear();
+        Ok(was_there)
+    }
+
+    /// The kernel goes by the wall clock: if that is set, the end of the block is set anew.
+    fn term(&mut self, block: Option<&Block>) -> Option<Term> {
+        let now = Instant::now();
+        let Some(block) = block.filter(|block| block.until > now) else {
+            self.end = None;
+            return None;
+        };
+        let exact = SystemTime::now() + block.until.duration_since(now).min(LONGEST);
+        let still_right = |end: SystemTime| {
+            let off = end.duration_since(exact).or_else(|_| exact.duration_since(end)).unwrap_or_default();
+            off <= ROUNDING
+        };
+        let until = match self.end {
+            Some((until, end)) if until == block.until && still_right(end) => end,
+            _ => full_second(exact),
+        };
+        self.end = Some((block.until, until));
+        Some(Term { until, holders: block.holders.clone() })
+    }
+}
+
+impl KeptChain {
+    async fn all(fence: &Fence) -> Result<Vec<Self>, FirewallError> {
+        let mut chains = Vec::new();
+        for tool in Tool::all()? {
+            let can = tool.abilities().await?;
+            if wants_u32(fence) && !can.u32 {
+                tracing::warn!(
+                    "{} cannot look into packets here (no xt_u32): openings of IKE associations are not refused \
+                     with connections = \"new\"",
+                    tool.list.name()
+                );
+            }
+            chains.push(Self { tool, can, last: None });
+        }
+        Ok(chains)
+    }
+
+    async fn set(&mut self, rules: Vec<String>) -> Result<Done, FirewallError> {
+        let mut found = self.tool.look().await?;
+        let is =
+            |found: &Found, rules: &[String]| found.jumps.len() == 1 && found.rules.as_deref() == Some(rules);
+        let untouched = self.last.as_ref().map(|last| is(&found, &last.listed));
+        let as_wanted = match &self.last {
+            Some(last) => untouched == Some(true) && last.written == rules,
+            None => rules.is_empty() && is(&found, &rules),
+        };
+        if as_wanted {
+            self.last = Some(Last { written: rules, listed: found.rules.unwrap_or_default() });
+            return Ok(Done::AsItWas);
+        }
+        let was_free = self.last.as_ref().is_none_or(|last| last.written.is_empty());
+        self.last = None;
+        let mut failure = FirewallError::NotInForce(format!("chain {CHAIN} of {}", self.tool.list.name()));
+        for _ in 0..ATTEMPTS {
+            // the jump goes to the top where a block begins, and not each time: others may do the same
+            let is_in_order = match found.jumps.as_slice() {
+                [0] => true,
+                [_] => !was_free || rules.is_empty(),
+                _ => false,
+            };
+            let jumps = (!is_in_order).then_some(found.jumps.len());
+            match self.tool.restore(&script(&rules, jumps)).await {
+                // somebody may have changed it at the same time
+                Err(error @ FirewallError::Failed(_)) => failure = error,
+                Err(error) => return Err(error),
+                Ok(()) => {}
+            }
+            found = self.tool.look().await?;
+            let listed =
+                found.rules.clone().filter(|listed| found.jumps.len() == 1 && read_as(&rules, listed));
+            if let Some(listed) = listed {
+                self.last = Some(Last { written: rules, listed });
+                return Ok(if untouched == Some(false) { Done::Repaired } else { Done::Written });
+            }
+        }
+        Err(failure)
+    }
+}
+
+impl Tool {
+    /// Those that `iptables` and `ip6tables` are here; the latter only where there is IPv6.
+    pub fn all() -> Result<Vec<Self>, FirewallError> {
+        let tool = |family, list, restore| {
+            let list = Program::require(list, "iptables")?;
+            Ok(Self { family, list, restore: Program::require(restore, "iptables")? })
+        };
+        let mut tools = vec![tool(Family::Ipv4, "iptables", "iptables-restore")?];
+        if Path::new("/proc/net/if_inet6").exists() {
+            tools.push(tool(Family::Ipv6, "ip6tables", "ip6tables-restore")?);
+        }
+        Ok(tools)
+    }
+
+    /// What there is of our chain.
+    pub async fn look(&self) -> Result<Found, FirewallError> {
+        let input = self.list.run(&["-w", WAIT, "-S", "INPUT"], "").await?;
+        let input = String::from_utf8_lossy(&input.stdout.bytes).into_owned();
+        let rules = listed_rules(&input, "INPUT");
+        let jumps =
+            rules.iter().enumerate().filter(|(_, rule)| is_jump(rule)).map(|(index, _)| index).collect();
+        Ok(Found { jumps, rules: self.rules(CHAIN).await? })
+    }
+
+    /// The rules of a chain. That it cannot be listed means that it is not there, for INPUT could be.
+    async fn rules(&self, chain: &str) -> Result<Option<Vec<String>>, FirewallError> {
+        let listing = self.list.ask(&["-w", WAIT, "-S", chain], "").await?;
+        let text = String::from_utf8_lossy(&listing.stdout.bytes);
+        Ok(listing.status.success().then(|| listed_rules(&text, chain)))
+    }
+
+    /// Takes our chains away. Whether any was there.
+    pub async fn remove(&self) -> Result<bool, FirewallError> {
+        let probe = self.remove_probe().await?;
+        let found = self.look().await?;
+        if found.rules.is_none() && found.jumps.is_empty() {
+            return Ok(probe);
+        }
+        let jumps = found.jumps.len();
+        if self.restore(&removal(CHAIN, jumps)).await.is_err() {
+            self.restore(&emptying(CHAIN, jumps)).await?;
+            let what = format!("chain {CHAIN} of {}", self.list.name());
+            return Err(FirewallError::Failed(format!(
+                "{what} is empty now, but another rule refers to it; remove that rule first"
+            )));
+        }
+        let found = self.look().await?;
+        if found.rules.is_some() || !found.jumps.is_empty() {
+            let what = format!("the removal of chain {CHAIN} of {}", self.list.name());
+            return Err(FirewallError::NotInForce(what));
+        }
+        Ok(true)
+    }
+
+    async fn remove_probe(&self) -> Result<bool, FirewallError> {
+        if self.rules(PROBE).await?.is_none() {
+            return Ok(false);
+        }
+        self.restore(&removal(PROBE, 0)).await?;
+        Ok(true)
+    }
+
+    async fn abilities(&self) -> Result<Abilities, FirewallError> {
+        self.restore(&probe("")).await?;
+        let knows = async |rule| match self.restore(&probe(rule)).await {
+            Ok(()) => Ok(true),
+            Err(FirewallError::Failed(_)) => Ok(false),
+            Err(error) => Err(error),
+        };
+        let block = self.restore(&probe(PROBE_BLOCK)).await;
+        let (u32, comment) = (knows(PROBE_U32).await?, knows(PROBE_COMMENT).await?);
+        self.restore(&removal(PROBE, 0)).await?;
+        match block {
+            Ok(()) => Ok(Abilities { u32, comment }),
+            Err(FirewallError::Failed(said)) => Err(FirewallError::Unusable(format!(
+                "the kernel has no xt_time or no REJECT for {}, and blocks must end by themselves; use engine = \
+                 \"nftables\" ({said})",
+                self.list.name()
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn restore(&self, script: &str) -> Result<(), FirewallError> {
+        self.restore.run(&["-w", WAIT, "--noflush"], script).await.map(drop)
+    }
+}
+
+/// For how many seconds it waits for others that change rules.
+const WAIT: &str = "2";
+const ATTEMPTS: usize = 2;
+/// By how much the end of a block is rounded, and what the clocks may drift apart meanwhile.
+const ROUNDING: Duration = Duration::from_millis(1500);

@@ -1,0 +1,104 @@
+//! A table of nftables in the kernel, kept as it is to be.
+
+use std::time::Instant;
+
+use super::engine::{Done, FirewallError};
+use super::nft::{Difference, Listing, Table, removal, tables};
+use super::program::Program;
+
+/// One of our tables.
+#[derive(Debug)]
+pub struct KeptTable {
+    name: &'static str,
+    /// What was last found in force.
+    last: Option<Table>,
+}
+
+impl KeptTable {
+    /// Nothing is looked at or changed yet.
+    pub fn new(name: &'static str) -> Self {
+        Self { name, last: None }
+    }
+
+    /// Makes it so, unless it is.
+    pub async fn set(&mut self, table: Table) -> Result<Done, FirewallError> {
+        let nft = nft()?;
+        let mut listing = look(&nft, self.name).await?;
+        let now = Instant::now();
+        let untouched = self.last.as_ref().map(|last| last.differs_from(&listing, now).is_none());
+        let mut difference = table.differs_from(&listing, now);
+        if difference.is_none() && untouched == Some(true) && self.last.as_ref() == Some(&table) {
+            return Ok(Done::AsItWas);
+        }
+        self.last = None;
+        let mut failure = FirewallError::NotInForce(format!("table inet {}", self.name));
+        for _ in 0..ATTEMPTS {
+            let now = Instant::now();
+            let script = match difference {
+                Some(Difference::All) => table.script(now),
+                // times may differ by less than a listing shows
+                Some(Difference::Members) | None => table.members_script(&listing, now),
+            };
+            match nft.run(&["-f", "-"], &script).await {
+                // somebody may have changed it at the same time
+                Err(error @ FirewallError::Failed(_)) => failure = error,
+                Err(error) => return Err(error),
+                Ok(_) => {
+                    listing = look(&nft, self.name).await?;
+                    if table.differs_from(&listing, Instant::now()).is_none() {
+                        self.last = Some(table);
+                        return Ok(if untouched == Some(false) { Done::Repaired } else { Done::Written });
+                    }
+                }
+            }
+            difference = Some(Difference::All);
+        }
+        Err(failure)
+    }
+
+    /// Takes it away. Whether it was there.
+    pub async fn remove(&mut self) -> Result<bool, FirewallError> {
+        self.last = None;
+        remove(&nft()?, self.name).await
+    }
+}
+
+/// The program.
+pub fn nft() -> Result<Program, FirewallError> {
+    Program::require("nft", "nftables")
+}
+
+/// Takes a table away. Whether it was there.
+pub async fn remove(nft: &Program, name: &str) -> Result<bool, FirewallError> {
+    if !is_there(nft, name).await? {
+        return Ok(false);
+    }
+    nft.run(&["-f", "-"], &removal(name)).await?;
+    if is_there(nft, name).await? {
+        return Err(FirewallError::NotInForce(format!("the removal of table inet {name}")));
+    }
+    Ok(true)
+}
+
+/// What is there of a table; `None`: it is not there.
+pub async fn find(nft: &Program, name: &str) -> Result<Option<Listing>, FirewallError> {
+    let listing = nft.ask(&["-j", "list", "table", "inet", name], "").await?;
+    if listing.status.success() {
+        return Ok(Some(Listing::parse(&listing.stdout.bytes)));
+    }
+    // it does not tell in a way meant for programs what it is that it cannot list
+    if is_there(nft, name).await? { Err(nft.refused(&listing)) } else { Ok(None) }
+}
+
+async fn look(nft: &Program, name: &str) -> Result<Listing, FirewallError> {
+    Ok(find(nft, name).await?.unwrap_or_default())
+}
+
+async fn is_there(nft: &Program, name: &str) -> Result<bool, FirewallError> {
+    let listing = nft.run(&["-j", "list", "tables"], "").await?;
+    let tables = tables(&listing.stdout.bytes)
+        .ok_or_else(|| FirewallError::Failed("nft: its list of tables cannot be read".to_owned()))?;
+    Ok(tables.iter().any(|table| table == name))
+}
+
+const ATTEMPTS: usize = 2;

@@ -1,0 +1,85 @@
+//! The programs that change the firewall.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::engine::FirewallError;
+use super::label::one_line;
+use crate::net::command::{CommandError, CommandLine, Finished};
+
+/// A program that is installed here.
+#[derive(Clone, Debug)]
+pub struct Program {
+    name: &'static str,
+    path: PathBuf,
+}
+
+impl Program {
+    /// Looks for it on the path, and where programs for administrators are, which is not on everybody's path.
+    pub fn find(name: &'static str) -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
+        let mut paths = folders.map(|folder| folder.join(name));
+        paths.find(|path| path.is_file()).map(|path| Self { name, path })
+    }
+
+    /// The same, as an error where it is not there.
+    pub fn require(name: &'static str, package: &str) -> Result<Self, FirewallError> {
+        Self::find(name).ok_or_else(|| {
+            FirewallError::Unusable(format!("{name} is not installed; install the package {package}"))
+        })
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs it and takes what it says, whether it has done what it was asked for or not.
+    pub async fn ask(&self, arguments: &[&str], input: &str) -> Result<Finished, FirewallError> {
+        let command = CommandLine::of(self.path.to_string_lossy(), arguments.iter().copied());
+        command.run_with(input.as_bytes(), LIMIT, TIMEOUT).await.map_err(|error| self.has_not_run(error))
+    }
+
+    /// Runs it; that it does not do what it is asked for is an error.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> Result<Finished, FirewallError> {
+        let finished = self.ask(arguments, input).await?;
+        if finished.status.success() { Ok(finished) } else { Err(self.refused(&finished)) }
+    }
+
+    /// Why it has not done what it was asked for.
+    pub fn refused(&self, finished: &Finished) -> FirewallError {
+        let said = String::from_utf8_lossy(&finished.stderr.bytes);
+        let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        if says(&["Operation not permitted", "Permission denied"]) {
+            return FirewallError::Unusable(NOT_ALLOWED.to_owned());
+        }
+        if says(&["JSON support not compiled"]) {
+            let text = "is built without JSON; install the package nftables of a distribution that has it";
+            return FirewallError::Unusable(format!("{} {text}", self.name));
+        }
+        if says(&["Protocol not supported"]) {
+            return FirewallError::Unusable(format!(
+                "the kernel has nothing that {} could talk to",
+                self.name
+            ));
+        }
+        let said = one_line(&said);
+        let said = if said.is_empty() { finished.ending() } else { said };
+        FirewallError::Failed(format!("{}: {said}", self.name))
+    }
+
+    fn has_not_run(&self, error: CommandError) -> FirewallError {
+        if error.is_shortage() {
+            return FirewallError::Shortage(error);
+        }
+        FirewallError::Failed(format!("{}: {error}", self.name))
+    }
+}
+
+const NOT_ALLOWED: &str = "this process may not change the firewall; run it as root or with CAP_NET_ADMIN";
+const SBIN: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+/// More than any of our tables, and than the rules for incoming packets on all but the strangest hosts.
+const LIMIT: usize = 4 << 20;
+/// It takes some milliseconds; iptables waits for others for two seconds by itself.
+const TIMEOUT: Duration = Duration::from_secs(5);
