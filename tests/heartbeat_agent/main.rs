@@ -1,6 +1,8 @@
 //! A heartbeat agent over loopback, with real TLS: who gets its report, and what the report says over time.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+mod fence;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, LocalSet};
 use vestibule::fleet::{Endpoint, Load, Service, Thresholds};
 use vestibule::heartbeat::{
-    self, AgentState, Capacity, CountSource, HeartbeatError, Legacy, LoadSettings, LocalCheck,
+    self, AgentState, Capacity, CountSource, FenceSettings, HeartbeatError, Legacy, LoadSettings, LocalCheck,
     MAX_REPORT_BYTES, Report, ServiceState, Settings,
 };
 use vestibule::net::client::{Client, ClientError, Target, Tls};
@@ -55,6 +57,17 @@ struct Agent {
 
 impl Agent {
     async fn start(authority: &Authority, checks: Vec<LocalCheck>, load: LoadSettings) -> Self {
+        Self::start_after(Legacy::default(), authority, checks, load, None).await
+    }
+
+    /// One with a fence, that goes on with what another one has left.
+    async fn start_after(
+        legacy: Legacy,
+        authority: &Authority,
+        checks: Vec<LocalCheck>,
+        load: LoadSettings,
+        fence: Option<FenceSettings>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let identity = authority.issue("gw1");
@@ -67,16 +80,21 @@ impl Agent {
             thresholds: Thresholds { rise: NonZeroU32::new(2).unwrap(), fall: NonZeroU32::new(3).unwrap() },
             checks,
             load,
-            fence: None,
+            fence,
         };
         let (stopper, stop) = stop::channel();
-        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, Legacy::default(), stop));
+        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, legacy, stop));
         Self { address, stopper, task }
     }
 
     async fn stop(self) {
+        self.leave().await.settle().await;
+    }
+
+    /// Stops it as for a reload.
+    async fn leave(self) -> Legacy {
         self.stopper.stop();
-        tokio::time::timeout(LONG, self.task).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(LONG, self.task).await.unwrap().unwrap().unwrap()
     }
 }
 

@@ -1,0 +1,359 @@
+//! The agent's fence: who may give orders, and what becomes of them in the real firewall of a network namespace.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use vestibule::heartbeat::{FenceSection, OnExit};
+use vestibule::net::firewall::{Connections, Engine, Fence, RejectWith};
+
+use super::*;
+
+/// Sends an order, or any request, and reads the answer.
+async fn order(
+    client: (SocketAddr, &Authority, &Identity),
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> (u16, Value) {
+    let (address, authority, identity) = client;
+    let trust = Trust::Authorities(authority.certificates());
+    let config = tls::client_config(&trust, Some(identity)).unwrap();
+    let name = ServerName::try_from("gw1").unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = TlsConnector::from(config).connect(name, stream).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: gw1\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    // some end without close_notify
+    let _ = tokio::time::timeout(LONG, stream.read_to_string(&mut answer)).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+const ORDER: &str = "{\"reason\": \"connection refused\", \"lease_seconds\": 15}";
+
+/// Runs a test in a network namespace that nobody else is in. Says so where that cannot be done here.
+fn alone(test: &str, body: impl AsyncFnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(LocalSet::new().run_until(body()));
+    }
+    if !rustix::process::geteuid().is_root() || !Path::new("/usr/sbin/nft").exists() {
+        eprintln!("{test}: left out: needs root, and nft");
+        return;
+    }
+    let status = Command::new("unshare")
+        .args([
+            "-n",
+            "sh",
+            "-c",
+            "ip link set lo up && exec \"$0\" --exact \"$1\" --nocapture --test-threads=1",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .arg(test)
+        .env(INSIDE, "1")
+        .status();
+    assert!(status.unwrap().success(), "{test}: it failed inside; see above");
+}
+
+const INSIDE: &str = "VESTIBULE_TEST_NETWORK";
+
+fn settings(port: &str, lease: Duration, on_exit: OnExit) -> FenceSettings {
+    let refusal = Fence {
+        ports: vec![port.parse().unwrap()],
+        connections: Connections::New,
+        reject_with: RejectWith::TcpReset,
+        exempt: vec!["127.0.0.0/8".parse().unwrap()],
+    };
+    FenceSettings { engine: Engine::Nftables, refusal, lease, on_exit }
+}
+
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Our table as the kernel has it; empty if it has none.
+fn table() -> String {
+    let listed = Command::new("nft").args(["-n", "list", "table", "inet", "vestibule"]).output().unwrap();
+    String::from_utf8(listed.stdout).unwrap()
+}
+
+/// Whether the kernel refuses newcomers on that port, as `6 . 443`.
+fn refuses(port: u16) -> bool {
+    table().contains(&format!("6 . {port} timeout")) || table().contains(&format!("tcp . {port} timeout"))
+}
+
+async fn come_about(what: &str, is_so: impl Fn() -> bool) -> Duration {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LONG, "it never came about: {what}\n{}", table());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    started.elapsed()
+}
+
+fn fence_of(report: &Report) -> &FenceSection {
+    report.fence.as_ref().unwrap()
+}
+
+fn holders(report: &Report) -> Vec<&str> {
+    fence_of(report).holders.iter().map(|holder| holder.by.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_front_door_gives_orders_in_its_own_name_alone() {
+    LocalSet::new()
+        .run_until(async {
+            let authority = Authority::new();
+            let front_a = authority.issue("front-a");
+            let agent = Agent::start(&authority, Vec::new(), no_load()).await;
+            let client = (agent.address, &authority, &front_a);
+            for (by, status) in [("front-b", 403), ("self", 403), ("front-a", 409)] {
+                for path in ["/v1/fence", "/v1/keep-open"] {
+                    for method in ["PUT", "DELETE"] {
+                        let (told, answer) = order(client, method, &format!("{path}/{by}"), "", ORDER).await;
+                        assert_eq!(told, status, "{method} {path}/{by}: {answer}");
+                        assert!(answer["error"].is_string());
+                    }
+                }
+            }
+            let report = fetch(&mut front_door(agent.address, &authority, Some(&front_a))).await.unwrap();
+            assert_eq!(report.fence, Some(FenceSection::none()));
+            agent.stop().await;
+        })
+        .await;
+}
+
+#[test]
+fn a_gateway_is_blocked_while_any_front_door_holds_it() {
+    alone("fence::a_gateway_is_blocked_while_any_front_door_holds_it", async || {
+        let authority = Authority::new();
+        let (front_a, front_b) = (authority.issue("front-a"), authority.issue("front-b"));
+        let fence = settings("tcp/4443", LEASE, OnExit::Remove);
+        let agent =
+            Agent::start_after(Legacy::default(), &authority, Vec::new(), no_load(), Some(fence)).await;
+        let (a, b) = ((agent.address, &authority, &front_a), (agent.address, &authority, &front_b));
+        let mut client = front_door(agent.address, &authority, Some(&front_a));
+        // the rules that would refuse are there, and refuse nobody
+        let free = fetch(&mut client).await.unwrap();
+        assert_eq!((fence_of(&free).engine.as_str(), fence_of(&free).blocked), ("nftables", false));
+        assert!(table().contains("hook input") && !refuses(4443), "{}", table());
+
+        let (status, section) = order(a, "PUT", "/v1/fence/front-a", "", ORDER).await;
+        assert_eq!((status, &section["blocked"]), (200, &true.into()), "{section}");
+        assert!(refuses(4443), "it is not in force when the answer comes:\n{}", table());
+        let (status, section) = order(b, "PUT", "/v1/fence/front-b", "", ORDER).await;
+        assert_eq!((status, section["holders"].as_array().unwrap().len()), (200, 2));
+        let blocked = fetch(&mut client).await.unwrap();
+        assert_eq!(holders(&blocked), ["front-a", "front-b"]);
+        let holder = &fence_of(&blocked).holders[0];
+        assert_eq!(holder.reason, "connection refused");
+        let left = holder.until.to_system_time().duration_since(blocked.time.to_system_time()).unwrap();
+        assert!(left > LEASE - Duration::from_secs(5) && left < LEASE + Duration::from_secs(5), "{left:?}");
+
+        for (order_body, expected) in
+            [("{\"lease_seconds\": 15}", 400), ("{\"reason\": \"x\", \"lease_seconds\": 0}", 400)]
+        {
+            assert_eq!(order(a, "PUT", "/v1/fence/front-a", "", order_body).await.0, expected);
+        }
+        assert_eq!(order(a, "DELETE", "/v1/fence/front-b", "", "").await.0, 403);
+        let (status, section) = order(a, "DELETE", "/v1/fence/front-a", "", "").await;
+        assert_eq!((status, &section["blocked"]), (200, &true.into()));
+        assert!(refuses(4443), "front-b holds it");
+        for _ in 0..2 {
+            let (status, section) = order(b, "DELETE", "/v1/fence/front-b", "", "").await;
+            assert_eq!((status, &section["blocked"]), (200, &false.into()));
+            assert!(!refuses(4443));
+        }
+        agent.stop().await;
+        assert_eq!(table(), "");
+    });
+}
+
+#[test]
+fn a_failing_gateway_blocks_itself_unless_it_is_kept_open() {
+    alone("fence::a_failing_gateway_blocks_itself_unless_it_is_kept_open", async || {
+        let directory = tempfile::tempdir().unwrap();
+        let (check, file, _) = file_check(directory.path());
+        std::fs::write(&file, "").unwrap();
+        let authority = Authority::new();
+        let front_a = authority.issue("front-a");
+        let fence = settings("tcp/4443", LEASE, OnExit::Remove);
+        let agent =
+            Agent::start_after(Legacy::default(), &authority, vec![check], no_load(), Some(fence)).await;
+        let a = (agent.address, &authority, &front_a);
+        let mut client = front_door(agent.address, &authority, Some(&front_a));
+        std::fs::remove_file(&file).unwrap();
+        come_about("it blocks itself", || refuses(4443)).await;
+        let blocked = until(&mut client, |report| fence_of(report).blocked).await;
+        assert_eq!((holders(&blocked), blocked.service.state), (vec!["self"], ServiceState::Down));
+
+        let (status, section) = order(a, "PUT", "/v1/keep-open/front-a", "", "{\"lease_seconds\": 2}").await;
+        assert_eq!((status, &section["blocked"]), (200, &false.into()), "{section}");
+        assert!(!refuses(4443), "it is not open when the answer comes");
+        assert_eq!(section["kept_open_by"][0]["by"], "front-a");
+        assert_eq!(section["holders"][0]["by"], "self", "it wants to, and does not");
+        // nobody renews that
+        come_about("it blocks itself again", || refuses(4443)).await;
+        order(a, "PUT", "/v1/keep-open/front-a", "", "{\"lease_seconds\": 15}").await;
+        assert!(!refuses(4443));
+        // another one's block is in force all the same
+        order(a, "PUT", "/v1/fence/front-a", "", ORDER).await;
+        assert!(refuses(4443));
+        order(a, "DELETE", "/v1/fence/front-a", "", "").await;
+        assert!(!refuses(4443));
+        let (status, _) = order(a, "DELETE", "/v1/keep-open/front-a", "", "").await;
+        assert_eq!((status, refuses(4443)), (200, true));
+
+        std::fs::write(&file, "").unwrap();
+        come_about("it lets newcomers in again", || !refuses(4443)).await;
+        until(&mut client, |report| !fence_of(report).blocked && holders(report).is_empty()).await;
+        agent.stop().await;
+    });
+}
+
+#[test]
+fn a_block_outlives_a_reload_and_not_its_reason() {
+    alone("fence::a_block_outlives_a_reload_and_not_its_reason", async || {
+        let directory = tempfile::tempdir().unwrap();
+        let (check, file, _) = file_check(directory.path());
+        let authority = Authority::new();
+        let front_a = authority.issue("front-a");
+        let fence = |port| Some(settings(port, LEASE, OnExit::Remove));
+        let start = async |legacy, port| {
+            Agent::start_after(legacy, &authority, vec![check.clone()], no_load(), fence(port)).await
+        };
+        let agent = start(Legacy::default(), "tcp/4443").await;
+        come_about("it blocks itself", || refuses(4443)).await;
+        let a = (agent.address, &authority, &front_a);
+        order(a, "PUT", "/v1/fence/front-a", "", ORDER).await;
+        let watcher = Watcher::start();
+        let agent = start(agent.leave().await, "tcp/4443").await;
+        let report = fetch(&mut front_door(agent.address, &authority, Some(&front_a))).await.unwrap();
+        assert_eq!(holders(&report), ["self", "front-a"]);
+        let agent = start(agent.leave().await, "tcp/4444").await;
+        come_about("the other port is blocked", || refuses(4444) && !refuses(4443)).await;
+        assert!(watcher.end() > 1, "it has not looked");
+
+        // the reason goes while nobody looks
+        let legacy = agent.leave().await;
+        std::fs::write(&file, "").unwrap();
+        let agent = start(legacy, "tcp/4444").await;
+        let mut client = front_door(agent.address, &authority, Some(&front_a));
+        until(&mut client, |report| holders(report) == ["front-a"]).await;
+        // without a section there is no fence
+        let agent = Agent::start_after(agent.leave().await, &authority, Vec::new(), no_load(), None).await;
+        come_about("the rules are gone", || table().is_empty()).await;
+        agent.stop().await;
+    });
+}
+
+/// Sees to it that the kernel refuses newcomers all the time.
+struct Watcher {
+    thread: std::thread::JoinHandle<usize>,
+    over: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Watcher {
+    fn start() -> Self {
+        let over = Arc::<std::sync::atomic::AtomicBool>::default();
+        let is_over = Arc::clone(&over);
+        let thread = std::thread::spawn(move || {
+            let mut looks = 0;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(table().contains(" timeout "), "newcomers could get in after {looks} looks");
+                looks += 1;
+            }
+            looks
+        });
+        Self { thread, over }
+    }
+
+    /// How often it has looked.
+    fn end(self) -> usize {
+        self.over.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+#[test]
+fn a_block_is_given_up_at_the_end_or_left_to_run_out() {
+    alone("fence::a_block_is_given_up_at_the_end_or_left_to_run_out", async || {
+        let directory = tempfile::tempdir().unwrap();
+        let (check, ..) = file_check(directory.path());
+        let authority = Authority::new();
+        let front_a = authority.issue("front-a");
+        let start = async |on_exit| {
+            let fence = Some(settings("tcp/4443", Duration::from_secs(2), on_exit));
+            let agent =
+                Agent::start_after(Legacy::default(), &authority, vec![check.clone()], no_load(), fence)
+                    .await;
+            come_about("it blocks itself", || refuses(4443)).await;
+            agent
+        };
+        start(OnExit::Remove).await.stop().await;
+        assert_eq!(table(), "");
+
+        start(OnExit::Lease).await.stop().await;
+        assert!(refuses(4443), "it is left");
+        let took = come_about("it runs out", || !refuses(4443)).await;
+        assert!(took < Duration::from_millis(2100), "{took:?}");
+
+        // what a front door holds is not the agent's to give up
+        let agent = start(OnExit::Remove).await;
+        let two_seconds = "{\"reason\": \"refused\", \"lease_seconds\": 2}";
+        order((agent.address, &authority, &front_a), "PUT", "/v1/fence/front-a", "", two_seconds).await;
+        agent.stop().await;
+        assert!(refuses(4443) && table().contains("front-a") && !table().contains("self"), "{}", table());
+        come_about("it runs out", || !refuses(4443)).await;
+
+        // one that is gone all of a sudden gives nothing up
+        let agent = start(OnExit::Remove).await;
+        agent.task.abort();
+        assert!(refuses(4443));
+        let took = come_about("it runs out", || !refuses(4443)).await;
+        assert!(took < Duration::from_millis(2100), "{took:?}");
+        // and the next one takes over what it finds
+        start(OnExit::Remove).await.stop().await;
+        assert_eq!(table(), "");
+    });
+}
+
+#[test]
+fn rules_that_somebody_has_changed_are_in_order_again_within_a_second() {
+    alone("fence::rules_that_somebody_has_changed_are_in_order_again_within_a_second", async || {
+        let directory = tempfile::tempdir().unwrap();
+        let (check, ..) = file_check(directory.path());
+        let authority = Authority::new();
+        let fence = Some(settings("tcp/4443", LEASE, OnExit::Remove));
+        let agent = Agent::start_after(Legacy::default(), &authority, vec![check], no_load(), fence).await;
+        come_about("it blocks itself", || refuses(4443)).await;
+        for _ in 0..3 {
+            assert!(Command::new("nft").args(["flush", "ruleset"]).status().unwrap().success());
+            let took = come_about("it blocks again", || refuses(4443)).await;
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        }
+        agent.stop().await;
+    });
+}
+
+#[test]
+fn front_doors_checks_pass_from_where_they_say() {
+    alone("fence::front_doors_checks_pass_from_where_they_say", async || {
+        let authority = Authority::new();
+        let front_a = authority.issue("front-a");
+        let fence = Some(settings("tcp/4443", LEASE, OnExit::Remove));
+        let agent = Agent::start_after(Legacy::default(), &authority, Vec::new(), no_load(), fence).await;
+        let header = "vestibule-checks-from: 62.168.1.202, 2001:db8::2\r\n";
+        let (status, _) = order((agent.address, &authority, &front_a), "GET", "/v1/report", header, "").await;
+        assert_eq!(status, 200);
+        come_about("they pass", || table().contains("62.168.1.202") && table().contains("2001:db8::2")).await;
+        agent.stop().await;
+    });
+}
