@@ -124,6 +124,7 @@ is_refused_since() {
       "$(awk -v a="$1" -v b="$open" -v c="$first" 'BEGIN { printf "%.2f", b + c - a }')"
   done
   sleep 1.5  # a span in which more attempts are made
+  watch_goes_on crowd.log
   awk -v since="$open" -v first="$first" '$1 > since + first' "$WORK/crowd.log" >"$WORK/crowd.refused"
   for column in 1 2; do
     expect "$2: all of them from then on, ${names[column - 1]}" eval '! awk -v c='$((2 * column))' "\$c != \"refused\"" "$WORK/crowd.refused" | grep .'
@@ -137,6 +138,7 @@ is_free_since() {
   local column last names=(IPv4 IPv6)
   wait_for $((FREE_WITHIN + 6)) knocks crowd open "${DOORS[@]}" || fail "$2: newcomers get in again"
   sleep 1.5  # a span in which more attempts are made
+  watch_goes_on crowd.log
   for column in 1 2; do
     last=$(awk -v since="$1" -v c=$((2 * column)) '$1 >= since && $c != "open" { last = $1 - since } END { printf "%.2f", last }' "$WORK/crowd.log")
     expect_at_most "$2: seconds until the last newcomer was refused, ${names[column - 1]}" $FREE_WITHIN "$last"
@@ -145,7 +147,7 @@ is_free_since() {
 
 # crowd / crowd_goes : people who knock at gw1 all the time, over both families
 crowd() { watch_start crowd crowd.log 0.1 "${DOORS[@]}"; CROWD=$STARTED; }
-crowd_goes() { stop "$CROWD"; }
+crowd_goes() { watch_stop "$CROWD" crowd.log; }
 
 # holds_on LOG : that connection is there and works
 holds_on() { grep -q alive "$WORK/$1" && ! grep -q dead "$WORK/$1"; }
@@ -309,6 +311,7 @@ is_repaired() {
   ip netns exec "$LAB_PREFIX-gw1" "$@" || fail "$* works"
   wait_for 5 eval 'lists_block && [ -n "$(first refused crowd.log '"$begun"' 1)" ]' || fail "$*: the block comes back"
   sleep 1.2  # a span in which more attempts are made
+  watch_goes_on crowd.log
   local last
   last=$(awk -v since="$begun" '$1 >= since && ($2 != "refused" || $4 != "refused") { last = $1 - since } END { printf "%.2f", last }' "$WORK/crowd.log")
   expect_at_most "$*: seconds until the last newcomer got in" 1.0 "$last"
@@ -394,7 +397,8 @@ for ENGINE in nftables iptables; do
   stop "$AGENT1"
 done
 sed -i 's/^engine = .*/engine = "nftables"/' "$WORK/gw1.heartbeat.toml"
-start gw1 without.log env PATH=/nowhere "$VESTIBULE" heartbeat -c "$WORK/gw1.heartbeat.toml"
+# shellcheck disable=SC2016
+start gw1 without.log sh -c 'mount -t tmpfs none /usr/sbin && exec "$0" "$@"' "$VESTIBULE" heartbeat -c "$WORK/gw1.heartbeat.toml"
 AGENT1=$STARTED
 does_without without.log 'install'
 stop "$AGENT1"

@@ -165,7 +165,7 @@ all_fail() {
   web_works gw2 gw3
   expect_soon $((FREE_WITHIN + 2)) "all work again: all are open" open_are 3
   at_least "$1" "$begun" "one after another"
-  stop "$crowd"
+  watch_stop "$crowd" crowd.log
 }
 all_fail 1
 all_fail 2
@@ -238,7 +238,7 @@ expect_soon $((BLOCKED_WITHIN + 2)) "it is down for front-a" of_is front-a gw1 "
 sleep $((LEASE + FALL * INTERVAL))  # a span in which it could block
 expect "nobody was refused there" eval '! seen refused crowd.log 0'
 expect "its agent finds nothing wrong" eval '[ "$(FRONT_HOST=front2 report gw1 10.99.0.11 front-b | json "[d[\"service\"][\"state\"], d[\"fence\"][\"blocked\"]]")" = "up False" ]'
-stop "$CROWD"
+watch_stop "$CROWD" crowd.log
 uncut front
 wait_for 10 all_up || fail "all gateways are up again"
 
@@ -325,8 +325,8 @@ wait_for $((BLOCKED_WITHIN + 3)) knocks front refused tcp/10.99.0.14:443 || fail
 stop "$FRONT_A"; FRONT_A=''
 expect "an orderly end takes the wall along" knocks front open tcp/10.99.0.14:443
 expect "and its table" eval '! ip netns exec "$LAB_PREFIX-front" nft list table inet vestibule_front 2>/dev/null'
-stop "$OUT"
-stop "$FORWARDED"
+watch_stop "$OUT" out.log
+watch_stop "$FORWARDED" forwarded.log
 web_works gw4
 foreign_same "after it" front gw4
 

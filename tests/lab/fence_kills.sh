@@ -229,6 +229,7 @@ deaths() {
 
 # Meanwhile somebody knocks at gw2, which nothing ever happens to.
 watch_start crowd gw2.log 0.25 tcp/10.99.0.12:443
+WATCH=$STARTED
 BROKEN=no CUT=no
 note "SEED=$SEED"
 for NAME in nftables iptables; do
@@ -241,6 +242,7 @@ for NAME in nftables iptables; do
   [ $NAME = nftables ] || COUNT=$(((COUNT + 2) / 3))
   deaths "$COUNT"
 done
+watch_stop "$WATCH" gw2.log
 expect "nobody was ever refused at the gateway that nothing happened to" eval '! seen refused gw2.log 0'
 
 part "nothing is left after an orderly end"

@@ -101,7 +101,9 @@ def knock(addresses, sources):
         poll = select.poll()
         for attempt in pending:
             poll.register(attempt.socket, select.POLLIN if attempt.protocol == "udp" else select.POLLOUT)
-        poll.poll(max(0, min(attempt.left() for attempt in pending)) * 1000 + 1)
+        # An ICMP error that comes while connect() still holds the socket, as it may where both hosts are on one
+        # machine, is kept for SO_ERROR and wakes nobody.
+        poll.poll(5)
         for attempt in pending:
             attempt.step()
     return attempts
@@ -121,7 +123,7 @@ def watch(sources, every, *addresses):
         ended = " ".join(f"{a.result} {a.seconds:.3f}" for a in knock(addresses, sources))
         print(f"{begun:.3f} {ended}", flush=True)
         due = max(due + float(every), time.monotonic())
-        time.sleep(due - time.monotonic())
+        time.sleep(max(0, due - time.monotonic()))
 
 
 def hold(sources, address):

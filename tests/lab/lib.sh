@@ -529,6 +529,19 @@ watch_start() {
   wait_for 5 test -s "$WORK/$log" || fail "the knocking does not start"
 }
 
+# watch_stop PID LOG : ends it; a watch that has ended before, or has not seen anything of late, proves nothing
+watch_stop() {
+  running "$1" || { lab_log "$2"; fail "the knocking has gone on until now"; }
+  watch_goes_on "$2"
+  stop "$1"
+}
+
+# watch_goes_on LOG : it does a round from now on, at least
+watch_goes_on() {
+  wait_for 5 has_round "$1" "$(now)" || { lab_log "$1"; fail "the knocking has gone on until now"; }
+}
+has_round() { awk -v since="$2" '$1 + 0 == $1 && $1 >= since { found = 1 } END { exit !found }' "$WORK/$1"; }
+
 # first RESULT LOG SINCE [COLUMN] : when the watch first saw that result (of its first address, or another), in
 # seconds after SINCE; nothing if never
 first() {
