@@ -3,6 +3,7 @@
 mod certs;
 mod check;
 mod demo;
+mod fence;
 mod heartbeat;
 mod output;
 mod reload;
@@ -38,6 +39,8 @@ enum Command {
     Status(status::Status),
     Reload(reload::Reload),
     #[command(subcommand)]
+    Fence(fence::Fence),
+    #[command(subcommand)]
     Certs(certs::Certs),
 }
 
@@ -61,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
+        Command::Fence(command) => command.run(),
         Command::Certs(command) => command.run(),
     };
     match result {

@@ -3,7 +3,7 @@ use crate::support::Folder;
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = Folder::new();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 12] = [
         &[],
         &["serve"],
         &["heartbeat"],
@@ -11,6 +11,9 @@ fn the_help_of_every_command_has_an_example() {
         &["check"],
         &["status"],
         &["reload"],
+        &["fence"],
+        &["fence", "list"],
+        &["fence", "clear"],
         &["certs"],
         &["certs", "init"],
     ];
@@ -35,7 +38,7 @@ fn the_help_names_every_command() {
         .skip(1)
         .map_while(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(listed, ["serve", "heartbeat", "demo", "check", "status", "reload", "certs", "help"]);
+    assert_eq!(listed, ["serve", "heartbeat", "demo", "check", "status", "reload", "fence", "certs", "help"]);
 }
 
 #[test]

@@ -1,10 +1,11 @@
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use vestibule::net::firewall::{Block, Connections, Done, Engine, Fence, Firewall, RejectWith};
 
-use super::network::{Client, GATEWAY, Outcome, Tools, alone, lives, until};
+use super::network::{Client, GATEWAY, Outcome, Tools, alone, lives, run, until};
 
-fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) -> Fence {
+pub fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) -> Fence {
     Fence {
         ports: ports.iter().map(|port| port.parse().unwrap()).collect(),
         connections,
@@ -13,13 +14,13 @@ fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) -> F
     }
 }
 
-fn block(lease: Duration) -> Block {
+pub fn block(lease: Duration) -> Block {
     Block { until: Instant::now() + lease, holders: "self, front-a".into() }
 }
 
-const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(60);
 
-fn engine(tools: Tools) -> Engine {
+pub fn engine(tools: Tools) -> Engine {
     if tools == Tools::Nft { Engine::Nftables } else { Engine::Iptables }
 }
 
@@ -53,6 +54,9 @@ for_each_engine! {
     a_fence_refuses_newcomers_and_lets_living_connections_be: newcomers_alone;
     a_fence_of_all_connections_cuts_them: all_connections;
     the_kernel_ends_a_block_that_nobody_renews: the_kernels_end;
+    what_others_have_broken_is_repaired: repairs;
+    no_rule_but_our_own_ever_changes: foreign_rules;
+    a_block_may_end_while_it_is_renewed: renewals;
 }
 
 async fn newcomers_alone(tools: Tools) {
@@ -147,4 +151,204 @@ async fn the_kernels_end(tools: Tools) {
         took > lease - Duration::from_millis(100) && took < lease + Duration::from_millis(1200),
         "{took:?}"
     );
+}
+
+async fn repairs(tools: Tools) {
+    let client = Client::new();
+    let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(engine(tools), fence);
+    let chain = "sslvpn-heartbeat-chain";
+    let damages: Vec<String> = match tools {
+        Tools::Nft => vec![
+            "nft flush ruleset".into(),
+            "nft insert rule inet vestibule refuse accept".into(),
+            "nft add rule inet vestibule input drop".into(),
+            "nft flush chain inet vestibule refuse".into(),
+            "nft flush set inet vestibule fenced".into(),
+            "nft flush set inet vestibule exempt_ipv6".into(),
+            "nft add element inet vestibule fenced '{ tcp . 8080 timeout 60s }'".into(),
+            "nft flush set inet vestibule fenced; nft add element inet vestibule fenced '{ tcp . 443 }'"
+                .into(),
+            "nft flush set inet vestibule fenced; \
+             nft add element inet vestibule fenced '{ tcp . 443 timeout 9s comment \"self, front-a\" }'"
+                .into(),
+            "nft add element inet vestibule exempt_ipv4 '{ 10.0.0.0/8 }'".into(),
+            "nft add set inet vestibule more '{ type ipv4_addr; }'".into(),
+            "nft add chain inet vestibule more".into(),
+            "nft add chain inet vestibule input '{ policy drop; }'".into(),
+            "nft delete table inet vestibule; nft 'add table inet vestibule { flags dormant; }'".into(),
+        ],
+        Tools::Iptables | Tools::Legacy => ["iptables", "ip6tables"]
+            .into_iter()
+            .flat_map(|iptables| {
+                [
+                    format!("{iptables} -F"),
+                    format!("{iptables} -F {chain}"),
+                    format!("{iptables} -F; {iptables} -X"),
+                    format!("{iptables} -D INPUT -j {chain}"),
+                    format!("{iptables} -I INPUT -j {chain}; {iptables} -A INPUT -j {chain}"),
+                    format!("{iptables} -I {chain} -j ACCEPT"),
+                    format!("{iptables} -D {chain} 1"),
+                    format!("{iptables} -D {chain} 2"),
+                    format!("printf '*filter\nCOMMIT\n' | {iptables}-restore"),
+                ]
+            })
+            .collect(),
+    };
+    let block = block(LONG);
+    firewall.set(Some(&block), &[]).await.unwrap();
+    for damage in damages {
+        run(&damage);
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::Repaired, "{damage}");
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas, "{damage}");
+        for gateway in GATEWAY {
+            assert_eq!(client.tcp(gateway, 443), Outcome::Refused, "{damage}");
+            assert_eq!(client.tcp(gateway, 8080), Outcome::Open, "{damage}");
+        }
+    }
+    // the same where nothing is blocked, and for one that comes later
+    let mut later =
+        Firewall::new(engine(tools), self::fence(&["tcp/443"], Connections::New, RejectWith::TcpReset));
+    later.set(None, &[]).await.unwrap();
+    assert_eq!(later.set(None, &[]).await.unwrap(), Done::AsItWas);
+    for gateway in GATEWAY {
+        assert_eq!(client.tcp(gateway, 443), Outcome::Open);
+    }
+    run(match tools {
+        Tools::Nft => "nft flush ruleset",
+        Tools::Iptables | Tools::Legacy => "iptables -F; iptables -X",
+    });
+    assert_eq!(later.set(None, &[]).await.unwrap(), Done::Repaired);
+    assert_eq!(later.set(None, &[]).await.unwrap(), Done::AsItWas);
+}
+
+/// All rules of this host but ours, as they are listed.
+fn others() -> String {
+    let ours = ["sslvpn-heartbeat", "Generated", "Completed", "Warning"];
+    let saved =
+        run("iptables-save; ip6tables-save; nft list table inet foreign; nft list table ip filter || true");
+    let mut lines: Vec<_> =
+        saved.lines().filter(|line| !ours.iter().any(|word| line.contains(word))).collect();
+    // counters of policies count
+    lines.iter_mut().for_each(|line| *line = line.split(" [").next().unwrap());
+    let table_of_iptables = lines.iter().position(|line| *line == "table ip filter {").unwrap_or(lines.len());
+    lines.truncate(table_of_iptables);
+    lines.join("\n")
+}
+
+async fn foreign_rules(tools: Tools) {
+    let client = Client::new();
+    run(
+        "nft 'table inet foreign { set s { type ipv4_addr; flags interval; elements = { 192.0.2.0/24 }; }; chain c { type \
+         filter hook input priority 0; policy accept; ip saddr @s drop; tcp dport 9999 drop comment \"theirs\"; }; }'",
+    );
+    for iptables in ["iptables", "ip6tables"] {
+        run(&format!(
+            "{iptables} -N theirs; {iptables} -A theirs -p tcp --dport 9998 -j DROP; {iptables} -A INPUT -j theirs"
+        ));
+        run(&format!("{iptables} -I INPUT -p udp --dport 9997 -j DROP; {iptables} -P FORWARD DROP"));
+    }
+    let before = others();
+    assert!(before.contains("9997") && before.contains("9998") && before.contains("9999"), "{before}");
+    let fence = fence(&["tcp/443", "udp/500"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(engine(tools), fence);
+    for _ in 0..3 {
+        for block in [None, Some(block(LONG)), Some(block(2 * LONG)), None] {
+            firewall.set(block.as_ref(), &["10.9.0.3".parse().unwrap()]).await.unwrap();
+            assert_eq!(others(), before);
+            let expected = if block.is_some() { Outcome::Refused } else { Outcome::Open };
+            assert_eq!(client.tcp(GATEWAY[0], 443), expected);
+        }
+    }
+    firewall.set(Some(&block(LONG)), &[]).await.unwrap();
+    firewall.remove().await.unwrap();
+    assert_eq!(others(), before);
+    assert!(!run("iptables-save; nft list ruleset").contains("vestibule"));
+    assert!(!run("iptables-save; ip6tables-save").contains("sslvpn"));
+}
+
+async fn renewals(tools: Tools) {
+    let client = Client::new();
+    let fence = fence(&["tcp/443", "tcp/8080"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(engine(tools), fence);
+    // leases about as long as it takes to write them
+    for milliseconds in (0..60).chain((0..60).rev()) {
+        firewall.set(Some(&block(Duration::from_millis(milliseconds))), &[]).await.unwrap();
+    }
+    firewall.set(Some(&block(LONG)), &[]).await.unwrap();
+    assert_eq!(client.tcp(GATEWAY[0], 443), Outcome::Refused);
+    // there is no moment without a block from one lease to the next, and counters go on
+    let refused_before = if tools == Tools::Nft { refused() } else { 0 };
+    let (begun, mut renewals) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(2) {
+        let done = firewall.set(Some(&block(LONG)), &[]).await.unwrap();
+        // iptables' blocks end at full seconds, and often at the same one as before
+        assert!(done == Done::Written || (done == Done::AsItWas && tools != Tools::Nft), "{done:?}");
+        assert_eq!(client.tcp(GATEWAY[0], 443), Outcome::Refused);
+        renewals += 1;
+    }
+    assert!(renewals > 10);
+    if tools == Tools::Nft {
+        assert_eq!(refused(), refused_before + renewals);
+    }
+}
+
+/// How many packets were refused.
+fn refused() -> u64 {
+    let rules = run("nft list chain inet vestibule refuse");
+    let counted = rules.split("counter packets ").nth(1).unwrap();
+    counted.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_seeds_listing_is_reproduced() {
+    alone("fence::the_seeds_listing_is_reproduced", Tools::Iptables, async || {
+        let mut fence = fence(&["tcp/8080"], Connections::All, RejectWith::IcmpPortUnreachable);
+        fence.exempt.clear();
+        let mut firewall = Firewall::new(Engine::Iptables, fence);
+        let listing = || {
+            let listing = run("iptables -L sslvpn-heartbeat-chain");
+            let words = listing.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            words.collect::<Vec<_>>()
+        };
+        let (head, columns) =
+            ("Chain sslvpn-heartbeat-chain (1 references)", "target prot opt source destination");
+        firewall.set(None, &[]).await.unwrap();
+        assert_eq!(listing(), [head, columns]);
+        firewall.set(Some(&block(LONG)), &[]).await.unwrap();
+        let blocked = listing();
+        assert_eq!(blocked[..2], [head, columns]);
+        let reject = "REJECT tcp -- anywhere anywhere tcp dpt:http-alt reject-with icmp-port-unreachable";
+        assert_eq!(blocked.last().unwrap(), reject, "{blocked:?}");
+        firewall.set(None, &[]).await.unwrap();
+        assert_eq!(listing(), [head, columns]);
+    });
+}
+
+/// Prints what a call takes in each state; what is asserted is only that it fits into a round of an agent.
+#[test]
+fn a_call_fits_into_a_second_in_every_state() {
+    alone("fence::a_call_fits_into_a_second_in_every_state", Tools::Iptables, async || {
+        for engine in [Engine::Nftables, Engine::Iptables] {
+            let fence = fence(&["tcp/443", "udp/443"], Connections::New, RejectWith::TcpReset);
+            let exempt: Vec<_> = (0..64).map(|i| IpAddr::from([198, 51, 100, 2 * i])).collect();
+            let mut firewall = Firewall::new(engine, fence);
+            for state in ["first", "free", "blocked", "held", "renewed"] {
+                let mut took = Vec::new();
+                let mut lasting = block(LONG);
+                for _ in 0..if state == "first" || state == "blocked" { 1 } else { 21 } {
+                    if state == "renewed" {
+                        lasting.until += Duration::from_secs(2);
+                    }
+                    let block = matches!(state, "blocked" | "held" | "renewed").then_some(&lasting);
+                    let begun = Instant::now();
+                    firewall.set(block, &exempt).await.unwrap();
+                    took.push(begun.elapsed());
+                }
+                took.sort();
+                eprintln!("{} {state}: {:?}", engine.as_str(), took[took.len() / 2]);
+                assert!(took[took.len() / 2] < Duration::from_secs(1));
+            }
+        }
+    });
 }

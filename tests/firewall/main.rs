@@ -8,4 +8,6 @@
 )]
 
 mod fence;
+mod inventory;
 mod network;
+mod wall;

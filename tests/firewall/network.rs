@@ -101,24 +101,8 @@ pub enum Outcome {
 impl Client {
     /// Starts it, and the services of the gateway: TCP and UDP ports that give everything back.
     pub fn new() -> Self {
-        let mut command = Command::new("unshare");
-        let mut host =
-            command.args(["-n", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // once it answers it is where it is to be
-        host.stdin.as_mut().unwrap().write_all(b"x").unwrap();
-        host.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
-        let namespace = File::open(format!("/proc/{}/ns/net", host.id())).unwrap();
-        let client = Self { host, namespace };
-        run(&format!("ip link add v0 type veth peer name v1 netns {}", client.host.id()));
-        let up = |link: &str, addresses: &[&str]| {
-            run("ip link set lo up");
-            for address in addresses {
-                run(&format!("ip addr add {address} dev {link} nodad"));
-            }
-            run(&format!("ip link set {link} up"));
-        };
-        up("v0", &["10.9.0.1/24", "fd09::1/64"]);
-        client.inside(|| up("v1", &["10.9.0.2/24", "10.9.0.3/24", "fd09::2/64", "fd09::3/64"]));
+        let theirs = ["10.9.0.2/24", "10.9.0.3/24", "fd09::2/64", "fd09::3/64"];
+        let client = Self::joined("v0", &["10.9.0.1/24", "fd09::1/64"], &theirs);
         for port in [443, 8080] {
             serve_tcp(port);
         }
@@ -130,6 +114,30 @@ impl Client {
                 until("the link works", || client.tcp_from(from, gateway, 443) == Outcome::Open);
             }
         }
+        client
+    }
+
+    /// Starts a host at the other end of a link of this one.
+    pub fn joined(link: &str, ours: &[&str], theirs: &[&str]) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["-n", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut host = command.spawn().unwrap();
+        // once it answers it is where it is to be
+        host.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        host.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let namespace = File::open(format!("/proc/{}/ns/net", host.id())).unwrap();
+        let client = Self { host, namespace };
+        run(&format!("ip link add {link} type veth peer name v netns {}", client.host.id()));
+        let up = |link: &str, addresses: &[&str]| {
+            run("ip link set lo up");
+            for address in addresses {
+                let nodad = if address.contains(':') { "nodad" } else { "" };
+                run(&format!("ip addr add {address} dev {link} {nodad}"));
+            }
+            run(&format!("ip link set {link} up"));
+        };
+        up(link, ours);
+        client.inside(|| up("v", theirs));
         client
     }
 
@@ -235,7 +243,8 @@ pub fn run(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn serve_tcp(port: u16) {
+/// Takes connections in the namespace it is called in, and gives everything back.
+pub fn serve_tcp(port: u16) {
     let listener = TcpListener::bind(("::", port)).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {

@@ -225,8 +225,13 @@ impl Tool {
         Ok(true)
     }
 
+    /// Whether the chain is there that is for a moment at each start.
+    pub async fn has_probe(&self) -> Result<bool, FirewallError> {
+        Ok(self.rules(PROBE).await?.is_some())
+    }
+
     async fn remove_probe(&self) -> Result<bool, FirewallError> {
-        if self.rules(PROBE).await?.is_none() {
+        if !self.has_probe().await? {
             return Ok(false);
         }
         self.restore(&removal(PROBE, 0)).await?;

@@ -59,6 +59,14 @@ pub enum FirewallError {
     NotInForce(String),
 }
 
+impl FirewallError {
+    /// Who we run as may not.
+    pub(super) fn not_allowed() -> Self {
+        let text = "this process may not change the firewall; run it as root or with CAP_NET_ADMIN";
+        Self::Unusable(text.to_owned())
+    }
+}
+
 impl Engine {
     /// The word in configurations and reports.
     pub fn as_str(self) -> &'static str {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use ipnet::IpNet;
-use time::OffsetDateTime;
 use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::fence::{Connections, Fence, Port, Protocol, RejectWith};
 use super::label::label;
@@ -192,6 +192,41 @@ fn target(rule: &str) -> Option<&str> {
     rule.rsplit_once("-j ").map(|(_, target)| target)
 }
 
+/// What a chain of ours does, for whoever wants to see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocked {
+    /// `tcp/443`.
+    pub ports: Vec<String>,
+    /// When it ends by itself.
+    pub until: Option<SystemTime>,
+    /// Who wants it, where that is told.
+    pub holders: String,
+    /// Networks that pass.
+    pub exempt: Vec<String>,
+}
+
+/// Reads the rules of our chain back.
+pub fn blocked(rules: &[String]) -> Blocked {
+    let mut blocked = Blocked::default();
+    for rule in rules {
+        let after = |word: &str| rule.split_once(word)?.1.split(' ').next();
+        match target(rule) {
+            Some("RETURN") => {
+                blocked.until = blocked.until.or(after("--datestart ").and_then(from_date));
+                blocked.exempt.extend(after("-s ").map(str::to_owned));
+                let comment = rule.split_once("\"held by ").and_then(|(_, rest)| rest.split('"').next());
+                blocked.holders.push_str(comment.unwrap_or_default());
+            }
+            Some(target) if target.starts_with("REJECT") => {
+                let port = after("-p ").zip(after("--dport "));
+                blocked.ports.extend(port.map(|(protocol, number)| format!("{protocol}/{number}")));
+            }
+            _ => {}
+        }
+    }
+    blocked
+}
+
 /// The first full second not before that time, for that is all that xt_time can tell apart.
 pub fn full_second(time: SystemTime) -> SystemTime {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -207,5 +242,156 @@ fn date(time: SystemTime) -> String {
     OffsetDateTime::from(full_second(time)).format(format).unwrap_or_default()
 }
 
+fn from_date(text: &str) -> Option<SystemTime> {
+    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+    Some(PrimitiveDateTime::parse(text, format).ok()?.assume_utc().into())
+}
+
 /// The last second that iptables 1.8 takes, in 2038.
 const LAST_SECOND: u64 = i32::MAX as u64;
+
+#[cfg(test)]
+mod tests {
+    use super::super::tables::exempt_networks;
+    use super::*;
+
+    /// What iptables and ip6tables 1.8.9 tell of the rules below, of both makes.
+    const LISTING: &str = include_str!("../../../tests/firewall/listings/iptables.txt");
+    const ALL: Abilities = Abilities { u32: true, comment: true };
+
+    fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) -> Fence {
+        let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
+        Fence { ports, connections, reject_with, exempt: Vec::new() }
+    }
+
+    fn term() -> Term {
+        let listed = LISTING.split_once("--datestart ").unwrap().1.split(' ').next().unwrap();
+        Term { until: from_date(listed).unwrap(), holders: "self, front-a".into() }
+    }
+
+    fn written() -> [Vec<String>; 2] {
+        let fence = fence(&["tcp/443", "udp/500", "udp/4500"], Connections::New, RejectWith::TcpReset);
+        let configured = ["127.0.0.0/8", "fd09::3/128", "10.0.0.4/30"].map(|net| net.parse().unwrap());
+        let learned = ["192.0.2.7", "192.0.2.8", "192.0.2.9"].map(|address| address.parse().unwrap());
+        let exempt = exempt_networks(&configured, &learned);
+        [Family::Ipv4, Family::Ipv6].map(|family| rules(family, &fence, &exempt, Some(&term()), ALL))
+    }
+
+    fn listed() -> [Vec<String>; 2] {
+        let (ipv4, ipv6) = LISTING.split_at(LISTING.rfind("-N ").unwrap());
+        [ipv4, ipv6].map(|listing| listed_rules(listing, CHAIN))
+    }
+
+    #[test]
+    fn rules_are_known_again_in_what_iptables_tells_of_them() {
+        for (written, listed) in written().iter().zip(&listed()) {
+            assert!(written.len() > 5 && read_as(written, listed), "{written:#?}\n{listed:#?}");
+        }
+        // another way to write an address
+        let rule = |text: &str| [text.to_owned()];
+        assert!(read_as(&rule("-s ::102:304/128 -j RETURN"), &rule("-s ::1.2.3.4/128 -j RETURN")));
+    }
+
+    #[test]
+    fn every_change_is_seen() {
+        let ([written, _], [listed, _]) = (written(), listed());
+        for (was, is) in [
+            ("-i lo", "-i eth0"),
+            ("--dport 443", "--dport 444"),
+            ("10.0.0.4/30", "10.0.0.4/31"),
+            ("--reject-with tcp-reset", "--reject-with icmp-port-unreachable"),
+            ("-j REJECT --reject-with tcp-reset", "-j DROP"),
+            ("-j RETURN", "-j RETURN --more"),
+            ("@0x10=0x0", "@0x10=0x1"),
+            ("T0", "T1"),
+            ("SYN,RST,ACK SYN", "SYN,RST,ACK ACK"),
+        ] {
+            let position = listed.iter().position(|rule| rule.contains(was)).unwrap();
+            let mut changed = listed.clone();
+            changed[position] = changed[position].replace(was, is);
+            assert!(!read_as(&written, &changed), "{was} → {is}");
+        }
+        assert!(!read_as(&written, &listed[1..]));
+        assert!(!read_as(&written[1..], &listed));
+        let mut swapped = listed;
+        swapped.swap(2, 3);
+        assert!(!read_as(&written, &swapped));
+    }
+
+    #[test]
+    fn no_listing_however_broken_is_taken_for_rules_in_order() {
+        let [written, _] = written();
+        let listing = &LISTING[..LISTING.rfind("\n-N ").unwrap()];
+        for length in 0..listing.len() {
+            let listed = listed_rules(&listing[..length], CHAIN);
+            assert!(!read_as(&written, &listed), "cut at {length}");
+            let _ = blocked(&listed);
+        }
+    }
+
+    #[test]
+    fn a_listing_says_what_is_refused_for_how_long_and_who_passes() {
+        let blocked = listed().map(|listed| blocked(&listed));
+        for blocked in &blocked {
+            assert_eq!(blocked.ports, ["tcp/443", "udp/500", "udp/4500"]);
+            assert_eq!((blocked.until, blocked.holders.as_str()), (Some(term().until), "self, front-a"));
+        }
+        assert_eq!(blocked[0].exempt, ["10.0.0.4/30", "127.0.0.0/8", "192.0.2.7/32", "192.0.2.8/31"]);
+        assert_eq!(blocked[1].exempt, ["fd09::3/128"]);
+    }
+
+    #[test]
+    fn only_a_jump_without_conditions_is_ours() {
+        let input = "-P INPUT ACCEPT\n-A INPUT -p tcp -j ACCEPT\n-A INPUT -j sslvpn-heartbeat-chain\n\
+                     -A INPUT -p tcp -j sslvpn-heartbeat-chain\n-A INPUT -j sslvpn-heartbeat-chain-2\n-A INPUTS -j x\n";
+        let jumps: Vec<_> = listed_rules(input, "INPUT").iter().map(|rule| is_jump(rule)).collect();
+        assert_eq!(jumps, [false, true, false, false]);
+    }
+
+    #[test]
+    fn without_a_term_there_are_no_rules() {
+        let fence = fence(&["tcp/443"], Connections::All, RejectWith::TcpReset);
+        assert_eq!(rules(Family::Ipv4, &fence, &["127.0.0.0/8".parse().unwrap()], None, ALL), [""; 0]);
+        let free = format!("*filter\n:{CHAIN} - [0:0]\nCOMMIT\n");
+        assert_eq!(script(&[], None), free);
+    }
+
+    #[test]
+    fn what_a_kernel_cannot_do_is_left_out() {
+        let fence = fence(&["tcp/443", "udp/443", "udp/500"], Connections::New, RejectWith::TcpReset);
+        let rules = rules(Family::Ipv4, &fence, &[], Some(&term()), Abilities::default());
+        assert_eq!(rules.len(), 3);
+        assert!(!rules.iter().any(|rule| rule.contains("u32") || rule.contains("comment")));
+        assert!(wants_u32(&fence));
+    }
+
+    #[test]
+    fn who_is_exempt_with_everybody_needs_no_address() {
+        let fence = fence(&["tcp/443"], Connections::All, RejectWith::IcmpPortUnreachable);
+        let rules = rules(Family::Ipv6, &fence, &["::/0".parse().unwrap()], Some(&term()), ALL);
+        assert_eq!(rules[2], "-j RETURN");
+        let reject = "-p tcp -m tcp --dport 443 -j REJECT --reject-with icmp6-port-unreachable";
+        assert_eq!(rules[3], reject);
+    }
+
+    #[test]
+    fn a_block_ends_at_a_full_second_and_not_before_its_time() {
+        let at = |milliseconds| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
+        assert_eq!(date(at(1_798_761_598_001)), "2026-12-31T23:59:59");
+        assert_eq!(date(at(1_798_761_599_000)), "2026-12-31T23:59:59");
+        assert_eq!(full_second(at(1)), at(1000));
+        // more than iptables can write
+        assert_eq!(date(at(4_000_000_000_000)), "2038-01-19T03:14:07");
+        assert_eq!(from_date(&date(at(1_798_761_599_000))), Some(at(1_798_761_599_000)));
+        assert_eq!(from_date("2026-02-30T00:00:00"), None);
+    }
+
+    #[test]
+    fn the_jumps_become_one_at_the_top() {
+        let text = script(&["-i lo -j RETURN".into()], Some(2));
+        let expected = "*filter\n:sslvpn-heartbeat-chain - [0:0]\n-D INPUT -j sslvpn-heartbeat-chain\n\
+                        -D INPUT -j sslvpn-heartbeat-chain\n-I INPUT 1 -j sslvpn-heartbeat-chain\n\
+                        -A sslvpn-heartbeat-chain -i lo -j RETURN\nCOMMIT\n";
+        assert_eq!(text, expected);
+    }
+}

@@ -6,6 +6,7 @@
 mod chains;
 mod engine;
 mod fence;
+pub mod inventory;
 mod iptables;
 mod kept;
 mod label;

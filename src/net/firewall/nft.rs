@@ -103,6 +103,17 @@ pub enum Difference {
     All,
 }
 
+/// A timed member that is there, for whoever wants to see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// `tcp/443` or `192.0.2.1:443`.
+    pub what: String,
+    /// How much longer, at least, where the kernel drops it by itself.
+    pub left: Option<Duration>,
+    /// Its comment.
+    pub comment: String,
+}
+
 impl Table {
     /// The script that makes the table from nothing, or anew, in one transaction.
     pub fn script(&self, now: Instant) -> String {
@@ -392,6 +403,35 @@ impl Listing {
     fn rules_of(&self, chain: &str) -> impl Iterator<Item = &str> {
         self.rules.iter().filter(move |rule| rule.0 == chain).map(|rule| rule.1.as_str())
     }
+
+    /// The timed members of all sets.
+    pub fn timed(&self) -> Vec<Listed> {
+        fn listed<K: Key>(member: &Value, word: impl Fn(K) -> String) -> Option<Listed> {
+            let ListedTimed { key, expires, comment } = ListedTimed::<K>::read(member)?;
+            Some(Listed { what: word(key), left: expires, comment })
+        }
+        let members = self.sets.iter().flat_map(|set| &set.members);
+        let read = |member| {
+            listed(member, |port: Port| port.to_string())
+                .or_else(|| listed(member, |endpoint: SocketAddr| endpoint.to_string()))
+        };
+        members.filter_map(read).collect()
+    }
+
+    /// The networks of all sets.
+    pub fn networks(&self) -> Vec<String> {
+        let members = self.sets.iter().flat_map(|set| &set.members);
+        let ranges = members.filter_map(|member| Some((range(member)?, member)));
+        let word = |((first, last), member): ((IpAddr, IpAddr), &Value)| {
+            let length = member.get("prefix").and_then(|prefix| prefix.get("len")?.as_u64());
+            match length {
+                Some(length) => format!("{first}/{length}"),
+                None if first == last => first.to_string(),
+                None => format!("{first}-{last}"),
+            }
+        };
+        ranges.map(word).collect()
+    }
 }
 
 /// From the first address to the last of a listed network.
@@ -442,3 +482,152 @@ const UDP: u64 = 17;
 const SECOND: Duration = Duration::from_secs(1);
 /// Listings tell whole seconds, and come a little after the kernel has looked.
 const TOLERANCE: Duration = Duration::from_millis(1500);
+
+#[cfg(test)]
+mod tests {
+    use super::super::fence::{Block, Connections, Fence, RejectWith};
+    use super::super::tables::{exempt_networks, fence_table};
+    use super::*;
+
+    /// What nft 1.0.6 tells of the table below, a little after it was set for 15 seconds.
+    const LISTING: &str = include_str!("../../../tests/firewall/listings/nft.json");
+
+    fn table(now: Instant) -> Table {
+        let fence = Fence {
+            ports: ["tcp/443", "udp/500", "udp/4500"].map(|port| port.parse().unwrap()).into(),
+            connections: Connections::New,
+            reject_with: RejectWith::TcpReset,
+            exempt: ["127.0.0.0/8", "fd09::3/128", "10.0.0.4/30"].map(|net| net.parse().unwrap()).into(),
+        };
+        let learned = ["192.0.2.7", "192.0.2.8", "192.0.2.9"].map(|address| address.parse().unwrap());
+        let block = Block { until: now + Duration::from_secs(15), holders: "self, front-a".into() };
+        fence_table(&fence, Some(&block), &exempt_networks(&fence.exempt, &learned))
+    }
+
+    fn difference(listing: &str) -> Option<Difference> {
+        let now = Instant::now();
+        table(now).differs_from(&Listing::parse(listing.as_bytes()), now + Duration::from_millis(200))
+    }
+
+    #[test]
+    fn a_table_is_known_again_in_what_nft_tells_of_it() {
+        assert_eq!(difference(LISTING), None);
+        // numbers, where the host knows no names of protocols
+        assert_eq!(difference(&LISTING.replace("\"tcp\", 443", "6, 443").replace("\"udp\", ", "17, ")), None);
+    }
+
+    #[test]
+    fn networks_are_the_same_however_they_are_cut() {
+        let pair = r#""192.0.2.7", {"prefix": {"addr": "192.0.2.8", "len": 31}}"#;
+        for same in [
+            r#""192.0.2.7", "192.0.2.8", "192.0.2.9""#,
+            r#"{"range": ["192.0.2.7", "192.0.2.9"]}"#,
+            r#"{"range": ["192.0.2.8", "192.0.2.9"]}, "192.0.2.7""#,
+        ] {
+            assert_eq!(difference(&LISTING.replace(pair, same)), None, "{same}");
+        }
+        for other in [r#""192.0.2.7", "192.0.2.8""#, r#"{"range": ["192.0.2.6", "192.0.2.9"]}"#, r#""x""#] {
+            assert_eq!(difference(&LISTING.replace(pair, other)), Some(Difference::Members), "{other}");
+        }
+    }
+
+    #[test]
+    fn every_change_is_seen() {
+        for (was, is, expected) in [
+            (r#""expires": 14, "comment""#, r#""expires": 11, "comment""#, Difference::Members),
+            (r#""expires": 14, "comment""#, r#""expires": 30, "comment""#, Difference::Members),
+            // one that would never end
+            (r#""timeout": 14, "expires": 14, "comment""#, r#""comment""#, Difference::Members),
+            (r#""comment": "self, front-a""#, r#""comment": "self""#, Difference::Members),
+            (r#"["tcp", 443]"#, r#"["tcp", 444]"#, Difference::Members),
+            (r#"["tcp", 443]"#, r#"["sctp", 443]"#, Difference::Members),
+            (r#"["tcp", 443]"#, r#"["tcp", 443, 1]"#, Difference::Members),
+            (r#""prio": -10"#, r#""prio": 0"#, Difference::All),
+            (r#""policy": "accept""#, r#""policy": "drop""#, Difference::All),
+            (r#""hook": "input""#, r#""hook": "prerouting""#, Difference::All),
+            ("[6240004b]", "[6240004c]", Difference::All),
+            (r#""flags": ["interval"]"#, r#""flags": ["interval", "timeout"]"#, Difference::All),
+            (r#""flags": ["timeout"]"#, r#""flags": ["timeout"], "size": 1"#, Difference::All),
+            (r#""name": "fenced""#, r#""name": "fence""#, Difference::All),
+            (r#"{"table": {"#, r#"{"table": {"flags": "dormant", "#, Difference::All),
+            (r#"{"rule": {"#, r#"{"flowtable": {"#, Difference::All),
+            (
+                r#"{"chain": {"family": "inet""#,
+                r#"{"chain": {}}, {"chain": {"family": "inet""#,
+                Difference::All,
+            ),
+            (r#"{"nftables""#, r#"{"nftable""#, Difference::All),
+        ] {
+            let changed = LISTING.replacen(was, is, 1);
+            assert_ne!(changed, LISTING, "{was}");
+            assert_eq!(difference(&changed), Some(expected), "{was} → {is}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_to_end_may_be_there_or_not() {
+        let now = Instant::now();
+        let empty = LISTING.replace("\"name\": \"fenced\"", "\"name\": \"fenced\", \"was\": 0");
+        let (before, rest) = empty.split_once(", \"elem\": [{\"elem\"").unwrap();
+        let empty = format!("{before}{}", rest.split_once("}}]").unwrap().1);
+        let empty = Listing::parse(empty.as_bytes());
+        let after = |milliseconds| table(now).differs_from(&empty, now + Duration::from_millis(milliseconds));
+        assert_eq!(after(13_000), Some(Difference::Members));
+        assert_eq!([after(14_500), after(15_000), after(20_000)], [None; 3]);
+    }
+
+    #[test]
+    fn no_listing_however_broken_is_taken_for_a_table_in_order() {
+        let (now, bytes) = (Instant::now(), LISTING.trim_end().as_bytes());
+        let table = table(now);
+        for length in 0..bytes.len() {
+            let listing = Listing::parse(&bytes[..length]);
+            assert_eq!(table.differs_from(&listing, now), Some(Difference::All), "cut at {length}");
+            assert!(listing.timed().is_empty() && listing.networks().is_empty());
+        }
+        for position in (0..bytes.len()).step_by(3) {
+            let mut bytes = bytes.to_vec();
+            bytes[position] ^= 1 << (position % 7);
+            let listing = Listing::parse(&bytes);
+            let _ = (table.differs_from(&listing, now), listing.timed(), listing.networks());
+        }
+        assert_eq!(tables(b"{}"), None);
+    }
+
+    #[test]
+    fn a_listing_says_what_is_refused_and_who_passes() {
+        let listing = Listing::parse(LISTING.as_bytes());
+        let timed = listing.timed();
+        let what: Vec<_> = timed.iter().map(|timed| timed.what.as_str()).collect();
+        assert_eq!(what, ["udp/4500", "tcp/443", "udp/500"]);
+        assert_eq!(
+            (timed[0].left, timed[0].comment.as_str()),
+            (Some(Duration::from_secs(14)), "self, front-a")
+        );
+        let networks = ["10.0.0.4/30", "127.0.0.0/8", "192.0.2.7", "192.0.2.8/31", "fd09::3"];
+        assert_eq!(listing.networks(), networks);
+    }
+
+    #[test]
+    fn a_renewal_leaves_rules_and_networks_alone() {
+        let now = Instant::now();
+        let script = table(now).members_script(&Listing::parse(LISTING.as_bytes()), now);
+        let member = |key| format!("{key} timeout 15000ms comment \"self, front-a\"");
+        let members = ["6 . 443", "17 . 500", "17 . 4500"].map(member).join(", ");
+        let expected =
+            format!("flush set inet vestibule fenced\nadd element inet vestibule fenced {{ {members} }}\n");
+        assert_eq!(script, expected);
+    }
+
+    #[test]
+    fn nobody_writes_a_script_with_his_name() {
+        let now = Instant::now();
+        let timed = Timed {
+            key: "tcp/443".parse::<Port>().unwrap(),
+            until: now + Duration::from_micros(1500),
+            comment: "\" }; flush ruleset\n".into(),
+        };
+        assert_eq!(timed.written(now).unwrap(), "6 . 443 timeout 2ms comment \"? }; flush ruleset?\"");
+        assert_eq!(timed.written(timed.until), None);
+    }
+}

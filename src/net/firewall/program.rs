@@ -52,7 +52,7 @@ impl Program {
         let said = String::from_utf8_lossy(&finished.stderr.bytes);
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
         if says(&["Operation not permitted", "Permission denied"]) {
-            return FirewallError::Unusable(NOT_ALLOWED.to_owned());
+            return FirewallError::not_allowed();
         }
         if says(&["JSON support not compiled"]) {
             let text = "is built without JSON; install the package nftables of a distribution that has it";
@@ -77,9 +77,46 @@ impl Program {
     }
 }
 
-const NOT_ALLOWED: &str = "this process may not change the firewall; run it as root or with CAP_NET_ADMIN";
 const SBIN: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 /// More than any of our tables, and than the rules for incoming packets on all but the strangest hosts.
 const LIMIT: usize = 4 << 20;
 /// It takes some milliseconds; iptables waits for others for two seconds by itself.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (Program, [String; 2]) {
+        (Program::find("sh").unwrap(), ["-c".to_owned(), script.to_owned()])
+    }
+
+    async fn error_of(script: &str) -> FirewallError {
+        let (shell, [option, script]) = shell(script);
+        shell.run(&[&option, &script], "input").await.unwrap_err()
+    }
+
+    #[test]
+    fn what_is_not_installed_is_told_with_the_package_that_has_it() {
+        let error = Program::require("no-such-program", "nftables").unwrap_err();
+        assert_eq!(error.to_string(), "no-such-program is not installed; install the package nftables");
+        assert!(matches!(error, FirewallError::Unusable(_)));
+    }
+
+    #[tokio::test]
+    async fn what_would_fail_again_is_told_from_what_may_not() {
+        for said in
+            ["Operation not permitted (you must be root)", "Fatal: can't open lock file: Permission denied"]
+        {
+            let error = error_of(&format!("echo \"{said}\" >&2; exit 1")).await;
+            assert!(
+                matches!(&error, FirewallError::Unusable(text) if text.contains("run it as root")),
+                "{error}"
+            );
+        }
+        let error = error_of("echo 'Error: syntax error'; echo 'Error: no\n  ^^^' >&2; exit 1").await;
+        assert!(matches!(&error, FirewallError::Failed(text) if text == "sh: Error: no ^^^"), "{error}");
+        let error = error_of("exit 3").await;
+        assert_eq!(error.to_string(), "sh: exit status 3");
+    }
+}

@@ -121,3 +121,23 @@ const OPENING: &str = "tcp flags & (fin|syn|rst|ack) == syn";
 /// The first message of an IKE association: the responder has no SPI yet (RFC 7296 §3.1). On port 4500 a marker goes
 /// before (RFC 7296 §2.23), which an ESP packet does not have.
 const IKE: [(u16, &str); 2] = [(500, "@th,128,64 0"), (4500, "@th,64,32 0 @th,160,64 0")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exempt_networks_hold_everyone_once() {
+        let configured = ["10.1.2.3/8", "::ffff:192.0.2.0/120", "fd00::1/8"].map(|net| net.parse().unwrap());
+        let learned =
+            ["10.0.0.1", "::ffff:192.0.2.7", "198.51.100.1", "2001:db8::1", "198.51.100.0", "fd00::2"];
+        let networks = exempt_networks(&configured, &learned.map(|address| address.parse().unwrap()));
+        let networks: Vec<_> = networks.iter().map(IpNet::to_string).collect();
+        assert_eq!(
+            networks,
+            ["10.0.0.0/8", "192.0.2.0/24", "198.51.100.0/31", "2001:db8::1/128", "fd00::/8"]
+        );
+        assert_eq!(exempt_networks(&["0.0.0.0/0".parse().unwrap()], &[]).len(), 1);
+        assert_eq!(exempt_networks(&[], &[]), []);
+    }
+}

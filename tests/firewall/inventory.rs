@@ -1,0 +1,127 @@
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Instant;
+
+use vestibule::net::firewall::{Away, Connections, Engine, Firewall, RejectWith, Wall};
+
+use super::fence::{LONG, block, fence};
+use super::network::{Tools, alone, run};
+
+/// The exit status of `vestibule fence …` here, and what it says and complains of.
+fn vestibule(arguments: &str) -> (i32, String, String) {
+    let program = env!("CARGO_BIN_EXE_vestibule");
+    command(&mut Command::new(program), arguments)
+}
+
+fn command(command: &mut Command, arguments: &str) -> (i32, String, String) {
+    let ended = command.args(arguments.split(' ')).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (ended.status.code().unwrap(), text(ended.stdout), text(ended.stderr))
+}
+
+const NOTHING: &str = "Vestibule has set no rules here.\n";
+
+#[test]
+fn where_nothing_was_set_nothing_is_there_and_nothing_comes_into_being() {
+    let test = "inventory::where_nothing_was_set_nothing_is_there_and_nothing_comes_into_being";
+    alone(test, Tools::Iptables, async || {
+        assert_eq!(vestibule("fence list"), (0, NOTHING.into(), String::new()));
+        assert_eq!(vestibule("fence clear"), (0, NOTHING.into(), String::new()));
+        assert_eq!(run("nft list ruleset; cat /proc/net/ip_tables_names /proc/net/ip6_tables_names"), "");
+    });
+}
+
+#[test]
+fn everything_that_was_ever_set_is_listed_and_cleared() {
+    let test = "inventory::everything_that_was_ever_set_is_listed_and_cleared";
+    alone(test, Tools::Iptables, async || {
+        let fence = fence(&["tcp/443", "udp/500"], Connections::New, RejectWith::TcpReset);
+        let exempt = ["192.0.2.7".parse().unwrap()];
+        let block = block(LONG);
+        Firewall::new(Engine::Nftables, fence.clone()).set(Some(&block), &exempt).await.unwrap();
+        Firewall::new(Engine::Iptables, fence.clone()).set(Some(&block), &exempt).await.unwrap();
+        let to = SocketAddr::from(([10, 77, 0, 1], 443));
+        let away = Away { to, until: Instant::now() + LONG, holders: "front-a".into() };
+        Wall::default().set(&[away]).await.unwrap();
+        run("iptables-legacy -N sslvpn-heartbeat-chain; iptables-legacy -I INPUT -j sslvpn-heartbeat-chain");
+        run("iptables-legacy -A INPUT -p tcp --dport 9999 -j DROP; nft add table inet foreign");
+
+        let (status, listed, complaint) = vestibule("fence list");
+        assert_eq!((status, complaint.as_str()), (0, ""));
+        // seconds pass
+        let listed: String = listed.replace("for 58 s", "for 59 s");
+        assert_eq!(listed, LISTED);
+        let (status, json, _) = vestibule("fence list --format json");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((status, &json["places"][0]["refused"][0]["holders"]), (0, &"self, front-a".into()));
+
+        let (status, cleared, complaint) = vestibule("fence clear");
+        assert_eq!((status, complaint.as_str()), (0, ""));
+        assert!(cleared.starts_with(CLEARED), "{cleared}");
+        assert_eq!(vestibule("fence list"), (0, NOTHING.into(), String::new()));
+        assert!(run("iptables-legacy-save").contains("--dport 9999"));
+        assert!(run("nft list tables").contains("foreign"));
+    });
+}
+
+const LISTED: &str = "\
+table inet vestibule (nft)
+  refused: tcp/443, for 59 s more, held by self, front-a
+  refused: udp/500, for 59 s more, held by self, front-a
+  exempt: 127.0.0.0/8, 192.0.2.7, fd09::3
+table inet vestibule_front (nft)
+  refused: 10.77.0.1:443, for 59 s more, held by front-a
+chain sslvpn-heartbeat-chain (iptables-nft)
+  refused: tcp/443, for 59 s more, held by self, front-a
+  refused: udp/500, for 59 s more, held by self, front-a
+  exempt: 127.0.0.0/8, 192.0.2.7/32
+chain sslvpn-heartbeat-chain (iptables-legacy)
+  nothing is refused
+chain sslvpn-heartbeat-chain (ip6tables-nft)
+  refused: tcp/443, for 59 s more, held by self, front-a
+  refused: udp/500, for 59 s more, held by self, front-a
+  exempt: fd09::3/128
+";
+
+const CLEARED: &str = "\
+removed: table inet vestibule (nft)
+removed: table inet vestibule_front (nft)
+removed: chain sslvpn-heartbeat-chain (iptables-nft)
+removed: chain sslvpn-heartbeat-chain (iptables-legacy)
+removed: chain sslvpn-heartbeat-chain (ip6tables-nft)
+";
+
+#[test]
+fn a_chain_that_another_rule_holds_is_emptied_and_told() {
+    alone("inventory::a_chain_that_another_rule_holds_is_emptied_and_told", Tools::Iptables, async || {
+        let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+        Firewall::new(Engine::Iptables, fence).set(Some(&block(LONG)), &[]).await.unwrap();
+        run("iptables -A FORWARD -j sslvpn-heartbeat-chain");
+        let (status, cleared, complaint) = vestibule("fence clear");
+        assert_eq!(status, 1, "{cleared}{complaint}");
+        let told = "error: chain sslvpn-heartbeat-chain (iptables-nft): chain sslvpn-heartbeat-chain of iptables-nft is \
+                    empty now, but another rule refers to it; remove that rule first\n";
+        assert_eq!(complaint, told);
+        assert!(!run("iptables-save; ip6tables-save").contains("REJECT"));
+        run("iptables -F FORWARD");
+        assert_eq!(vestibule("fence clear").0, 0);
+    });
+}
+
+#[test]
+fn who_may_not_look_is_told_so() {
+    alone("inventory::who_may_not_look_is_told_so", Tools::Iptables, async || {
+        let program = env!("CARGO_BIN_EXE_vestibule");
+        // the program may be in a folder that only we may enter
+        let copy = tempfile::tempdir_in("/tmp").unwrap();
+        run(&format!("cp {program} {0}/vestibule; chmod 755 {0} {0}/vestibule", copy.path().display()));
+        for what in ["list", "clear"] {
+            let mut nobody = Command::new("setpriv");
+            nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+            nobody.arg(copy.path().join("vestibule"));
+            let told =
+                "error: this process may not change the firewall; run it as root or with CAP_NET_ADMIN\n";
+            assert_eq!(command(&mut nobody, &format!("fence {what}")), (2, String::new(), told.into()));
+        }
+    });
+}
