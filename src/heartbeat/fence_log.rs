@@ -49,7 +49,7 @@ impl FenceLog {
             if self.holders.contains(&hold.by) {
                 continue;
             } else if was_blocked {
-                tracing::info!(holder, reason, "newcomers are refused for one more");
+                tracing::info!(holder, reason, "one more has newcomers refused");
             } else {
                 tracing::warn!(holder, reason, "newcomers are refused");
                 was_blocked = true;
@@ -62,7 +62,7 @@ impl FenceLog {
             if wanted.holders.is_empty() && gone.peek().is_none() {
                 tracing::info!(holder, "newcomers are let in again");
             } else {
-                tracing::info!(holder, "newcomers are refused for one less");
+                tracing::info!(holder, "one less has newcomers refused");
             }
         }
         if let Some((own, keepers)) = &wanted.suspended
@@ -97,5 +97,84 @@ impl FenceLog {
         for line in [&self.failures, &self.repairs].into_iter().filter_map(line) {
             tracing::warn!("{line}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::heartbeat::leases::Leases;
+
+    /// What has been logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        /// Since the last time.
+        fn take(&self) -> Vec<String> {
+            let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
+            text.lines().map(|line| line.trim().to_owned()).collect()
+        }
+    }
+
+    fn wanted(leases: &Leases, now: Instant) -> Wanted {
+        let keepers = leases.keepers(now).map(|(by, _)| Arc::clone(by)).collect();
+        Wanted {
+            block: leases.block(now),
+            exempt: Vec::new(),
+            holders: leases.effective(now).cloned().collect(),
+            suspended: leases.suspended(now).map(|own| (own.clone(), keepers)),
+            ran_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn changes_are_told_once_each_with_who_and_why() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || writer.clone())
+            .with_ansi(false)
+            .without_time()
+            .with_target(false);
+        let _logging = tracing::subscriber::set_default(subscriber.finish());
+        let (mut log, mut leases, now) = (FenceLog::default(), Leases::default(), Instant::now());
+        let lease = Duration::from_secs(15);
+        let mut tell = |leases: &Leases| {
+            for _ in 0..2 {
+                log.in_force(wanted(leases, now), false, now);
+            }
+            lines.take()
+        };
+        assert_eq!(tell(&leases), [""; 0]);
+        leases.hold_own("portal: 503", lease, now);
+        let refused = "WARN newcomers are refused holder=\"self\" reason=\"portal: 503\"";
+        assert_eq!(tell(&leases), [refused]);
+        leases.hold("front-a", "no route", lease, now).unwrap();
+        let more = "INFO one more has newcomers refused holder=\"front-a\" reason=\"no route\"";
+        assert_eq!(tell(&leases), [more]);
+        leases.keep_open("front-b", lease, now).unwrap();
+        let kept =
+            "WARN own checks fail, but this gateway is kept open by=\"front-b\" reason=\"portal: 503\"";
+        assert_eq!(tell(&leases), ["INFO one less has newcomers refused holder=\"self\"", kept]);
+        leases.give_up("front-a");
+        assert_eq!(tell(&leases), ["INFO newcomers are let in again holder=\"front-a\""]);
+        leases.close("front-b");
+        assert_eq!(tell(&leases), [refused]);
     }
 }

@@ -310,7 +310,7 @@ fn a_block_is_given_up_at_the_end_or_left_to_run_out() {
         let two_seconds = "{\"reason\": \"refused\", \"lease_seconds\": 2}";
         order((agent.address, &authority, &front_a), "PUT", "/v1/fence/front-a", "", two_seconds).await;
         agent.stop().await;
-        assert!(refuses(4443) && table().contains("front-a") && !table().contains("self"), "{}", table());
+        assert!(refuses(4443) && table().contains("front-a") && !table().contains("\"self"), "{}", table());
         come_about("it runs out", || !refuses(4443)).await;
 
         // one that is gone all of a sudden gives nothing up
