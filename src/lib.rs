@@ -19,6 +19,8 @@ pub mod heartbeat;
 
 pub mod probe;
 
+pub mod fence;
+
 pub mod front;
 
 pub mod admin;

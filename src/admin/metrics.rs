@@ -49,13 +49,18 @@ const TUNNELS_MAX: Described = ("vestibule_gateway_tunnels_max", "VPN sessions t
 const REPORT_AGE: Described =
     ("vestibule_gateway_report_age_seconds", "Time since the gateway's last load report.");
 
+const FENCED: Described = (
+    "vestibule_gateway_fenced",
+    "1 while a firewall, the gateway's or this host's, refuses newcomers to it.",
+);
+
 impl FarmCollector {
     /// Registers a collector that reads through `view`.
     ///
     /// # Errors
     /// If there is one already.
     pub fn register(registry: &Registry, view: View) -> Result<(), prometheus::Error> {
-        let gauges: [(Described, &[&str]); 7] = [
+        let gauges: [(Described, &[&str]); 8] = [
             (UP, &["gateway", "vpn"]),
             (STATE, &["gateway", "state"]),
             (LOAD, &["gateway"]),
@@ -63,6 +68,7 @@ impl FarmCollector {
             (TUNNELS, &["gateway"]),
             (TUNNELS_MAX, &["gateway"]),
             (REPORT_AGE, &["gateway"]),
+            (FENCED, &["gateway"]),
         ];
         let describe = |((name, help), labels): (Described, &[&str])| {
             let labels = labels.iter().map(|label| (*label).to_owned()).collect();
@@ -88,6 +94,7 @@ impl Collector for FarmCollector {
 fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     let [mut up, mut state, mut load, mut component, mut tunnels, mut tunnels_max, mut report_age] =
         [UP, STATE, LOAD, COMPONENT, TUNNELS, TUNNELS_MAX, REPORT_AGE].map(|_| Vec::new());
+    let mut fenced = Vec::new();
     for view in &snapshot.gateways {
         let name = view.gateway.name.as_str();
         for (vpn, word) in [(Vpn::Native, "native"), (Vpn::Ssl, "ssl")] {
@@ -98,6 +105,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
             let value = one_if(view.state() == candidate);
             state.push(gauge(&[("gateway", name), ("state", candidate.as_str())], value));
         }
+        fenced.push(gauge(&[("gateway", name)], one_if(view.is_fenced(now))));
         if let Some(reading) = &view.load {
             report_age.push(gauge(&[("gateway", name)], reading.at.until(now).as_secs_f64()));
         }
@@ -119,6 +127,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         family(TUNNELS, tunnels),
         family(TUNNELS_MAX, tunnels_max),
         family(REPORT_AGE, report_age),
+        family(FENCED, fenced),
     ]
 }
 
@@ -159,10 +168,13 @@ pub struct HealthMetrics {
     checks: IntCounterVec,
     durations: HistogramVec,
     transitions: IntCounterVec,
+    fence_operations: IntCounterVec,
 }
 
 /// From well below what a local check takes to well above the longest sensible timeout.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+const FENCE_OPERATIONS: [&str; 2] = ["block", "unblock"];
 
 /// What the doors' connections are called among the checks.
 pub const UPSTREAM: &str = "upstream";
@@ -186,14 +198,26 @@ impl HealthMetrics {
             Opts::new("vestibule_health_transitions_total", "Changes of a gateway's state, by the new one."),
             &["gateway", "to"],
         )?;
+        let fence_operations = IntCounterVec::new(
+            Opts::new("vestibule_fence_operations_total", "Changes of a gateway's fence, by result."),
+            &["gateway", "operation", "result"],
+        )?;
+        registry.register(Box::new(fence_operations.clone()))?;
         registry.register(Box::new(checks.clone()))?;
         registry.register(Box::new(durations.clone()))?;
         registry.register(Box::new(transitions.clone()))?;
-        Ok(Self { checks, durations, transitions })
+        Ok(Self { checks, durations, transitions, fence_operations })
     }
 
-    /// Starts the count of a gateway's transitions at 0, so that the first one shows as an increase.
+    /// Starts the counts of a gateway's transitions and fence operations at 0, so that the first one shows as an
+    /// increase.
     pub fn introduce(&self, gateway: &GatewayName) {
+        for operation in FENCE_OPERATIONS {
+            for result in [OK, ERROR] {
+                let labels = [gateway.as_str(), operation, result];
+                let _ = self.fence_operations.get_metric_with_label_values(&labels);
+            }
+        }
         for state in State::ALL {
             let _ = self.transitions.get_metric_with_label_values(&[gateway.as_str(), state.as_str()]);
         }
@@ -226,6 +250,16 @@ impl HealthMetrics {
         }
     }
 
+    /// Counts that something was done about a gateway's fence, or could not be. Only blocks and their ends count.
+    pub fn fence_operation(&self, gateway: &GatewayName, operation: &str, succeeded: bool) {
+        let labels = [gateway.as_str(), operation, if succeeded { OK } else { ERROR }];
+        if FENCE_OPERATIONS.contains(&operation)
+            && let Ok(counter) = self.fence_operations.get_metric_with_label_values(&labels)
+        {
+            counter.inc();
+        }
+    }
+
     /// Counts a change of state.
     pub fn transition(&self, transition: &Transition) {
         let labels = [transition.gateway.as_str(), transition.to.as_str()];
@@ -239,6 +273,7 @@ impl HealthMetrics {
         forget(&self.checks, gateway);
         forget(&self.durations, gateway);
         forget(&self.transitions, gateway);
+        forget(&self.fence_operations, gateway);
     }
 }
 
@@ -364,6 +399,8 @@ mod tests {
                 "vestibule_gateway_tunnels{gateway=\"gw1\"} 100",
                 "vestibule_gateway_tunnels_max{gateway=\"gw1\"} 1000",
                 "vestibule_gateway_report_age_seconds{gateway=\"gw1\"} 4",
+                "vestibule_gateway_fenced{gateway=\"gw1\"} 0",
+                "vestibule_gateway_fenced{gateway=\"gw2\"} 0",
             ]
         );
     }
@@ -377,7 +414,12 @@ mod tests {
         let told: Vec<_> = families.iter().filter(|f| !f.get_metric().is_empty()).map(|f| f.name()).collect();
         assert_eq!(
             told,
-            ["vestibule_gateway_up", "vestibule_gateway_state", "vestibule_gateway_report_age_seconds"]
+            [
+                "vestibule_gateway_up",
+                "vestibule_gateway_state",
+                "vestibule_gateway_report_age_seconds",
+                "vestibule_gateway_fenced"
+            ]
         );
     }
 
@@ -428,8 +470,9 @@ mod tests {
         let transition = Transition { gateway, from: State::Up, to: State::Down, reason: "refused".into() };
         metrics.transition(&transition);
         let text = text(&registry);
+        let of_transitions = |line: &&str| line.starts_with("vestibule_health_transitions_total");
         assert_eq!(
-            samples(&text),
+            samples(&text).into_iter().filter(of_transitions).collect::<Vec<_>>(),
             [
                 "vestibule_health_transitions_total{gateway=\"gw1\",to=\"down\"} 1",
                 "vestibule_health_transitions_total{gateway=\"gw1\",to=\"draining\"} 0",

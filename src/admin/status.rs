@@ -1,7 +1,7 @@
 //! The front door's state as a document: what `GET /api/v1/status` answers and `vestibule status` reads.
 
 use std::net::SocketAddr;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::listener::ListenerStatus;
 use super::summary;
 use crate::fleet::{
-    Ask, CheckOutcome, CheckResult, GatewayView, LoadReading, Moment, Snapshot, State, Vpn, VpnMode, VrrpId,
-    exclusion,
+    Ask, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Snapshot, State,
+    Vpn, VpnMode, VrrpId, exclusion,
 };
 
 /// Everything there is to know of a front door at one moment.
@@ -73,6 +73,8 @@ pub struct GatewayStatus {
     pub filling: bool,
     /// Who has taken it out, and why.
     pub drain: Option<DrainStatus>,
+    /// The firewall blocks on it; `None` where nobody can set any, as far as is known.
+    pub fence: Option<FenceStatus>,
     /// The checks of its last round.
     pub checks: Vec<CheckStatus>,
 }
@@ -149,6 +151,41 @@ pub enum DrainedBy {
     Administrator,
     /// The gateway's own agent.
     Agent,
+}
+
+/// The firewall blocks on a gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FenceStatus {
+    /// What sets them: the word of its agent's report, or `local` for this host's own firewall alone.
+    pub engine: String,
+    /// Whether newcomers are refused.
+    pub blocked: bool,
+    /// Which ports its agent refuses them on, as `tcp/443`.
+    pub ports: Vec<String>,
+    /// Who wants them refused.
+    pub holders: Vec<HolderStatus>,
+    /// Who keeps its agent from refusing them by itself.
+    pub kept_open_by: Vec<KeeperStatus>,
+}
+
+/// One who keeps a block up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HolderStatus {
+    /// A front door's name, or `self`: the gateway's agent.
+    pub by: String,
+    /// What for.
+    pub reason: String,
+    /// How much longer, unless it is renewed.
+    pub seconds_left: f64,
+}
+
+/// One who keeps a gateway open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeeperStatus {
+    /// A front door's name.
+    pub by: String,
+    /// How much longer, unless it is renewed.
+    pub seconds_left: f64,
 }
 
 /// One check of the last round.
@@ -307,6 +344,7 @@ impl GatewayStatus {
                 .filling_since
                 .is_some_and(|since| now.saturating_duration_since(since) < balance.slow_start),
             drain: DrainStatus::of(view),
+            fence: FenceStatus::of(view, now),
             checks: view.checks.iter().map(CheckStatus::of).collect(),
         }
     }
@@ -345,6 +383,56 @@ impl DrainStatus {
         let by = if view.drain.is_some() { DrainedBy::Administrator } else { DrainedBy::Agent };
         Some(Self { by, reason: reason.to_string(), since: date(since.wall) })
     }
+}
+
+impl FenceStatus {
+    pub(super) fn of(view: &GatewayView, now: Instant) -> Option<Self> {
+        let local = view.local_block.as_ref().filter(|block| block.is_alive(now));
+        let reading = view.fence.as_ref();
+        if reading.is_none() && local.is_none() {
+            return None;
+        }
+        let left =
+            |reading: &FenceReading, lease: &Lease| tenths(reading.left(lease, now).unwrap_or_default());
+        let mut holders = Vec::new();
+        let mut kept_open_by = Vec::new();
+        if let Some(reading) = reading {
+            holders.extend(reading.holders(now).map(|holder| HolderStatus {
+                by: holder.lease.by.to_string(),
+                reason: holder.reason.to_string(),
+                seconds_left: left(reading, &holder.lease),
+            }));
+            let keeper =
+                |lease: &Lease| KeeperStatus { by: lease.by.to_string(), seconds_left: left(reading, lease) };
+            kept_open_by.extend(reading.kept_open_by(now).map(keeper));
+        }
+        holders.extend(local.map(|block| HolderStatus {
+            by: block.by.to_string(),
+            reason: block.reason.to_string(),
+            seconds_left: tenths(block.until.saturating_duration_since(now)),
+        }));
+        Some(Self {
+            engine: reading.map_or("local", |reading| &*reading.report.engine).to_owned(),
+            blocked: view.is_fenced(now),
+            ports: reading.iter().flat_map(|r| r.report.ports.iter()).map(ToString::to_string).collect(),
+            holders,
+            kept_open_by,
+        })
+    }
+
+    /// Who blocks it and why, in a few words; `None` if nobody does.
+    pub fn in_words(&self) -> Option<String> {
+        if !self.blocked {
+            return None;
+        }
+        let holders: Vec<_> = self.holders.iter().map(|h| format!("by {}: {}", h.by, h.reason)).collect();
+        Some(holders.join(", "))
+    }
+}
+
+/// In seconds, to the tenth.
+fn tenths(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
 impl CheckStatus {
@@ -448,8 +536,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, Endpoint, FleetSettings, Gateway, GatewayName, Load, Observation, Roster, Service,
-        ServiceReport, Thresholds, Weights, WhenNone,
+        Balance, Endpoint, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Load, LocalBlock,
+        Observation, Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
     };
 
     /// A farm whose clock starts at 12:00:00 on 2 May 2026.
@@ -536,6 +624,24 @@ pub(super) mod tests {
         }
     }
 
+    /// Works, and is fenced by these for 15 s.
+    pub fn fenced(holders: &[&str]) -> Observation {
+        let lease = |by: &str| Lease { by: by.into(), left: Duration::from_secs(15) };
+        let holder = |by: &&str| Holder { lease: lease(by), reason: "portal: refused".into() };
+        let fence = FenceReport {
+            engine: "nftables".into(),
+            blocked: !holders.is_empty(),
+            ports: ["tcp/443".into()].into(),
+            holders: holders.iter().map(holder).collect(),
+            kept_open_by: [lease("front-a")].into(),
+        };
+        let mut observation = report(100, Service::Up);
+        if let Some(report) = &mut observation.report {
+            report.fence = Some(fence);
+        }
+        observation
+    }
+
     pub fn refused() -> Observation {
         let outcome = CheckOutcome::Fail("connection refused".into());
         Observation { checks: vec![check("portal", outcome)], report: None }
@@ -587,11 +693,47 @@ pub(super) mod tests {
             "pending": 0,
             "filling": false,
             "drain": null,
+            "fence": null,
             "checks": [
                 { "name": "heartbeat", "result": "pass", "detail": "200 OK", "milliseconds": 12.34 },
             ],
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_fence_is_told_with_its_holders_its_reasons_and_the_time_left() {
+        let mut farm = Farm::new(2);
+        farm.observe("gw1", fenced(&["self", "front-b"])).at(2);
+        let until = farm.now.instant + Duration::from_millis(12_340);
+        let block = LocalBlock { by: "front-a".into(), reason: "portal: timeout".into(), until };
+        farm.roster.set_local_block(&GatewayName::new("gw2"), Some(block));
+        let status = farm.status(&[]);
+        let shown = |i: usize| serde_json::to_value(&status.gateways[i].fence).unwrap();
+        assert_eq!(
+            shown(0),
+            serde_json::json!({
+                "engine": "nftables", "blocked": true, "ports": ["tcp/443"],
+                "holders": [
+                    { "by": "self", "reason": "portal: refused", "seconds_left": 13.0 },
+                    { "by": "front-b", "reason": "portal: refused", "seconds_left": 13.0 },
+                ],
+                "kept_open_by": [{ "by": "front-a", "seconds_left": 13.0 }],
+            })
+        );
+        assert_eq!(
+            shown(1),
+            serde_json::json!({
+                "engine": "local", "blocked": true, "ports": [],
+                "holders": [{ "by": "front-a", "reason": "portal: timeout", "seconds_left": 12.3 }],
+                "kept_open_by": [],
+            })
+        );
+        assert_eq!(status.gateways[0].availability.ssl.reason.as_deref(), Some("fenced"));
+        let later = farm.at(20).status(&[]);
+        let over = later.gateways[0].fence.as_ref().unwrap();
+        assert!(!over.blocked && over.holders.is_empty(), "the leases have run out");
+        assert_eq!(later.gateways[1].fence, None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::listener::ListenerStatus;
+use super::status::FenceStatus;
 use crate::fleet::{Ask, By, CheckOutcome, Exclusion, GatewayView, Moment, Snapshot, State, full, select};
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
@@ -53,12 +54,15 @@ enum Trouble {
     /// It answers, but not everything works.
     Down,
     Unknown,
+    /// It works, but a firewall refuses newcomers.
+    Fenced,
     Full,
     Draining,
 }
 
 impl Trouble {
-    const ALL: [Self; 5] = [Self::Unreachable, Self::Down, Self::Unknown, Self::Full, Self::Draining];
+    const ALL: [Self; 6] =
+        [Self::Unreachable, Self::Down, Self::Unknown, Self::Fenced, Self::Full, Self::Draining];
 
     fn predicate(self, plural: bool) -> &'static str {
         match (self, plural) {
@@ -68,6 +72,8 @@ impl Trouble {
             (Self::Down, true) => "are down",
             (Self::Unknown, false) => "has not been checked yet",
             (Self::Unknown, true) => "have not been checked yet",
+            (Self::Fenced, false) => "is fenced",
+            (Self::Fenced, true) => "are fenced",
             (Self::Full, false) => "is full",
             (Self::Full, true) => "are full",
             (Self::Draining, false) => "is draining",
@@ -125,6 +131,7 @@ impl Writer<'_> {
                 Some(Trouble::Down)
             }
             State::Down => Some(Trouble::Unreachable),
+            State::Up if view.is_fenced(self.now.instant) => Some(Trouble::Fenced),
             State::Up => self.full(view).map(|_| Trouble::Full),
         }
     }
@@ -150,6 +157,10 @@ impl Writer<'_> {
         let mut text = format!("{} ({})", view.gateway.name, view.gateway.ssl_endpoint);
         let (reason, since) = match kind {
             Trouble::Unknown => return text,
+            Trouble::Fenced => {
+                let words = FenceStatus::of(view, self.now.instant).and_then(|fence| fence.in_words());
+                (words.unwrap_or_default(), None)
+            }
             // how long it has been full is not kept
             Trouble::Full => (self.full(view).map(|why| why.to_string()).unwrap_or_default(), None),
             Trouble::Draining => match view.draining() {
@@ -206,7 +217,7 @@ fn capitalised(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::tests::{Farm, check, listener, refused, report};
+    use super::super::status::tests::{Farm, check, fenced, listener, refused, report};
     use super::*;
     use crate::fleet::{Observation, Service, VpnMode, VrrpId};
 
@@ -263,6 +274,21 @@ mod tests {
              1 of 6 gateways is full: gw4 (192.168.200.4:443): no tunnel left; \
              2 of 6 gateways are draining: gw5 (192.168.200.5:443): new kernel since 12:00:00 UTC, \
              gw6 (192.168.200.6:443): its agent wants no newcomers since 12:00:00 UTC"
+        );
+    }
+
+    #[test]
+    fn a_gateway_that_works_here_and_is_fenced_by_somebody_else_is_a_trouble_of_its_own() {
+        let mut farm = Farm::new(2);
+        farm.up(&["gw1"]).observe("gw2", fenced(&["front-b"]));
+        assert_eq!(
+            said(&mut farm, &[listener("portal", 443)]),
+            "Portal is degraded: 1 of 2 gateways is fenced: gw2 (192.168.200.2:443): by front-b: portal: refused"
+        );
+        farm.at(1).observe("gw2", refused());
+        assert!(
+            said(&mut farm, &[]).contains("1 of 2 gateways is unreachable: gw2"),
+            "the worse one is told"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::status::{Available, GatewayStatus, ListenerEntry, LoadStatus, Status};
+use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
 use crate::fleet::{State, VpnMode};
 
 /// How a table looks.
@@ -32,7 +32,7 @@ pub fn render(status: &Status, style: Style) -> String {
     text
 }
 
-const GATEWAY_COLUMNS: [Column; 10] = [
+const GATEWAY_COLUMNS: [Column; 11] = [
     Column::left("GATEWAY"),
     Column::left("STATE"),
     Column::right("FOR"),
@@ -42,6 +42,7 @@ const GATEWAY_COLUMNS: [Column; 10] = [
     Column::right("TUNNELS"),
     Column::right("PENDING"),
     Column::right("REPORT"),
+    Column::left("FENCED BY"),
     Column::left("REASON"),
 ];
 
@@ -120,6 +121,7 @@ fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {
         load.map_or(UNKNOWN.into(), tunnels).into(),
         gateway.pending.to_string().into(),
         load.map_or("none".into(), report_age).into(),
+        fenced_by(gateway).into(),
         reason(gateway).into(),
     ]
 }
@@ -168,9 +170,19 @@ fn report_age(load: &LoadStatus) -> String {
     if load.stale { format!("{age} stale") } else { age }
 }
 
+/// Who keeps newcomers from it.
+fn fenced_by(gateway: &GatewayStatus) -> String {
+    let fence = gateway.fence.as_ref().filter(|fence| fence.blocked);
+    let holders =
+        fence.map(|fence| fence.holders.iter().map(|holder| holder.by.as_str()).collect::<Vec<_>>());
+    holders.map_or(UNKNOWN.to_owned(), |holders| holders.join(", "))
+}
+
 /// Why it does not take newcomers; nothing for one that does.
 fn reason(gateway: &GatewayStatus) -> String {
+    let fence = gateway.fence.as_ref().and_then(FenceStatus::in_words);
     match gateway.state {
+        State::Up if fence.is_some() => format!("fenced {}", fence.unwrap_or_default()),
         State::Up => gateway.unavailable_because().unwrap_or_default().into(),
         State::Down | State::Draining | State::Unknown => gateway.reason.clone(),
     }
@@ -257,7 +269,7 @@ fn push_spaces(text: &mut String, count: usize) {
 #[cfg(test)]
 mod tests {
     use super::super::listener::ListenerStatus;
-    use super::super::status::tests::{Farm, listener, refused, report};
+    use super::super::status::tests::{Farm, fenced, listener, refused, report};
     use super::*;
     use crate::fleet::Service;
 
@@ -267,9 +279,10 @@ mod tests {
             4 => g.vrrp_id = None,
             _ => {}
         });
-        farm.up(&["gw1", "gw2"]).observe("gw3", report(1000, Service::Up));
+        farm.up(&["gw1", "gw2", "gw5"]).observe("gw3", report(1000, Service::Up));
         farm.at(191).observe("gw2", refused()).up(&["gw1"]).drain("gw1", "new kernel");
-        farm.at(195).observe("gw3", report(1000, Service::Up)).at(197);
+        farm.at(195).observe("gw3", report(1000, Service::Up));
+        farm.observe("gw5", fenced(&["self", "front-b"])).at(197);
         let closed = ListenerStatus { open: false, vrrp_id: None, mode: "proxy", ..listener("all", 8443) };
         farm.status(&[listener("portal", 443), closed])
     }
@@ -279,12 +292,12 @@ mod tests {
         let text = render(&status(), Style::default());
         let (_summary, tables) = text.split_once("\n\n").unwrap();
         let expected = "\
-GATEWAY  STATE       FOR  NATIVE  SSL  SCORE    TUNNELS  PENDING       REPORT  REASON
-gw1      draining     6s  no      no     30%   100/1000        0           6s  new kernel
-gw2      down         6s  no      no     30%   100/1000        0  3m17s stale  portal: connection refused
-gw3      up        3m17s  -       no     75%  1000/1000        0           2s  no tunnel left
-gw4      unknown   3m17s  no      no       -          -        0         none
-gw5      unknown   3m17s  no      no       -          -        0         none
+GATEWAY  STATE       FOR  NATIVE  SSL  SCORE    TUNNELS  PENDING       REPORT  FENCED BY      REASON
+gw1      draining     6s  no      no     30%   100/1000        0           6s  -              new kernel
+gw2      down         6s  no      no     30%   100/1000        0  3m17s stale  -              portal: connection refused
+gw3      up        3m17s  -       no     75%  1000/1000        0           2s  -              no tunnel left
+gw4      unknown   3m17s  no      no       -          -        0         none  -
+gw5      up        3m17s  no      no     30%   100/1000        0           2s  self, front-b  fenced by self: portal: refused, by front-b: portal: refused
 
 LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE
 portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
@@ -311,10 +324,10 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
 
     #[test]
     fn a_narrow_terminal_cuts_the_last_column_and_nothing_else() {
-        let text = render(&status(), Style { colour: false, width: Some(90) });
+        let text = render(&status(), Style { colour: false, width: Some(109) });
         let gw2 = text.lines().find(|line| line.starts_with("gw2")).unwrap();
-        assert!(gw2.ends_with("3m17s stale  portal: co…"), "{gw2:?}");
-        assert_eq!(gw2.chars().count(), 90);
+        assert!(gw2.ends_with("3m17s stale  -              portal: co…"), "{gw2:?}");
+        assert_eq!(gw2.chars().count(), 109);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::access_log::AccessLog;
 use super::door_metrics::{self, DoorMetrics};
 use super::doors::{Doors, Prepared};
 use super::farm::Farm;
+use super::fences::Fences;
 use super::files::WatchedFiles;
 use super::keeper::Keeper;
 use super::listen_error;
@@ -107,7 +108,9 @@ impl FrontDoor {
         let mut tasks = JoinSet::new();
         let (finding_sender, findings) = mpsc::channel(1024);
         let (order_sender, orders) = mpsc::channel(8);
-        tasks.spawn(self.keeper.run(findings, self.failures, orders, control_stop.clone()));
+        let (news_sender, news) = mpsc::channel(256);
+        tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
+        let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes
@@ -134,6 +137,7 @@ impl FrontDoor {
             farm: self.farm,
             trust: self.trust,
             metrics: self.config_metrics,
+            fences,
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
         let mut roll_call = tokio::time::interval(ROLL_CALL);
@@ -151,6 +155,10 @@ impl FrontDoor {
                 ended = probes.ended() => {
                     ended.context("a probe has failed")?;
                     bail!("a probe has ended");
+                }
+                ended = reloader.fences.ended() => {
+                    ended.context("the one who fences has failed")?;
+                    bail!("the one who fences has ended");
                 }
                 _ = roll_call.tick() => {
                     if reloader.doors.has_lost_a_worker() {
@@ -175,7 +183,7 @@ impl FrontDoor {
         // who asks for a reload from now on is told so
         drop(admin_orders);
         self.workers_stop.stop();
-        let doors = reloader.doors;
+        let (doors, fences) = (reloader.doors, reloader.fences);
         let ended = tokio::task::spawn_blocking(move || {
             let panicked = doors.join();
             access_log.finish();
@@ -183,6 +191,7 @@ impl FrontDoor {
         });
         let panicked = ended.await.context("the workers are lost")?;
         probes.stop().await;
+        fences.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
             ended.context("a part of the front door has failed")?;

@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::fence_log::{tell_change, tell_local_change};
 use crate::admin::metrics::HealthMetrics;
+use crate::fence::News;
 use crate::fleet::{Failure, FleetSettings, GatewayName, Publisher, Roster, State, Transition, View};
 use crate::net::clock::now;
 use crate::net::seldom::Seldom;
@@ -17,6 +19,8 @@ pub struct Keeper {
     metrics: HealthMetrics,
     /// Connections of doors that have failed and have changed nothing, of each gateway that has had some.
     troubles: BTreeMap<GatewayName, Seldom>,
+    /// What could not be done about fences, of each gateway where that was so.
+    fence_troubles: BTreeMap<GatewayName, Seldom>,
     /// The number of the newest snapshot, for whoever waits for one.
     published: watch::Sender<u64>,
 }
@@ -36,7 +40,14 @@ impl Keeper {
         }
         let mut roster = Roster::new(settings, now());
         let publisher = Publisher::new(roster.snapshot());
-        Self { roster, publisher, metrics, troubles: BTreeMap::new(), published: watch::Sender::default() }
+        Self {
+            roster,
+            publisher,
+            metrics,
+            troubles: BTreeMap::new(),
+            fence_troubles: BTreeMap::new(),
+            published: watch::Sender::default(),
+        }
     }
 
     /// A reader of what is published.
@@ -54,6 +65,7 @@ impl Keeper {
         mut self,
         mut findings: mpsc::Receiver<Finding>,
         mut failures: mpsc::Receiver<Failure>,
+        mut news: mpsc::Receiver<News>,
         mut orders: mpsc::Receiver<Order>,
         mut stop: Stop,
     ) {
@@ -76,6 +88,11 @@ impl Keeper {
                     // whatever else has come meanwhile goes into the same snapshot
                     self.take_waiting(&mut findings);
                     self.publish();
+                }
+                Some(news) = news.recv() => {
+                    if self.take_news(news) {
+                        self.publish();
+                    }
                 }
                 // after the findings: clients can make many, and must not keep good rounds waiting
                 Some(failure) = failures.recv() => {
@@ -120,9 +137,47 @@ impl Keeper {
             return;
         }
         self.metrics.observe(&gateway, &observation);
-        if let Some(transition) = self.roster.observe(&gateway, observation, now()) {
+        let (before, now) = (self.roster.view(&gateway).cloned(), now());
+        if let Some(transition) = self.roster.observe(&gateway, observation, now) {
             self.metrics.transition(&transition);
             tell(&transition);
+        }
+        let before = before.as_ref().and_then(|view| view.fence.as_ref());
+        let after = self.roster.view(&gateway).and_then(|view| view.fence.as_ref());
+        tell_change(&gateway, before, after, now.instant);
+    }
+
+    /// Tells whether the farm is another one by it.
+    fn take_news(&mut self, news: News) -> bool {
+        match news {
+            News::Local { gateway, block } => {
+                let before = self.roster.view(&gateway).and_then(|view| view.local_block.clone());
+                tell_local_change(&gateway, before.as_ref(), block.as_ref());
+                self.roster.set_local_block(&gateway, block);
+                true
+            }
+            News::Done { gateway, operation, failure } => {
+                if self.roster.has(&gateway) {
+                    self.metrics.fence_operation(&gateway, operation.as_str(), failure.is_none());
+                    if let Some(reason) = failure {
+                        self.tell_fence_trouble(&gateway, operation.as_str(), &reason, Instant::now());
+                    }
+                }
+                false
+            }
+        }
+    }
+
+    fn tell_fence_trouble(&mut self, gateway: &GatewayName, operation: &str, reason: &str, now: Instant) {
+        let troubles = self.fence_troubles.entry(gateway.clone()).or_insert_with(|| {
+            Seldom::new(
+                "change of the gateway's fence has failed",
+                "changes of the gateway's fence have failed",
+            )
+        });
+        if troubles.note_at(now, format_args!("with: {operation}: {reason}")) {
+            let gateway = gateway.as_str();
+            tracing::warn!(gateway, operation, reason, "the gateway's fence could not be changed");
         }
     }
 
@@ -156,7 +211,7 @@ impl Keeper {
     }
 
     fn sum_up(&self, now: Instant) {
-        for (gateway, troubles) in &self.troubles {
+        for (gateway, troubles) in self.troubles.iter().chain(&self.fence_troubles) {
             if let Some(summary) = troubles.sum(now) {
                 tracing::warn!(gateway = gateway.as_str(), "{summary}");
             }
@@ -170,6 +225,7 @@ impl Keeper {
             if !settings.gateways.iter().any(|gateway| gateway.name == *name) {
                 self.metrics.forget(name);
                 self.troubles.remove(name);
+                self.fence_troubles.remove(name);
             }
         }
         for gateway in settings.gateways.iter().filter(|g| before.gateway(&g.name).is_none()) {
@@ -201,9 +257,10 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::fence::Operation;
     use crate::fleet::{
-        Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, Observation,
-        Thresholds, VpnMode, Weights,
+        Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, LocalBlock,
+        Observation, Thresholds, VpnMode, Weights,
     };
     use crate::net::stop::{self, Stopper};
 
@@ -233,6 +290,7 @@ mod tests {
         published: watch::Receiver<u64>,
         findings: mpsc::Sender<Finding>,
         failures: mpsc::Sender<Failure>,
+        news: mpsc::Sender<News>,
         orders: mpsc::Sender<Order>,
         stopper: Stopper,
         keeper: JoinHandle<()>,
@@ -247,10 +305,12 @@ mod tests {
             let (view, published) = (keeper.view(), keeper.published());
             let (findings, finding_receiver) = mpsc::channel(16);
             let (failures, failure_receiver) = mpsc::channel(256);
+            let (news, news_receiver) = mpsc::channel(16);
             let (orders, order_receiver) = mpsc::channel(1);
             let (stopper, stop) = stop::channel();
-            let keeper = tokio::spawn(keeper.run(finding_receiver, failure_receiver, order_receiver, stop));
-            Self { registry, view, published, findings, failures, orders, stopper, keeper }
+            let running = keeper.run(finding_receiver, failure_receiver, news_receiver, order_receiver, stop);
+            let keeper = tokio::spawn(running);
+            Self { registry, view, published, findings, failures, news, orders, stopper, keeper }
         }
 
         fn fails(&self, gateway: &str, times: usize) {
@@ -335,6 +395,52 @@ mod tests {
         let mut office = office.close().await;
         assert_eq!(office.condition().0, Condition::Down, "up first, then down");
         assert_eq!(office.view.load().number, 3);
+    }
+
+    #[tokio::test]
+    async fn a_block_in_this_hosts_firewall_is_published_and_what_is_done_is_counted() {
+        let mut office = Office::open();
+        let gateway = GatewayName::new("gw1");
+        let until = Instant::now() + Duration::from_secs(15);
+        let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until };
+        let done = |operation, failure: Option<&str>| News::Done {
+            gateway: gateway.clone(),
+            operation,
+            failure: failure.map(str::to_owned),
+        };
+        let gone = News::Done {
+            gateway: GatewayName::new("gw9"),
+            operation: Operation::Block,
+            failure: Some("no nft".into()),
+        };
+        for news in [
+            gone,
+            done(Operation::Block, Some("no nft")),
+            done(Operation::Block, None),
+            done(Operation::KeepOpen, Some("403 Forbidden")),
+            News::Local { gateway: gateway.clone(), block: Some(block.clone()) },
+        ] {
+            office.news.send(news).await.unwrap();
+        }
+        office.next_snapshot().await;
+        assert_eq!(office.view.load().gateways[0].local_block, Some(block));
+        let text = TextEncoder::new().encode_to_string(&office.registry.gather()).unwrap();
+        let counted: Vec<_> = text.lines().filter(|l| l.starts_with("vestibule_fence_operations")).collect();
+        let series = |operation, result, count| {
+            format!(
+                "vestibule_fence_operations_total{{gateway=\"gw1\",operation=\"{operation}\",\
+                 result=\"{result}\"}} {count}"
+            )
+        };
+        assert_eq!(
+            counted,
+            [
+                series("block", "error", 1),
+                series("block", "ok", 1),
+                series("unblock", "error", 0),
+                series("unblock", "ok", 0)
+            ]
+        );
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@ mod agent;
 mod door_metrics;
 mod doors;
 mod farm;
+mod fence_log;
+mod fences;
 mod files;
 mod front;
 mod keeper;

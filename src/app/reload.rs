@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::doors::Doors;
 use super::farm::Farm;
+use super::fences::Fences;
 use super::keeper::Order;
 use super::open_files;
 use super::probes::Probes;
@@ -29,6 +30,8 @@ pub struct Reloader {
     pub trust: Trust,
     /// What is told of it.
     pub metrics: ConfigMetrics,
+    /// The one who fences.
+    pub fences: Fences,
 }
 
 impl Reloader {
@@ -60,6 +63,7 @@ impl Reloader {
         // errors mean that the keeper is gone, and that is seen elsewhere
         let _ = self.keeper.send(Order::Reload(settings.fleet.clone(), done)).await;
         let _ = published.await;
+        self.fences.change(&settings.fence);
         probes.start_again(&settings.probes);
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name

@@ -17,10 +17,13 @@ use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
 use crate::admin::metrics::UPSTREAM;
 use crate::admin::trust::Token;
-use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, Vpn};
+use crate::fence::{FenceSettings, Fenced, Kind as FenceKind};
+use crate::fleet::{Ask, Endpoint, FleetSettings, Gateway, GatewayName, Host, SELF, Vpn};
 use crate::front::{self, Certificates, ListenerSettings};
+use crate::net::Site;
 use crate::net::check::{Check, Get, Kind, StatusRange};
-use crate::net::client::{Target, Tls};
+use crate::net::client::{Mark, Target, Tls};
+use crate::net::firewall::CHECK_MARK;
 use crate::net::tls::{self, Trust};
 use crate::probe::ProbeSettings;
 
@@ -51,10 +54,16 @@ impl Resolver<'_> {
             .map(|(l, own)| self.listener(l, own, &identities))
             .collect();
         let agents = self.agents();
+        let (agents, holder) = agents.unzip();
+        let mark = self.mark();
         let gateways: Vec<_> = self.file.gateways.iter().map(gateway).collect();
-        let probes: Vec<_> = self.file.gateways.iter().map(|g| self.probe(g, agents.as_ref())).collect();
+        let probes: Vec<_> =
+            self.file.gateways.iter().map(|g| self.probe(g, agents.as_ref(), mark.as_ref())).collect();
+        let node_name = self.file.node_name.clone().unwrap_or_else(host_name);
+        let probes = probes.into_iter().collect::<Option<Vec<_>>>();
+        let fence = probes.as_deref().map(|probes| self.fence(&node_name, holder.flatten(), probes));
         Some(FrontSettings {
-            node_name: self.file.node_name.clone().unwrap_or_else(host_name),
+            node_name,
             workers: match self.file.workers {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 workers => workers,
@@ -68,7 +77,8 @@ impl Resolver<'_> {
                 weights: self.file.weights,
                 balance: self.file.balance,
             },
-            probes: probes.into_iter().collect::<Option<_>>()?,
+            probes: probes?,
+            fence: fence?,
             files: self.files.seen(),
         })
     }
@@ -227,8 +237,38 @@ impl Resolver<'_> {
         }
     }
 
-    /// TLS towards agents, if any is asked over https.
-    fn agents(&self) -> Option<Arc<rustls::ClientConfig>> {
+    /// What direct checks carry where this host's own firewall fences.
+    fn mark(&self) -> Option<Arc<Mark>> {
+        let is_local = self.file.gateways.iter().any(|gateway| gateway.fence_kind() == FenceKind::Local);
+        (self.file.fence.enabled && is_local).then(|| Arc::new(Mark::new(CHECK_MARK)))
+    }
+
+    fn fence(&self, front: &str, holder: Option<Arc<str>>, probes: &[ProbeSettings]) -> FenceSettings {
+        let fenced = |(table, probe): (&GatewayTable, &ProbeSettings)| {
+            let endpoints = [&table.ssl_endpoint, &table.upstream].into_iter().flatten();
+            let mut endpoints: Vec<Endpoint> = endpoints.map(|endpoint| endpoint.get_ref().clone()).collect();
+            endpoints.dedup();
+            Fenced {
+                gateway: probe.gateway.clone(),
+                kind: table.fence_kind(),
+                agent: probe.heartbeat.clone().filter(|agent| agent.tls.is_some()),
+                endpoints: endpoints.into_iter().map(Site::from).collect(),
+            }
+        };
+        FenceSettings {
+            enabled: self.file.fence.enabled,
+            lease: self.file.fence.lease,
+            keep_at_least: self.file.fence.keep_at_least,
+            front: front.into(),
+            holder,
+            interval: *self.file.health.interval.get_ref(),
+            timeout: *self.file.health.timeout.get_ref(),
+            gateways: self.file.gateways.iter().zip(probes).map(fenced).collect(),
+        }
+    }
+
+    /// TLS towards agents, if any is asked over https, and the name that they know this front door by.
+    fn agents(&self) -> Option<(Arc<rustls::ClientConfig>, Option<Arc<str>>)> {
         let tables = self.file.gateways.iter();
         let https = tables.filter_map(|g| g.heartbeat.as_ref()).find(|url| url.get_ref().tls);
         let heartbeat = &self.file.heartbeat;
@@ -252,18 +292,22 @@ impl Resolver<'_> {
             let message = "[heartbeat] has no 'certificate' and 'key': an agent with 'client_ca' will refuse this front door";
             problems.warning(&https.span(), message);
         }
-        let identity = match identity {
-            Some(found) => Some(found?.shown.0),
-            None => None,
+        let (identity, name) = match identity {
+            Some(found) => {
+                let (identity, facts) = found?.shown;
+                (Some(identity), facts.name().filter(|name| *name != SELF).map(Arc::from))
+            }
+            None => (None, None),
         };
         let config = tls::client_config(&Trust::Authorities(authorities?), identity.as_ref());
-        problems.take(&https.span(), config)
+        Some((problems.take(&https.span(), config)?, name))
     }
 
     fn probe(
         &self,
         table: &GatewayTable,
         agents: Option<&Arc<rustls::ClientConfig>>,
+        mark: Option<&Arc<Mark>>,
     ) -> Option<ProbeSettings> {
         let heartbeat = table.heartbeat.as_ref().map(|url| heartbeat_target(url.get_ref(), agents));
         let checks = self.checks(table);
@@ -274,6 +318,7 @@ impl Resolver<'_> {
                 None => None,
             },
             checks: checks?,
+            mark: mark.cloned(),
             interval: *self.file.health.interval.get_ref(),
             timeout: *self.file.health.timeout.get_ref(),
             stale_after: self.file.balance.stale_after,

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 
 use serde_spanned::Spanned;
 
-use super::front_file::{DEFAULT_ADMIN, FrontFile, GatewayTable, Preset};
+use super::front_file::{DEFAULT_ADMIN, FenceTable, FrontFile, GatewayTable, Preset};
 use super::problem::{Problems, Span};
 use super::proxy_checks;
 use crate::admin::metrics::UPSTREAM;
+use crate::fence::Kind;
 use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn};
 
 /// Notes everything that does not fit.
@@ -21,6 +22,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
     }
     check_farm(file, problems);
     check_circles(file, problems);
+    check_fence(file, problems);
     proxy_checks::check(file, problems);
 }
 
@@ -144,6 +146,52 @@ fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
             );
             problems.warning(&name.span(), message);
         }
+    }
+}
+
+/// Whether gateways can be fenced as they are to be.
+fn check_fence(file: &FrontFile, problems: &Problems<'_>) {
+    for gateway in &file.gateways {
+        let place = gateway.fence.span();
+        match (gateway.fence_kind(), &gateway.heartbeat) {
+            (Kind::Agent, None) if !gateway.has_heartbeat => {
+                let message = "'fence' is 'agent', and there is no agent; give it a 'heartbeat', or use 'local': \
+                               the firewall of this host";
+                problems.error(&place, message);
+            }
+            (Kind::Local, Some(url)) => {
+                // its polls carry no mark
+                let agent = &url.get_ref().endpoint;
+                let fenced = [&gateway.ssl_endpoint, &gateway.upstream];
+                if fenced.into_iter().flatten().any(|endpoint| endpoint.get_ref() == agent) {
+                    let message = format!(
+                        "a local fence would block this front door's own questions to the agent, which has the \
+                         same endpoint {agent}"
+                    );
+                    problems.error(&place, message);
+                }
+            }
+            (Kind::Agent | Kind::Local | Kind::Off, _) => {}
+        }
+    }
+    let FenceTable { enabled: true, keep_at_least, keep_at_least_place, .. } = &file.fence else { return };
+    let is_fenced = |gateway: &GatewayTable| gateway.fence_kind() != Kind::Off;
+    if let Some(place) = keep_at_least_place
+        && *keep_at_least >= file.gateways.len()
+        && file.gateways.iter().any(is_fenced)
+    {
+        let count = file.gateways.len();
+        let message = format!(
+            "'keep_at_least' is {keep_at_least}, and there are no more gateways ({count}): none is ever fenced"
+        );
+        problems.warning(place, message);
+    }
+    let by_agent = |gateway: &&GatewayTable| gateway.fence_kind() == Kind::Agent;
+    let plain = file.gateways.iter().filter(by_agent).filter_map(|gateway| gateway.heartbeat.as_ref());
+    if let Some(url) = plain.into_iter().find(|url| !url.get_ref().tls) {
+        let message = "an agent asked over plain http does not know who asks and fences nothing for this front door; use \
+                       https://, or set fence = \"none\"";
+        problems.warning(&url.span(), message);
     }
 }
 

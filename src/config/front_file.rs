@@ -13,6 +13,7 @@ use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
 use super::units;
+use crate::fence::Kind;
 use crate::fleet::{Balance, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, Weights, WhenNone};
 use crate::front::{Limits, Redirect};
 use crate::net::check::StatusRange;
@@ -29,6 +30,15 @@ pub struct FrontFile {
     pub health: Health,
     pub gateways: Vec<GatewayTable>,
     pub heartbeat: Heartbeat,
+    pub fence: FenceTable,
+}
+
+pub struct FenceTable {
+    pub enabled: bool,
+    pub lease: Duration,
+    pub keep_at_least: usize,
+    /// Where that stands, if it does.
+    pub keep_at_least_place: Option<super::problem::Span>,
 }
 
 pub struct Admin {
@@ -86,6 +96,9 @@ pub struct GatewayTable {
     pub has_upstream: bool,
     pub preset: Preset,
     pub heartbeat: Option<Spanned<HeartbeatUrl>>,
+    pub has_heartbeat: bool,
+    /// As given; where the key stands, or the table's head.
+    pub fence: Spanned<Option<Kind>>,
     pub throughput: Option<u64>,
     pub tunnels: Option<u64>,
     pub checks: Vec<CheckTable>,
@@ -163,6 +176,7 @@ impl FrontFile {
             health,
             gateways: root.sections("gateway", "[[gateway]]").into_iter().map(GatewayTable::read).collect(),
             heartbeat: read_heartbeat(&root),
+            fence: read_fence(&root),
         };
         if !root.has("listener") || root.is_empty_list("listener") {
             root.error("there is no [[listener]]: this front door would answer nobody; add one");
@@ -170,7 +184,7 @@ impl FrontFile {
         if !root.has("gateway") || root.is_empty_list("gateway") {
             root.error("there is no [[gateway]]: there is nobody to send clients to; add one");
         }
-        for later in ["dve", "ikev2_redirect", "vrrp", "fence"] {
+        for later in ["dve", "ikev2_redirect", "vrrp"] {
             root.not_yet(later);
         }
         root.finish();
@@ -423,6 +437,7 @@ impl GatewayTable {
         let modes =
             [VpnMode::Native, VpnMode::Ssl, VpnMode::Both, VpnMode::VrrpOnly].map(|m| (m.as_str(), m));
         let presets = [("ocserv", Preset::Ocserv), ("novell", Preset::Novell), ("none", Preset::None)];
+        let kinds = [("agent", Kind::Agent), ("local", Kind::Local), ("none", Kind::Off)];
         let capacity = table.section("capacity", "capacity");
         let throughput = capacity.as_ref().and_then(|t| t.parsed("throughput", units::bit_rate));
         let tunnels = capacity.as_ref().and_then(|t| t.integer("tunnels", 1..=100_000_000));
@@ -441,6 +456,8 @@ impl GatewayTable {
             ssl_endpoint,
             preset: table.word("preset", &presets).unwrap_or(Preset::None),
             heartbeat: table.parsed("heartbeat", HeartbeatUrl::parse),
+            has_heartbeat: table.has("heartbeat"),
+            fence: Spanned::new(table.place("fence"), table.word("fence", &kinds)),
             throughput: throughput.map(Spanned::into_inner),
             tunnels: tunnels.and_then(|n| u64::try_from(n.into_inner()).ok()),
             checks: table
@@ -449,11 +466,19 @@ impl GatewayTable {
                 .map(CheckTable::read_direct)
                 .collect(),
         };
-        for later in ["vrrp_mode", "native_endpoint", "fence"] {
+        for later in ["vrrp_mode", "native_endpoint"] {
             table.not_yet(later);
         }
         table.finish();
         gateway
+    }
+}
+
+impl GatewayTable {
+    /// How it is fenced: by its agent where it has one and nothing is said.
+    pub fn fence_kind(&self) -> Kind {
+        let usual = if self.heartbeat.is_some() { Kind::Agent } else { Kind::Off };
+        self.fence.get_ref().unwrap_or(usual)
     }
 }
 
@@ -516,6 +541,24 @@ fn read_heartbeat(root: &Section<'_>) -> Heartbeat {
     heartbeat
 }
 
+fn read_fence(root: &Section<'_>) -> FenceTable {
+    let mut fence = FenceTable {
+        enabled: true,
+        lease: Duration::from_secs(15),
+        keep_at_least: 1,
+        keep_at_least_place: None,
+    };
+    let Some(table) = root.section("fence", "[fence]") else { return fence };
+    fence.enabled = table.boolean("enabled").unwrap_or(fence.enabled);
+    fence.lease = or(table.duration("lease", LEASE), fence.lease);
+    if let Some(count) = table.integer("keep_at_least", 0..=100_000) {
+        fence.keep_at_least_place = Some(count.span());
+        fence.keep_at_least = usize::try_from(count.into_inner()).unwrap_or(fence.keep_at_least);
+    }
+    table.finish();
+    fence
+}
+
 impl HeartbeatUrl {
     fn parse(text: &str) -> Result<Self, String> {
         let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -540,6 +583,9 @@ pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCAL
 
 /// The agent's usual port.
 const HEARTBEAT_PORT: u16 = 9464;
+
+/// Long enough to be renewed three times, and no longer than an agent takes.
+const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(3600);
 
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use super::files::SeenFile;
 use crate::admin::trust::Token;
+use crate::fence::FenceSettings;
 use crate::fleet::FleetSettings;
 use crate::front::ListenerSettings;
 use crate::probe::ProbeSettings;
@@ -24,6 +25,8 @@ pub struct FrontSettings {
     pub fleet: FleetSettings,
     /// How each gateway is asked.
     pub probes: Vec<ProbeSettings>,
+    /// How gateways that fail are fenced.
+    pub fence: FenceSettings,
     /// The certificates, keys and other files these settings were read from, beside the configuration.
     pub files: Vec<SeenFile>,
 }

@@ -12,13 +12,14 @@ use super::weather;
 use crate::app::{FrontDoor, Reread};
 use crate::certs::{self, GatewayHost, Made, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
+use crate::fence::{FenceSettings, Fenced, Kind};
 use crate::fleet::{
     Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights,
 };
 use crate::front::{Certificates, Limits, ListenerSettings, Mode, Passthrough, Proxy, Redirect, UpstreamTls};
 use crate::heartbeat::AgentState;
 use crate::net::certificate::CertificateFacts;
-use crate::net::check::{Check, Get, Kind, StatusRange};
+use crate::net::check::{Check, Get, Kind as CheckKind, StatusRange};
 use crate::net::client::{Target, Tls};
 use crate::net::stop::{self, Stop};
 use crate::net::tls::{self, Identity, Trust};
@@ -204,11 +205,12 @@ fn settings(
             checks: vec![Check {
                 name: "https".into(),
                 site: endpoint(gateway.page_address()?).into(),
-                kind: Kind::Https(
+                kind: CheckKind::Https(
                     Tls { config: Arc::clone(&pages), server_name: name },
                     Get { path: "/".into(), expect: StatusRange::usual() },
                 ),
             }],
+            mark: None,
             interval: Duration::from_secs(1),
             timeout: Duration::from_millis(800),
             stale_after: Balance::default().stale_after,
@@ -226,6 +228,23 @@ fn settings(
             capacity_bits_per_second: None,
         }))
     };
+    let probes = gateways.iter().map(probe).collect::<anyhow::Result<Vec<_>>>()?;
+    let fenced = |probe: &ProbeSettings| Fenced {
+        gateway: probe.gateway.clone(),
+        kind: Kind::Agent,
+        agent: probe.heartbeat.clone(),
+        endpoints: Vec::new(),
+    };
+    let fence = FenceSettings {
+        enabled: true,
+        lease: Duration::from_secs(15),
+        keep_at_least: 1,
+        front: FRONT.into(),
+        holder: CertificateFacts::of(&front.certificate)?.name().map(Arc::from),
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_millis(800),
+        gateways: probes.iter().map(fenced).collect(),
+    };
     Ok(FrontSettings {
         node_name: FRONT.into(),
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(2),
@@ -239,7 +258,8 @@ fn settings(
             // nobody who tries things out waits for half a minute
             balance: Balance { slow_start: Duration::from_secs(10), ..Balance::default() },
         },
-        probes: gateways.iter().map(probe).collect::<anyhow::Result<_>>()?,
+        probes,
+        fence,
         files: Vec::new(),
     })
 }

@@ -48,6 +48,24 @@ pub struct FenceReading {
     pub at: Moment,
 }
 
+/// A block in the firewall of this host, on a gateway that has no agent to fence it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalBlock {
+    /// Who has set it: this front door's name.
+    pub by: Arc<str>,
+    /// What for.
+    pub reason: Arc<str>,
+    /// Until when, unless it is renewed.
+    pub until: Instant,
+}
+
+impl LocalBlock {
+    /// Whether it is in force.
+    pub fn is_alive(&self, now: Instant) -> bool {
+        self.until > now
+    }
+}
+
 impl FenceReport {
     /// Whether that holder is among them.
     pub fn is_held_by(&self, holder: &str) -> bool {
@@ -66,5 +84,66 @@ impl FenceReading {
     pub fn is_blocked(&self, now: Instant) -> bool {
         let longest = self.report.holders.iter().map(|holder| holder.lease.left).max().unwrap_or_default();
         self.report.blocked && self.at.until(now) <= longest
+    }
+
+    /// How much is left of a lease that it tells of; `None` if it has run out.
+    pub fn left(&self, lease: &Lease, now: Instant) -> Option<Duration> {
+        lease.left.checked_sub(self.at.until(now))
+    }
+
+    /// Who keeps a block up, without those whose lease has run out since.
+    pub fn holders(&self, now: Instant) -> impl Iterator<Item = &Holder> {
+        self.report.holders.iter().filter(move |holder| self.left(&holder.lease, now).is_some())
+    }
+
+    /// Who keeps the gateway from blocking itself, likewise.
+    pub fn kept_open_by(&self, now: Instant) -> impl Iterator<Item = &Lease> {
+        self.report.kept_open_by.iter().filter(move |lease| self.left(lease, now).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn reading(at: Instant, blocked: bool, holders: &[(&str, u64)]) -> FenceReading {
+        let holder = |(by, seconds): &(&str, u64)| Holder {
+            lease: Lease { by: (*by).into(), left: Duration::from_secs(*seconds) },
+            reason: "portal: refused".into(),
+        };
+        let holders = holders.iter().map(holder).collect();
+        let report = FenceReport { engine: "nftables".into(), blocked, holders, ..FenceReport::default() };
+        FenceReading { report, at: Moment { instant: at, wall: SystemTime::UNIX_EPOCH } }
+    }
+
+    #[test]
+    fn a_block_of_which_nothing_more_is_heard_ends_with_its_longest_lease() {
+        let now = Instant::now();
+        let reading = reading(now, true, &[("front-a", 5), (SELF, 15)]);
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let holders = |at| reading.holders(at).map(|h| h.lease.by.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            (reading.is_blocked(later(5)), holders(later(5))),
+            (true, vec!["front-a".into(), SELF.into()])
+        );
+        assert_eq!((reading.is_blocked(later(15)), holders(later(15))), (true, vec![SELF.into()]));
+        assert_eq!((reading.is_blocked(later(16)), holders(later(16))), (false, vec![]));
+    }
+
+    #[test]
+    fn who_holds_a_block_that_is_not_in_force_blocks_nobody() {
+        let now = Instant::now();
+        assert!(!reading(now, false, &[("front-a", 5)]).is_blocked(now));
+        assert!(!reading(now, true, &[]).is_blocked(now + Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn only_an_engine_that_is_known_can_block() {
+        for (engine, can) in [("nftables", true), ("iptables", true), ("none", false), ("pf", false)] {
+            let report = FenceReport { engine: engine.into(), ..FenceReport::default() };
+            assert_eq!(report.can_block(), can, "{engine}");
+        }
     }
 }

@@ -19,7 +19,7 @@ mod snapshot;
 mod source;
 
 pub use balance::{Balance, Policy, WhenNone};
-pub use fence::{FenceReading, FenceReport, Holder, Lease, SELF};
+pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};

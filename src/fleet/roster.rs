@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::balance::Balance;
-use super::fence::FenceReading;
+use super::fence::{FenceReading, LocalBlock};
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health, Thresholds};
 use super::load::{Score, Weights};
@@ -149,6 +149,19 @@ impl Roster {
         Ok(member.change(|view| view.drain = None))
     }
 
+    /// Takes in what stands in this host's own firewall against a gateway. One that is no longer there is
+    /// ignored.
+    pub fn set_local_block(&mut self, name: &GatewayName, block: Option<LocalBlock>) {
+        if let Some(member) = self.member(name) {
+            member.change(|view| view.local_block = block);
+        }
+    }
+
+    /// What is known of a gateway.
+    pub fn view(&self, name: &GatewayName) -> Option<&Arc<GatewayView>> {
+        self.members.iter().map(|member| &member.view).find(|view| view.gateway.name == *name)
+    }
+
     /// Goes over to other settings. A gateway that keeps its name keeps what is known of it, but for what
     /// the change makes doubtful: whether it works where clients would be sent or taken now, and what an agent
     /// that it no longer has once said.
@@ -204,6 +217,7 @@ impl Member {
             checks: Arc::from([]),
             direct: None,
             fence: None,
+            local_block: None,
         };
         Self { view: Arc::new(view), ledger: Ledger::default() }
     }
@@ -247,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        CheckOutcome, CheckResult, Endpoint, Load, Service, ServiceReport, VpnMode, WhenNone,
+        CheckOutcome, CheckResult, Endpoint, FenceReport, Load, Service, ServiceReport, VpnMode, WhenNone,
     };
 
     fn at(seconds: u64) -> Moment {
@@ -410,6 +424,55 @@ mod tests {
         roster.observe(&name, Observation::default(), at(3));
         let view = Arc::clone(&roster.snapshot().gateways[1]);
         assert_eq!((view.state(), view.load.clone()), (State::Up, None));
+    }
+
+    #[test]
+    fn the_word_of_an_agent_on_its_fence_stays_until_its_next_word() {
+        let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
+        let name = GatewayName::new("gw2");
+        let mut fenced = good(100);
+        let report = fenced.report.as_mut().unwrap();
+        report.fence = Some(FenceReport { engine: "nftables".into(), ..FenceReport::default() });
+        roster.observe(&name, fenced, at(1));
+        roster.observe(&name, bad(), at(2));
+        assert_eq!(roster.view(&name).unwrap().fence.as_ref().unwrap().at, at(1));
+        roster.observe(&name, good(100), at(3));
+        assert_eq!(roster.view(&name).unwrap().fence, None, "it has a fence no more");
+    }
+
+    #[test]
+    fn what_the_checks_from_here_conclude_is_kept_apart_from_what_the_agent_says() {
+        let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
+        let name = GatewayName::new("gw2");
+        let seen = |outcome| CheckResult { check: "portal".into(), outcome, took: Duration::ZERO };
+        let declared = Service::Down("vpn: dead".into());
+        let report = ServiceReport { service: declared, load: Load::default(), fence: None };
+        let checks = vec![seen(CheckOutcome::Pass("200 OK".into()))];
+        roster.observe(&name, Observation { checks, report: Some(report) }, at(1));
+        let conditions = |roster: &Roster| {
+            let view = roster.view(&name).unwrap();
+            (view.health.condition, view.direct.as_ref().map(|direct| direct.condition))
+        };
+        assert_eq!(conditions(&roster), (Condition::Down, Some(Condition::Up)));
+        let checks = vec![seen(CheckOutcome::Fail("refused".into()))];
+        roster.observe(&name, Observation { checks, ..good(1) }, at(2));
+        assert_eq!(conditions(&roster), (Condition::Down, Some(Condition::Down)));
+        assert_eq!(&*roster.view(&name).unwrap().direct.as_ref().unwrap().reason, "portal: refused");
+        roster.observe(&name, good(1), at(3));
+        assert_eq!(conditions(&roster), (Condition::Up, None), "a reload has taken its checks away");
+    }
+
+    #[test]
+    fn a_block_in_this_hosts_firewall_fences_until_it_runs_out() {
+        let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
+        let name = GatewayName::new("gw2");
+        let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until: at(15).instant };
+        roster.set_local_block(&name, Some(block.clone()));
+        let fenced = |roster: &Roster, seconds| roster.view(&name).unwrap().is_fenced(at(seconds).instant);
+        assert!(fenced(&roster, 14) && !fenced(&roster, 15));
+        roster.set_local_block(&name, None);
+        assert!(!fenced(&roster, 1));
+        roster.set_local_block(&GatewayName::new("gw9"), Some(block));
     }
 
     #[test]

@@ -323,8 +323,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        CheckOutcome, CheckResult, Endpoint, FleetSettings, GatewayName, Load, Moment, Observation, Roster,
-        Service, ServiceReport, Thresholds, VpnMode, Weights,
+        CheckOutcome, CheckResult, Endpoint, FleetSettings, GatewayName, Load, LocalBlock, Moment,
+        Observation, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
     };
 
     /// A farm of gateways named a, b, c …, all up from the start, and a clock.
@@ -400,6 +400,14 @@ pub(super) mod tests {
             let (name, now) = (self.name(i), self.now());
             self.roster.observe(&name, Observation { checks, report: None }, now);
             self
+        }
+
+        /// This host's firewall keeps everyone from it for 15 s.
+        fn fence(&mut self, i: usize) {
+            let until = self.now().instant + Duration::from_secs(15);
+            let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until };
+            let name = self.name(i);
+            self.roster.set_local_block(&name, Some(block));
         }
 
         fn choose(&mut self, ask: Ask) -> Option<usize> {
@@ -573,6 +581,28 @@ pub(super) mod tests {
             farm.roster.drain(&name(3), "service", now).unwrap();
             assert_eq!(farm.choose(SSL), expected, "{rule:?}; the drained one is never taken");
         }
+    }
+
+    #[test]
+    fn a_gateway_that_is_up_and_fenced_gets_nobody_whatever_the_rule() {
+        for when_none in [WhenNone::Refuse, WhenNone::LastKnownGood, WhenNone::Any] {
+            let mut farm = Farm::with(2, when_none, |_, _| {});
+            farm.tunnels(&[10, 500]);
+            assert_eq!(farm.choose(SSL), Some(0), "the emptier one");
+            farm.fence(0);
+            assert_eq!(farm.choose(SSL), Some(1));
+            farm.fence(1);
+            assert_eq!(farm.choose(SSL), None, "{when_none:?}");
+            farm.seconds += 16.0;
+            assert!(farm.choose(SSL).is_some(), "the leases have run out");
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_is_down_and_fenced_is_not_named_where_any_would_do() {
+        let mut farm = Farm::with(2, WhenNone::Any, |_, _| {});
+        farm.tunnels(&[10, 10]).fails(0).fails(1).fence(0);
+        assert_eq!(farm.choose(SSL), Some(1));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Cache};
 
 use super::balance::Balance;
-use super::fence::FenceReading;
+use super::fence::{FenceReading, LocalBlock};
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health};
 use super::load::{Load, Score};
@@ -55,6 +55,8 @@ pub struct GatewayView {
     pub direct: Option<Health>,
     /// Its agent's last word on its firewall blocks.
     pub fence: Option<FenceReading>,
+    /// The block on it in this host's own firewall.
+    pub local_block: Option<LocalBlock>,
 }
 
 /// A load report with its time and its weight.
@@ -151,9 +153,10 @@ impl GatewayView {
         self.load.as_ref().filter(|reading| reading.at.until(now) <= stale_after)
     }
 
-    /// Whether its firewall refuses newcomers, as far as is known.
+    /// Whether a firewall, its own or this host's, refuses newcomers, as far as is known.
     pub fn is_fenced(&self, now: Instant) -> bool {
         self.fence.as_ref().is_some_and(|reading| reading.is_blocked(now))
+            || self.local_block.as_ref().is_some_and(|block| block.is_alive(now))
     }
 
     /// Whether a round has been done, however it ended.

@@ -27,6 +27,12 @@ pub struct CertificateFacts {
 pub struct NotACertificate;
 
 impl CertificateFacts {
+    /// What it names its owner: the common name, or else the first DNS name.
+    pub fn name(&self) -> Option<&str> {
+        let common = self.common_name.as_deref().filter(|name| !name.is_empty());
+        common.or_else(|| self.dns_names.first().map(String::as_str))
+    }
+
     /// Reads a DER certificate.
     pub fn of(der: &CertificateDer<'_>) -> Result<Self, NotACertificate> {
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NotACertificate)?;
@@ -83,6 +89,8 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let facts = CertificateFacts::of(params.self_signed(&key).unwrap().der()).unwrap();
         assert_eq!(facts.common_name.as_deref(), Some("front-a"));
+        assert_eq!(facts.name(), Some("front-a"));
+        assert_eq!(CertificateFacts { common_name: None, ..facts.clone() }.name(), Some("vpn.example.com"));
         assert_eq!(facts.dns_names, ["vpn.example.com", "*.example.net"]);
         assert_eq!(facts.addresses, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
         assert_eq!(facts.not_after, SystemTime::UNIX_EPOCH + Duration::from_secs(1_893_456_000));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::Site;
-use super::client::{self, ClientError, Target, Tls};
+use super::client::{self, ClientError, Mark, Target, Tls};
 use crate::fleet::{CheckOutcome, CheckResult};
 
 /// A check of one endpoint.
@@ -97,8 +97,13 @@ where
 impl Check {
     /// Does the check once, for no longer than `timeout`.
     pub async fn run(&self, timeout: Duration) -> CheckResult {
+        self.run_marked(timeout, None).await
+    }
+
+    /// The same over a connection with a mark, if there is one.
+    pub async fn run_marked(&self, timeout: Duration, mark: Option<&Mark>) -> CheckResult {
         let started = Instant::now();
-        let outcome = match tokio::time::timeout(timeout, self.attempt()).await {
+        let outcome = match tokio::time::timeout(timeout, self.attempt(mark)).await {
             Err(_) => CheckOutcome::Timeout(timeout),
             Ok(Ok(seen)) => CheckOutcome::Pass(seen),
             Ok(Err(Failure::Unexpected(seen))) => CheckOutcome::Fail(seen),
@@ -110,25 +115,25 @@ impl Check {
         CheckResult { check: Arc::clone(&self.name), outcome, took: started.elapsed() }
     }
 
-    async fn attempt(&self) -> Result<String, Failure> {
+    async fn attempt(&self, mark: Option<&Mark>) -> Result<String, Failure> {
         match &self.kind {
             Kind::Tcp => {
-                client::connect(&self.site).await?;
+                client::connect(&self.site, mark).await?;
                 Ok("connected".into())
             }
             Kind::Tls(tls) => {
-                let stream = client::connect(&self.site).await?;
+                let stream = client::connect(&self.site, mark).await?;
                 client::handshake(stream, tls).await?;
                 Ok("TLS established".into())
             }
-            Kind::Http(get) => self.get(None, get).await,
-            Kind::Https(tls, get) => self.get(Some(tls.clone()), get).await,
+            Kind::Http(get) => self.get(None, get, mark).await,
+            Kind::Https(tls, get) => self.get(Some(tls.clone()), get, mark).await,
         }
     }
 
-    async fn get(&self, tls: Option<Tls>, get: &Get) -> Result<String, Failure> {
+    async fn get(&self, tls: Option<Tls>, get: &Get, mark: Option<&Mark>) -> Result<String, Failure> {
         let target = Target { site: self.site.clone(), tls };
-        let status = client::status(&target, &get.path).await?;
+        let status = client::status(&target, &get.path, mark).await?;
         if get.expect.0.contains(&status.as_u16()) {
             Ok(status.to_string())
         } else {

@@ -1,11 +1,13 @@
 //! An HTTP/1.1 client for health checks and the heartbeat: one connection, kept if asked to, small answers.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, Connection, SendRequest};
@@ -13,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -97,6 +99,53 @@ impl ClientError {
 /// How we call ourselves to servers (RFC 9110 §10.1.5).
 pub const USER_AGENT: &str = concat!("vestibule/", env!("CARGO_PKG_VERSION"));
 
+/// What is asked: it may be asked twice and still be done once.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    /// GET, PUT or DELETE.
+    pub method: Method,
+    /// Path, and query if any.
+    pub path: &'a str,
+    /// Beside those that every question has.
+    pub headers: HeaderMap,
+    /// Empty where there is none.
+    pub body: Bytes,
+}
+
+impl<'a> Question<'a> {
+    /// `GET path`.
+    pub fn get(path: &'a str) -> Self {
+        Self { method: Method::GET, path, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
+/// A mark (SO_MARK) on connections, by which this host's firewall knows them.
+#[derive(Debug)]
+pub struct Mark {
+    value: u32,
+    told: AtomicBool,
+}
+
+impl Mark {
+    /// One that nothing carries yet.
+    pub fn new(value: u32) -> Self {
+        Self { value, told: AtomicBool::new(false) }
+    }
+
+    /// What this process may not mark (without CAP_NET_ADMIN) goes without; that is told once.
+    fn put_on(&self, socket: &socket2::Socket) {
+        if let Err(error) = socket.set_mark(self.value)
+            && !self.told.swap(true, Ordering::Relaxed)
+        {
+            let reason = in_words(&error);
+            tracing::warn!(
+                reason,
+                "health checks cannot be marked: a block in this host's firewall would stop them, too"
+            );
+        }
+    }
+}
+
 /// A client of one target.
 #[derive(Debug)]
 pub struct Client {
@@ -124,19 +173,20 @@ impl Client {
         Self { target, kept: None }
     }
 
-    /// Asks for `path` and reads the answer whole. If a connection kept from last time has died, a new
-    /// one is opened. There is no deadline in here: whoever drops the future ends the connection.
-    pub async fn get(&mut self, path: &str, body_limit: usize) -> Result<Answer, ClientError> {
+    /// Asks and reads the answer whole. If a connection kept from last time has died, a new one is opened, and
+    /// the question, which may have arrived, is asked again. There is no deadline in here: whoever drops the
+    /// future ends the connection.
+    pub async fn ask(&mut self, question: &Question<'_>, body_limit: usize) -> Result<Answer, ClientError> {
         let want = Want::Whole { body_limit };
         if let Some(kept) = self.kept.take() {
-            match kept.exchange(self.target.request(path)?, want).await {
+            match kept.exchange(self.target.request(question)?, want).await {
                 // it was closed while nobody looked
                 Err(ExchangeError::Http(_)) => {}
                 other => return Ok(self.keep(other?)),
             }
         }
-        let fresh = open(&self.target).await?;
-        let answered = fresh.exchange(self.target.request(path)?, want).await?;
+        let fresh = open(&self.target, None).await?;
+        let answered = fresh.exchange(self.target.request(question)?, want).await?;
         Ok(self.keep(answered))
     }
 
@@ -148,8 +198,9 @@ impl Client {
 
 /// Asks for `path` over a connection of its own and closes it as soon as the status is there: how the body
 /// ends, and whether it ever does, is no concern of those who want to know whether a service answers.
-pub async fn status(target: &Target, path: &str) -> Result<StatusCode, ClientError> {
-    let (answer, _) = open(target).await?.exchange(target.request(path)?, Want::Head).await?;
+pub async fn status(target: &Target, path: &str, mark: Option<&Mark>) -> Result<StatusCode, ClientError> {
+    let request = target.request(&Question::get(path))?;
+    let (answer, _) = open(target, mark).await?.exchange(request, Want::Head).await?;
     Ok(answer.status)
 }
 
@@ -218,8 +269,8 @@ impl Kept {
     }
 }
 
-async fn open(target: &Target) -> Result<Kept, ClientError> {
-    let stream = connect(&target.site).await?;
+async fn open(target: &Target, mark: Option<&Mark>) -> Result<Kept, ClientError> {
+    let stream = connect(&target.site, mark).await?;
     let stream: Pin<Box<dyn ReadWrite>> = match &target.tls {
         Some(tls) => Box::pin(handshake(stream, tls).await?),
         None => Box::pin(stream),
@@ -228,13 +279,17 @@ async fn open(target: &Target) -> Result<Kept, ClientError> {
 }
 
 impl Target {
-    fn request(&self, path: &str) -> Result<Request<Full<Bytes>>, ClientError> {
-        Request::get(path)
+    fn request(&self, question: &Question<'_>) -> Result<Request<Full<Bytes>>, ClientError> {
+        let request = Request::builder()
+            .method(question.method.clone())
+            .uri(question.path)
             .header(header::HOST, self.host_header())
             .header(header::USER_AGENT, USER_AGENT)
             .header(header::ACCEPT, "*/*")
-            .body(Full::default())
-            .map_err(ClientError::Request)
+            .body(Full::new(question.body.clone()));
+        let mut request = request.map_err(ClientError::Request)?;
+        request.headers_mut().extend(question.headers.clone());
+        Ok(request)
     }
 
     /// The name that TLS is asked for, or else the endpoint's, with the port where it is not the usual one.
@@ -249,12 +304,35 @@ impl Target {
     }
 }
 
-/// Opens a TCP connection.
-pub async fn connect(site: &Site) -> Result<TcpStream, ClientError> {
+/// Opens a TCP connection, with a mark if there is one.
+pub async fn connect(site: &Site, mark: Option<&Mark>) -> Result<TcpStream, ClientError> {
     let addresses = site.addresses().await?;
-    let stream = TcpStream::connect(&*addresses).await.map_err(ClientError::Connect)?;
+    let stream = match mark {
+        Some(mark) => connect_marked(&addresses, mark).await,
+        None => TcpStream::connect(&*addresses).await,
+    };
+    let stream = stream.map_err(ClientError::Connect)?;
     stream.set_nodelay(true).map_err(ClientError::Connect)?;
     Ok(stream)
+}
+
+/// To the first of these addresses that takes it.
+async fn connect_marked(addresses: &[SocketAddr], mark: &Mark) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        let attempt = async {
+            let domain = socket2::Domain::for_address(*address);
+            let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            mark.put_on(&socket);
+            TcpSocket::from_std_stream(socket.into()).connect(*address).await
+        };
+        match attempt.await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Does the TLS handshake on a connection.
@@ -298,6 +376,10 @@ mod tests {
 
     use super::*;
 
+    fn root() -> Question<'static> {
+        Question::get("/")
+    }
+
     /// A server that answers one request a connection and then closes it without having said so.
     async fn forgetful_server() -> Target {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -316,15 +398,24 @@ mod tests {
     async fn a_kept_connection_that_was_closed_meanwhile_is_replaced() {
         let mut client = Client::new(forgetful_server().await);
         for _ in 0..3 {
-            let answer = tokio::time::timeout(Duration::from_secs(5), client.get("/", 100)).await;
+            let answer = tokio::time::timeout(Duration::from_secs(5), client.ask(&root(), 100)).await;
             assert_eq!(&answer.expect("in time").unwrap().body[..], b"ok");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_marked_connection_comes_about_whoever_may_not_mark_it() {
+        let target = forgetful_server().await;
+        let mark = Mark::new(7);
+        for _ in 0..2 {
+            assert_eq!(status(&target, "/", Some(&mark)).await.unwrap(), StatusCode::OK);
         }
     }
 
     #[tokio::test]
     async fn an_answer_that_is_too_large_is_given_up() {
         let mut client = Client::new(forgetful_server().await);
-        let error = client.get("/", 1).await.unwrap_err();
+        let error = client.ask(&root(), 1).await.unwrap_err();
         assert!(matches!(error, ClientError::Exchange(ExchangeError::TooLarge(1))));
     }
 }

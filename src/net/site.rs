@@ -114,6 +114,14 @@ impl Site {
         })
     }
 
+    /// The addresses that are known now, without asking anybody; none where the name was never found.
+    pub fn known_addresses(&self) -> Vec<SocketAddr> {
+        match &self.endpoint.host {
+            Host::Address(address) => vec![(*address, self.endpoint.port).into()],
+            Host::Name(_) => self.memory.found.load().to_vec(),
+        }
+    }
+
     /// Whether an address of the name was ever found.
     #[cfg(test)]
     pub fn knows_addresses(&self) -> bool {

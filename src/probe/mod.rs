@@ -1,6 +1,7 @@
 //! Asking gateways how they are: one task a gateway, whose findings go to the keeper.
 
 mod continuity;
+mod origin;
 mod settings;
 mod task;
 

@@ -1,8 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fleet::GatewayName;
 use crate::net::check::Check;
-use crate::net::client::Target;
+use crate::net::client::{Mark, Target};
 
 /// How one gateway is asked.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct ProbeSettings {
     pub heartbeat: Option<Target>,
     /// Direct checks; every one must pass.
     pub checks: Vec<Check>,
+    /// What the connections of direct checks carry, where this host's firewall would stop them otherwise.
+    pub mark: Option<Arc<Mark>>,
     /// From the start of one round to the start of the next.
     pub interval: Duration,
     /// For each answer.

@@ -1,16 +1,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::continuity::{Continuity, check_age};
+use super::origin::origins;
 use super::settings::ProbeSettings;
 use crate::fleet::{CheckOutcome, CheckResult, GatewayName, HEARTBEAT, Observation, ServiceReport};
 use crate::heartbeat::{MAX_REPORT_BYTES, Report};
 use crate::net::check::{Check, all_at_once};
-use crate::net::client::{Client, ClientError, Target};
+use crate::net::client::{Client, ClientError, Question, Target};
 use crate::net::stop::Stop;
 
 /// What a round has found, for the keeper.
@@ -73,13 +74,14 @@ impl Probe {
     /// Asks the agent and does every direct check, all at once, each with its own deadline.
     async fn round(&mut self) -> Observation {
         let (deadline, stale_after) = (self.settings.timeout, self.settings.stale_after);
+        let from = self.agent.is_some().then(|| checks_from(&self.settings.checks)).flatten();
         let heartbeat = async {
             match &mut self.agent {
-                Some(agent) => Some(agent.ask(deadline, stale_after).await),
+                Some(agent) => Some(agent.ask(from, deadline, stale_after).await),
                 None => None,
             }
         };
-        let (heartbeat, direct) = tokio::join!(heartbeat, run_all(&self.settings.checks, deadline));
+        let (heartbeat, direct) = tokio::join!(heartbeat, run_all(&self.settings, deadline));
         let (heartbeat, report) = heartbeat.unzip();
         Observation { checks: heartbeat.into_iter().chain(direct).collect(), report: report.flatten() }
     }
@@ -91,19 +93,33 @@ impl Probe {
     }
 }
 
-async fn run_all(checks: &[Check], deadline: Duration) -> Vec<CheckResult> {
-    let checks = checks.to_vec();
-    all_at_once(checks.into_iter().map(|check| async move { check.run(deadline).await })).await
+async fn run_all(settings: &ProbeSettings, deadline: Duration) -> Vec<CheckResult> {
+    let checks = settings.checks.clone().into_iter().map(|check| {
+        let mark = settings.mark.clone();
+        async move { check.run_marked(deadline, mark.as_deref()).await }
+    });
+    all_at_once(checks).await
 }
+
+/// Where the direct checks leave from, for the agent to let them through its fence: who is blocked is seen to be
+/// well again by them alone.
+fn checks_from(checks: &[Check]) -> Option<HeaderValue> {
+    let addresses: Vec<_> = origins(checks).iter().map(ToString::to_string).collect();
+    // always a value: digits, dots, colons and commas
+    HeaderValue::from_str(&addresses.join(", ")).ok().filter(|value| !value.is_empty())
+}
+
+const CHECKS_FROM: HeaderName = HeaderName::from_static("vestibule-checks-from");
 
 impl Agent {
     async fn ask(
         &mut self,
+        from: Option<HeaderValue>,
         deadline: Duration,
         stale_after: Duration,
     ) -> (CheckResult, Option<ServiceReport>) {
         let started = Instant::now();
-        let (outcome, report) = match timeout(deadline, self.report(stale_after)).await {
+        let (outcome, report) = match timeout(deadline, self.report(from, stale_after)).await {
             Err(_) => (CheckOutcome::Timeout(deadline), None),
             Ok(Ok(report)) => (CheckOutcome::Pass("reported".into()), Some(report)),
             Ok(Err(Refusal::Client(error))) if error.is_local() => {
@@ -115,8 +131,14 @@ impl Agent {
         (CheckResult { check: Arc::from(HEARTBEAT), outcome, took }, report)
     }
 
-    async fn report(&mut self, stale_after: Duration) -> Result<ServiceReport, Refusal> {
-        let answer = self.client.get("/v1/report", MAX_REPORT_BYTES).await?;
+    async fn report(
+        &mut self,
+        from: Option<HeaderValue>,
+        stale_after: Duration,
+    ) -> Result<ServiceReport, Refusal> {
+        let mut question = Question::get("/v1/report");
+        question.headers.extend(from.map(|from| (CHECKS_FROM, from)));
+        let answer = self.client.ask(&question, MAX_REPORT_BYTES).await?;
         if answer.status != StatusCode::OK {
             return Err(Refusal::Status(answer.status));
         }
@@ -165,6 +187,7 @@ mod tests {
             gateway: GatewayName::new("gw1"),
             heartbeat: None,
             checks: Vec::new(),
+            mark: None,
             interval,
             timeout: interval,
             stale_after: interval,

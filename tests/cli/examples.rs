@@ -1,6 +1,7 @@
 //! The example configurations: they load, and what they show as a comment is true.
 
 use vestibule::config::{AgentSettings, FrontSettings, load_agent, load_front};
+use vestibule::fence::FenceSettings;
 use vestibule::front::{Affinity, Mode, Passthrough, Proxy};
 
 use crate::support::Folder;
@@ -91,6 +92,13 @@ fn the_defaults_that_the_front_doors_example_shows_are_the_real_ones() {
     assert_eq!(real.fleet.thresholds, shown.fleet.thresholds);
     assert_eq!(real.fleet.weights, shown.fleet.weights);
     assert_eq!(format!("{:?}", real.fleet.balance), format!("{:?}", shown.fleet.balance));
+    let fence = |settings: &FrontSettings| {
+        let FenceSettings { enabled, lease, keep_at_least, holder, gateways, .. } = settings.fence.clone();
+        let kinds: Vec<_> = gateways.iter().map(|gateway| gateway.kind).collect();
+        (enabled, lease, keep_at_least, holder, kinds)
+    };
+    assert_eq!(fence(&real), fence(&shown));
+    assert_eq!(real.fence.holder.as_deref(), Some("front-a"));
     for (real, shown) in real.probes.iter().zip(&shown.probes) {
         assert_eq!((real.interval, real.timeout), (shown.interval, shown.timeout));
         assert_eq!((real.stale_after, real.checks.len()), (shown.stale_after, shown.checks.len()));

@@ -646,23 +646,100 @@ fn what_later_versions_can_do_is_refused_and_not_ignored() {
     assert_problems(
         &folder,
         &format!(
-            "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\nnative_endpoint = \"62.168.1.201\"\nfence = \"agent\"\n\
+            "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\nnative_endpoint = \"62.168.1.201\"\n\
              [balance]\nmode = \"failsafe\"\nfailback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n\
-             [dve]\n[ikev2_redirect]\n[[vrrp]]\n[fence]\n"
+             [dve]\n[ikev2_redirect]\n[[vrrp]]\n"
         ),
         &[
             "v.toml:9:1: error: 'vrrp_mode' in [[gateway]] is not supported by this version yet",
             "v.toml:10:1: error: 'native_endpoint' in [[gateway]] is not supported by this version yet",
-            "v.toml:11:1: error: 'fence' in [[gateway]] is not supported by this version yet",
-            "v.toml:13:8: error: mode 'failsafe' is not supported by this version yet",
-            "v.toml:14:1: error: 'failback' in [balance] is not supported by this version yet",
-            "v.toml:16:1: error: 'state_dir' in [node] is not supported by this version yet",
-            "v.toml:17:2: error: 'dve' in the file is not supported by this version yet",
-            "v.toml:18:2: error: 'ikev2_redirect' in the file is not supported by this version yet",
-            "v.toml:19:3: error: 'vrrp' in the file is not supported by this version yet",
-            "v.toml:20:2: error: 'fence' in the file is not supported by this version yet",
+            "v.toml:12:8: error: mode 'failsafe' is not supported by this version yet",
+            "v.toml:13:1: error: 'failback' in [balance] is not supported by this version yet",
+            "v.toml:15:1: error: 'state_dir' in [node] is not supported by this version yet",
+            "v.toml:16:2: error: 'dve' in the file is not supported by this version yet",
+            "v.toml:17:2: error: 'ikev2_redirect' in the file is not supported by this version yet",
+            "v.toml:18:3: error: 'vrrp' in the file is not supported by this version yet",
         ],
     );
+}
+
+/// Asks agents, and has a name.
+const HEARTBEAT: &str = "[heartbeat]\nca = \"certs/ca.pem\"\ncertificate = \"certs/front-a.pem\"\n\
+                         key = \"certs/front-a.key\"\n";
+
+#[test]
+fn a_fence_needs_somebody_who_sets_it() {
+    let folder = Folder::with_certificates();
+    assert_problems(&folder, &format!("{LISTENER}{GATEWAY}fence = \"local\"\n"), &[]);
+    assert_problems(&folder, &format!("{LISTENER}{GATEWAY}fence = \"none\"\n[fence]\nenabled = true\n"), &[]);
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}fence = \"agent\"\n"),
+        &[
+            "v.toml:9:9: error: 'fence' is 'agent', and there is no agent; give it a 'heartbeat', or use 'local': the \
+           firewall of this host",
+        ],
+    );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}fence = \"firewall\"\n"),
+        &["v.toml:9:9: error: 'fence' cannot be 'firewall'; it is one of 'agent', 'local', 'none'"],
+    );
+    let with_agent = format!("{GATEWAY}heartbeat = \"https://gw1.example.com\"\n");
+    let good = "fence = \"agent\"\n[fence]\nenabled = true\nlease = \"3s\"\nkeep_at_least = 0\n";
+    assert_problems(&folder, &format!("{LISTENER}{with_agent}{good}{HEARTBEAT}"), &[]);
+}
+
+#[test]
+fn a_fence_that_would_keep_the_front_door_from_the_agent_is_refused() {
+    let folder = Folder::with_certificates();
+    let gateway = format!("{GATEWAY}heartbeat = \"https://gw1.example.com:443\"\nfence = \"local\"\n");
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{gateway}{HEARTBEAT}"),
+        &[
+            "v.toml:10:9: error: a local fence would block this front door's own questions to the agent, which has the \
+           same endpoint gw1.example.com:443",
+        ],
+    );
+}
+
+#[test]
+fn a_lease_is_long_enough_to_be_renewed_and_something_may_be_blocked() {
+    let folder = Folder::with_certificates();
+    let gateway = format!("{GATEWAY}fence = \"local\"\n");
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{gateway}[fence]\nlease = \"2s\"\nkeep_at_least = -1\nleas = \"5s\"\n"),
+        &[
+            "v.toml:11:9: error: 'lease' must be from 3s to 3600s",
+            "v.toml:12:17: error: 'keep_at_least' must be from 0 to 100000",
+            "v.toml:13:1: error: unknown key 'leas' in [fence]; did you mean 'lease'?",
+        ],
+    );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{gateway}[fence]\nkeep_at_least = 1\n"),
+        &[
+            "v.toml:11:17: warning: 'keep_at_least' is 1, and there are no more gateways (1): none is ever fenced",
+        ],
+    );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{gateway}[fence]\nkeep_at_least = 1\nenabled = false\n"),
+        &[],
+    );
+}
+
+#[test]
+fn an_agent_over_plain_http_does_not_know_who_asks_it_to_fence() {
+    let folder = Folder::with_certificates();
+    let gateway = format!("{GATEWAY}heartbeat = \"http://127.0.0.1:9464\"\n");
+    let warning = "v.toml:9:13: warning: an agent asked over plain http does not know who asks and fences nothing for \
+                   this front door; use https://, or set fence = \"none\"";
+    assert_problems(&folder, &format!("{LISTENER}{gateway}"), &[warning]);
+    assert_problems(&folder, &format!("{LISTENER}{gateway}fence = \"none\"\n"), &[]);
+    assert_problems(&folder, &format!("{LISTENER}{gateway}[fence]\nenabled = false\n"), &[]);
 }
 
 #[test]

@@ -1,0 +1,290 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::plan::{Kind, Post, Stance};
+use crate::fleet::FenceReading;
+
+/// What is to be asked of a gateway's agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To refuse newcomers, for this reason; or on.
+    Block {
+        /// Why.
+        reason: Arc<str>,
+        /// It did not before, as far as is known.
+        is_new: bool,
+    },
+    /// To refuse them no longer on our account.
+    Unblock,
+    /// Not to refuse them by itself; or on.
+    KeepOpen,
+    /// To do as it likes again.
+    LetGo,
+}
+
+/// What is asked of one agent: one thing at a time, renewed as long as it is wanted.
+#[derive(Debug, Default)]
+pub struct Duty {
+    block: Held,
+    open: Held,
+    under_way: Option<Request>,
+    not_before: Option<Instant>,
+}
+
+/// A lease at an agent, as far as we have asked for it or given it up.
+#[derive(Debug, Default)]
+struct Held {
+    last: Option<Deed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Deed {
+    verb: Verb,
+    began: Instant,
+    /// `None` while it is under way.
+    ended: Option<Instant>,
+    succeeded: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Put,
+    Delete,
+}
+
+/// What an agent's last report says of us.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    reading: Option<&'a FenceReading>,
+    is_held: bool,
+}
+
+/// How leases are held.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Our name among the holders.
+    pub holder: &'a str,
+    /// How long a lease lives; it is renewed at a third of that.
+    pub lease: Duration,
+    /// A report older than this is no answer any more.
+    pub stale_after: Duration,
+}
+
+impl Duty {
+    /// What the plan has to know of us beside the reports, where the agent can be asked.
+    pub fn post(&self, kind: Kind, reading: Option<&FenceReading>, lease: Duration, now: Instant) -> Post {
+        let newer = |deed: &Deed| !deed.is_told_by(reading);
+        let blocks = self.block.last.filter(newer).is_some_and(|deed| deed.may_hold(lease, now));
+        let let_go = self.open.last.filter(newer).is_some_and(|deed| deed.verb == Verb::Delete);
+        Post { kind, can_ask: true, blocks, let_go }
+    }
+
+    /// What to ask now, if anything; it is under way from then on, until [`ended`](Self::ended).
+    pub fn next(
+        &mut self,
+        stance: &Stance,
+        reading: Option<&FenceReading>,
+        terms: Terms<'_>,
+        now: Instant,
+    ) -> Option<Request> {
+        if self.under_way.is_some() || self.not_before.is_some_and(|earliest| now < earliest) {
+            return None;
+        }
+        let answers = |r: &FenceReading| r.report.can_block() && r.at.until(now) <= terms.stale_after;
+        let block = Word {
+            reading,
+            is_held: reading.is_some_and(|r| r.holders(now).any(|h| *h.lease.by == *terms.holder)),
+        };
+        let open = Word {
+            reading,
+            is_held: reading.is_some_and(|r| r.kept_open_by(now).any(|l| *l.by == *terms.holder)),
+        };
+        let may_block = self.block.may_stand(block, terms, now);
+        let may_keep_open = self.open.may_stand(open, terms, now);
+        let request = match stance {
+            Stance::Block(reason) if self.block.is_due(block, terms, now) => {
+                Request::Block { reason: Arc::clone(reason), is_new: !may_block }
+            }
+            Stance::KeepOpen | Stance::Free if may_block => Request::Unblock,
+            Stance::KeepOpen if reading.is_some_and(answers) && self.open.is_due(open, terms, now) => {
+                Request::KeepOpen
+            }
+            Stance::Block(_) | Stance::Free if may_keep_open => Request::LetGo,
+            Stance::Block(_) | Stance::KeepOpen | Stance::Free | Stance::AsItIs => return None,
+        };
+        let (verb, held) = match request {
+            Request::Block { .. } => (Verb::Put, &mut self.block),
+            Request::Unblock => (Verb::Delete, &mut self.block),
+            Request::KeepOpen => (Verb::Put, &mut self.open),
+            Request::LetGo => (Verb::Delete, &mut self.open),
+        };
+        held.last = Some(Deed { verb, began: now, ended: None, succeeded: false });
+        self.under_way = Some(request.clone());
+        Some(request)
+    }
+
+    /// What was under way has ended, one way or the other.
+    pub fn ended(&mut self, succeeded: bool, pause: Duration, now: Instant) -> Option<Request> {
+        for deed in [&mut self.block.last, &mut self.open.last].into_iter().flatten() {
+            if deed.ended.is_none() {
+                (deed.ended, deed.succeeded) = (Some(now), succeeded);
+            }
+        }
+        self.not_before = (!succeeded).then(|| now + pause);
+        self.under_way.take()
+    }
+}
+
+impl Held {
+    /// Whether it stands, or nobody knows that it does not.
+    fn may_stand(&self, word: Word<'_>, terms: Terms<'_>, now: Instant) -> bool {
+        match &self.last {
+            Some(deed) if !deed.is_told_by(word.reading) && deed.succeeded => deed.may_hold(terms.lease, now),
+            Some(deed) if !deed.is_told_by(word.reading) => word.is_held || deed.may_hold(terms.lease, now),
+            _ => word.is_held,
+        }
+    }
+
+    /// Whether it is to be asked for, or renewed.
+    fn is_due(&self, word: Word<'_>, terms: Terms<'_>, now: Instant) -> bool {
+        match &self.last {
+            Some(deed) if deed.verb == Verb::Put && deed.succeeded => {
+                let lost = deed.is_told_by(word.reading) && !word.is_held;
+                lost || now.saturating_duration_since(deed.began) >= terms.lease / 3
+            }
+            _ => true,
+        }
+    }
+}
+
+impl Deed {
+    /// Whether the report came after it, and so knows of it.
+    fn is_told_by(&self, reading: Option<&FenceReading>) -> bool {
+        let (Some(reading), Some(ended)) = (reading, self.ended) else { return false };
+        reading.at.instant > ended
+    }
+
+    /// Whether a lease may live by it: one that got no answer may have been done all the same.
+    fn may_hold(&self, lease: Duration, now: Instant) -> bool {
+        let alive = now.saturating_duration_since(self.ended.unwrap_or(now)) < lease;
+        self.verb == Verb::Put && alive
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::fleet::{FenceReport, Holder, Lease, Moment};
+
+    const LEASE: Duration = Duration::from_secs(15);
+    const TERMS: Terms<'_> = Terms { holder: "front-a", lease: LEASE, stale_after: Duration::from_secs(10) };
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    struct Clock(Instant);
+
+    impl Clock {
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.0 + Duration::from_millis(milliseconds)
+        }
+
+        fn reading(&self, milliseconds: u64, held: bool, kept: bool) -> FenceReading {
+            let lease = Lease { by: "front-a".into(), left: LEASE };
+            let holders = held.then(|| Holder { lease: lease.clone(), reason: "x".into() });
+            let report = FenceReport {
+                engine: "nftables".into(),
+                blocked: held,
+                ports: Arc::from([]),
+                holders: holders.into_iter().collect(),
+                kept_open_by: kept.then_some(lease).into_iter().collect(),
+            };
+            FenceReading {
+                report,
+                at: Moment { instant: self.at(milliseconds), wall: SystemTime::UNIX_EPOCH },
+            }
+        }
+    }
+
+    fn block() -> Stance {
+        Stance::Block("refused".into())
+    }
+
+    fn asked(is_new: bool) -> Option<Request> {
+        Some(Request::Block { reason: "refused".into(), is_new })
+    }
+
+    #[test]
+    fn a_block_is_renewed_at_a_third_of_its_lease_and_one_thing_is_asked_at_a_time() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let next = |duty: &mut Duty, at, held| {
+            duty.next(&block(), Some(&clock.reading(at, held, false)), TERMS, clock.at(at))
+        };
+        assert_eq!(next(&mut duty, 0, false), asked(true));
+        assert_eq!(next(&mut duty, 1, false), None, "it is under way");
+        duty.ended(true, PAUSE, clock.at(10));
+        assert_eq!(next(&mut duty, 4999, true), None);
+        assert_eq!(next(&mut duty, 5000, true), asked(false));
+    }
+
+    #[test]
+    fn a_lease_that_an_agent_has_forgotten_is_asked_for_at_once() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        duty.next(&block(), Some(&clock.reading(0, false, false)), TERMS, clock.at(0));
+        duty.ended(true, PAUSE, clock.at(10));
+        let before = clock.reading(5, false, false);
+        assert_eq!(duty.next(&block(), Some(&before), TERMS, clock.at(20)), None, "it does not know yet");
+        let after = clock.reading(1000, false, false);
+        assert_eq!(duty.next(&block(), Some(&after), TERMS, clock.at(1000)), asked(true));
+    }
+
+    #[test]
+    fn after_a_failure_there_is_a_pause_and_the_block_may_stand_all_the_same() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let reading = clock.reading(0, false, false);
+        let blocks = |duty: &Duty, at| duty.post(Kind::Agent, Some(&reading), LEASE, clock.at(at)).blocks;
+        duty.next(&block(), Some(&reading), TERMS, clock.at(0));
+        duty.ended(false, PAUSE, clock.at(800));
+        assert_eq!(duty.next(&block(), Some(&reading), TERMS, clock.at(1799)), None);
+        assert!(blocks(&duty, 1800) && !blocks(&duty, 15_800), "a lease after it was asked for last");
+        assert_eq!(duty.next(&Stance::Free, Some(&reading), TERMS, clock.at(1800)), Some(Request::Unblock));
+    }
+
+    #[test]
+    fn what_is_held_by_a_front_door_of_that_name_before_it_has_started_anew_is_taken_on_or_given_up() {
+        let clock = Clock(Instant::now());
+        let reading = clock.reading(0, true, true);
+        for (stance, request) in [
+            (block(), asked(false)),
+            (Stance::KeepOpen, Some(Request::Unblock)),
+            (Stance::Free, Some(Request::Unblock)),
+            (Stance::AsItIs, None),
+        ] {
+            assert_eq!(Duty::default().next(&stance, Some(&reading), TERMS, clock.at(0)), request);
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_asked_for_again_and_nothing_is_given_up_twice() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let kept = clock.reading(0, false, true);
+        assert_eq!(duty.next(&Stance::Free, Some(&kept), TERMS, clock.at(0)), Some(Request::LetGo));
+        assert!(duty.post(Kind::Agent, Some(&kept), LEASE, clock.at(1)).let_go);
+        duty.ended(true, PAUSE, clock.at(10));
+        assert_eq!(duty.next(&Stance::Free, Some(&kept), TERMS, clock.at(20)), None);
+        let still = clock.reading(1000, false, true);
+        assert!(!duty.post(Kind::Agent, Some(&still), LEASE, clock.at(1000)).let_go);
+        assert_eq!(duty.next(&Stance::Free, Some(&still), TERMS, clock.at(1000)), Some(Request::LetGo));
+    }
+
+    #[test]
+    fn an_agent_that_cannot_block_is_asked_nothing() {
+        let clock = Clock(Instant::now());
+        let mut reading = clock.reading(0, false, false);
+        reading.report.engine = "none".into();
+        assert_eq!(Duty::default().next(&Stance::KeepOpen, Some(&reading), TERMS, clock.at(0)), None);
+        assert_eq!(Duty::default().next(&Stance::KeepOpen, None, TERMS, clock.at(0)), None);
+        let silent = clock.reading(0, false, false);
+        assert_eq!(Duty::default().next(&Stance::KeepOpen, Some(&silent), TERMS, clock.at(10_001)), None);
+    }
+}

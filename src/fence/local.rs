@@ -1,0 +1,248 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::plan::Stance;
+use crate::fleet::GatewayName;
+use crate::net::Site;
+use crate::net::firewall::{Away, FirewallError, Wall};
+
+/// What stands in this host's own firewall, and when it is to be looked at again.
+#[derive(Debug, Default)]
+pub struct Local {
+    /// `None` while somebody is at work on it.
+    wall: Option<Wall>,
+    standing: Standing,
+    /// What is being built.
+    under_way: Option<Standing>,
+    /// Whether it was ever looked at.
+    was_touched: bool,
+    not_before: Option<Instant>,
+}
+
+/// The gateways that everyone is kept from, with the reason, and until when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Why, by gateway.
+    pub reasons: BTreeMap<GatewayName, Arc<str>>,
+    /// When it was asked for last, and when the kernel ends it.
+    pub lasts: Option<(Instant, Instant)>,
+}
+
+/// Work on the firewall that is to be done.
+#[derive(Debug)]
+pub struct Job {
+    wall: Wall,
+    wanted: Standing,
+    front: Arc<str>,
+    endpoints: Vec<Site>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    wall: Wall,
+    result: Result<(), FirewallError>,
+}
+
+impl Local {
+    /// Nothing has been looked at yet.
+    pub fn new() -> Self {
+        Self { wall: Some(Wall::default()), ..Self::default() }
+    }
+
+    /// Whether a block on that gateway stands, or is being set.
+    pub fn blocks(&self, gateway: &GatewayName, now: Instant) -> bool {
+        let standing = [Some(&self.standing), self.under_way.as_ref()].into_iter().flatten();
+        standing.filter(|standing| standing.is_alive(now)).any(|s| s.reasons.contains_key(gateway))
+    }
+
+    /// What is to be done now about these gateways, all that are fenced from here; nothing while something is under
+    /// way, or all is as it should be and was looked at less than a second ago.
+    pub fn next(
+        &mut self,
+        stances: &[(GatewayName, Stance, Vec<Site>)],
+        front: &Arc<str>,
+        lease: Duration,
+        now: Instant,
+    ) -> Option<Job> {
+        if self.not_before.is_some_and(|earliest| now < earliest) {
+            return None;
+        }
+        let mut wanted = Standing::default();
+        for (gateway, stance, _) in stances {
+            let before = self.standing.reasons.get(gateway).filter(|_| self.standing.is_alive(now));
+            match (stance, before) {
+                (Stance::Block(reason), _) | (Stance::AsItIs, Some(reason)) => {
+                    wanted.reasons.insert(gateway.clone(), Arc::clone(reason));
+                }
+                (Stance::AsItIs | Stance::KeepOpen | Stance::Free, _) => {}
+            }
+        }
+        // what an earlier life has left is left alone until something is known
+        let knows_nothing = stances.iter().all(|(_, stance, _)| *stance == Stance::AsItIs);
+        let nothing_to_do = if self.was_touched { self.standing.reasons.is_empty() } else { knows_nothing };
+        if wanted.reasons.is_empty() && nothing_to_do {
+            return None;
+        }
+        let same = wanted.reasons.keys().eq(self.standing.reasons.keys());
+        let renewed =
+            self.standing.lasts.filter(|(at, _)| same && now.saturating_duration_since(*at) < lease / 3);
+        wanted.lasts = Some(renewed.unwrap_or((now, now + lease)));
+        let wall = self.wall.take()?;
+        let is_wanted = |gateway: &GatewayName| wanted.reasons.contains_key(gateway);
+        let endpoints = stances.iter().filter(|(gateway, ..)| is_wanted(gateway));
+        let endpoints = endpoints.flat_map(|(.., endpoints)| endpoints.clone()).collect();
+        self.under_way = Some(wanted.clone());
+        Some(Job { wall, wanted, front: Arc::clone(front), endpoints })
+    }
+
+    /// Takes note of what came of a job: what stands now, and what stood before; or why nothing was changed.
+    pub fn ended(
+        &mut self,
+        Outcome { wall, result }: Outcome,
+        lease: Duration,
+        now: Instant,
+    ) -> Result<(Standing, Standing), (Standing, FirewallError)> {
+        self.wall = Some(wall);
+        let wanted = self.under_way.take().unwrap_or_default();
+        match result {
+            Ok(()) => {
+                self.was_touched = true;
+                self.not_before = Some(now + LOOK_AGAIN);
+                let before = std::mem::replace(&mut self.standing, wanted);
+                if before.reasons.keys().ne(self.standing.reasons.keys()) {
+                    self.not_before = None;
+                }
+                Ok((self.standing.clone(), before))
+            }
+            Err(error) => {
+                self.not_before = Some(now + (lease / 3).max(LOOK_AGAIN));
+                Err((wanted, error))
+            }
+        }
+    }
+
+    /// Takes all of it away, if there may be anything.
+    pub async fn remove(self) -> Result<(), FirewallError> {
+        match self.wall {
+            Some(mut wall) if self.was_touched => wall.remove().await,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Standing {
+    fn is_alive(&self, now: Instant) -> bool {
+        self.lasts.is_some_and(|(_, until)| now < until)
+    }
+}
+
+impl Job {
+    /// Does it. A name that was never found keeps the others from nothing: it leads nobody anywhere either.
+    pub async fn run(mut self) -> Outcome {
+        let mut blocks: Vec<Away> = Vec::new();
+        let until = self.wanted.lasts.map(|(_, until)| until);
+        for site in &self.endpoints {
+            let addresses = site.addresses().await.unwrap_or_default();
+            for to in addresses {
+                if let Some(until) = until
+                    && !blocks.iter().any(|block| block.to == to)
+                {
+                    blocks.push(Away { to, until, holders: self.front.to_string() });
+                }
+            }
+        }
+        let result = self.wall.set(&blocks).await.map(|_| ());
+        Outcome { wall: self.wall, result }
+    }
+}
+
+/// Somebody else may have flushed the rules.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::Endpoint;
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    struct Builder {
+        local: Local,
+        start: Instant,
+    }
+
+    impl Builder {
+        fn new() -> Self {
+            Self { local: Local::new(), start: Instant::now() }
+        }
+
+        fn at(&self, milliseconds: u64) -> Instant {
+            self.start + Duration::from_millis(milliseconds)
+        }
+
+        /// What is begun at that time for gateways a, b, c …, and when the kernel would end it.
+        fn begins(&mut self, milliseconds: u64, stances: &[Stance]) -> Option<(String, Job)> {
+            let gateways = stances.iter().zip('a'..).map(|(stance, name)| {
+                let site = Endpoint::parse("10.0.0.1", 443).unwrap().into();
+                (GatewayName::new(&name.to_string()), stance.clone(), vec![site])
+            });
+            let now = self.at(milliseconds);
+            let job = self.local.next(&gateways.collect::<Vec<_>>(), &"front-a".into(), LEASE, now)?;
+            let names = job.wanted.reasons.keys().map(GatewayName::as_str).collect::<Vec<_>>().join(" ");
+            let (_, until) = job.wanted.lasts.unwrap();
+            let until = until.duration_since(self.start).as_millis();
+            Some((format!("{names} until {until}"), job))
+        }
+
+        fn ends(&mut self, milliseconds: u64, job: Job, result: Result<(), FirewallError>) -> bool {
+            let now = self.at(milliseconds);
+            self.local.ended(Outcome { wall: job.wall, result }, LEASE, now).is_ok()
+        }
+
+        /// Begins and ends well.
+        fn does(&mut self, milliseconds: u64, stances: &[Stance]) -> Option<String> {
+            let (told, job) = self.begins(milliseconds, stances)?;
+            assert!(self.ends(milliseconds, job, Ok(())));
+            Some(told)
+        }
+    }
+
+    fn block() -> Stance {
+        Stance::Block("refused".into())
+    }
+
+    #[test]
+    fn a_block_is_looked_at_each_second_and_renewed_at_a_third_of_its_lease() {
+        let mut site = Builder::new();
+        assert_eq!(site.does(0, &[block(), Stance::Free]).as_deref(), Some("a until 15000"));
+        assert_eq!(site.does(1000, &[block(), Stance::Free]).as_deref(), Some("a until 15000"));
+        assert_eq!(site.does(1999, &[block(), Stance::Free]), None);
+        assert_eq!(site.does(5000, &[block(), Stance::Free]).as_deref(), Some("a until 20000"));
+        assert_eq!(site.does(6000, &[block(), block()]).as_deref(), Some("a b until 21000"));
+        assert_eq!(site.does(6001, &[Stance::KeepOpen, Stance::AsItIs]).as_deref(), Some("b until 21001"));
+        assert_eq!(site.does(7001, &[Stance::Free, Stance::Free]).as_deref(), Some(" until 22001"));
+        assert_eq!(site.does(30_000, &[Stance::Free, Stance::Free]), None, "nothing is left to look at");
+    }
+
+    #[test]
+    fn what_an_earlier_life_has_left_stays_until_something_is_known_and_is_then_cleared() {
+        let mut site = Builder::new();
+        assert_eq!(site.does(0, &[Stance::AsItIs, Stance::AsItIs]), None);
+        assert_eq!(site.does(10, &[Stance::AsItIs, Stance::Free]).as_deref(), Some(" until 15010"));
+        assert_eq!(Builder::new().does(0, &[]), None, "where nothing is fenced from here nothing is touched");
+    }
+
+    #[test]
+    fn a_firewall_that_cannot_be_set_is_left_alone_for_a_while() {
+        let mut site = Builder::new();
+        let (_, job) = site.begins(0, &[block()]).unwrap();
+        assert!(site.local.blocks(&GatewayName::new("a"), site.at(1)), "it may stand any moment");
+        assert!(site.begins(1, &[block()]).is_none(), "somebody is at work on it");
+        assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));
+        assert!(!site.local.blocks(&GatewayName::new("a"), site.at(11)));
+        assert!(site.begins(5009, &[block()]).is_none());
+        assert!(site.begins(5010, &[block()]).is_some());
+    }
+}

@@ -1,0 +1,265 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::duty::{Duty, Request, Terms};
+use super::errand::{self, Refusal};
+use super::local::{Local, Outcome};
+use super::news::{News, Operation};
+use super::plan::{Front, Kind, Post, Stance, plan};
+use super::settings::{FenceSettings, Fenced};
+use crate::fleet::{GatewayName, LocalBlock, Snapshot, View};
+use crate::net::client::Client;
+use crate::net::stop::Stop;
+
+/// What leads to the one who fences.
+#[derive(Debug)]
+pub struct Inputs {
+    /// How; changes with a reload.
+    pub settings: watch::Receiver<Arc<FenceSettings>>,
+    /// The newest snapshot.
+    pub view: View,
+    /// Changes with every snapshot.
+    pub published: watch::Receiver<u64>,
+}
+
+/// Sees to it that gateways that fail for this front door are blocked, and no others, until told to stop. Then what
+/// stands in this host's firewall is removed, and leases at agents are left to run out: who starts soon renews them.
+pub async fn run(inputs: Inputs, news: mpsc::Sender<News>, mut stop: Stop) {
+    let Inputs { mut settings, view, mut published } = inputs;
+    let current = Arc::clone(&settings.borrow_and_update());
+    let mut warden = Warden::new(current, view, news);
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.stopped() => break,
+            Some(errand) = warden.errands.join_next() => warden.take(errand, Instant::now()).await,
+            Some(built) = warden.building.join_next() => warden.take_wall(built, Instant::now()).await,
+            Ok(()) = settings.changed() => {
+                let changed = Arc::clone(&settings.borrow_and_update());
+                warden.adopt(changed);
+            }
+            Ok(()) = published.changed() => {}
+            _ = ticks.tick() => {}
+        }
+        warden.act(Instant::now());
+    }
+    warden.stop().await;
+}
+
+/// Leases are renewed in time also while nothing is found.
+const TICK: Duration = Duration::from_millis(250);
+/// Longer than the firewall needs.
+const LAST_WORK: Duration = Duration::from_secs(3);
+
+struct Warden {
+    settings: Arc<FenceSettings>,
+    view: View,
+    charges: BTreeMap<GatewayName, Charge>,
+    local: Local,
+    /// At most one for each gateway.
+    errands: JoinSet<Errand>,
+    /// At most one.
+    building: JoinSet<Outcome>,
+    news: mpsc::Sender<News>,
+    /// Grows with every reload: what comes back from an older life is not used on.
+    generation: u64,
+    told_of_wall: bool,
+}
+
+/// What is done about one gateway.
+struct Charge {
+    fenced: Fenced,
+    duty: Duty,
+    /// `None` while it is out on an errand, and without an agent.
+    client: Option<Client>,
+}
+
+/// One that has come back.
+struct Errand {
+    gateway: GatewayName,
+    generation: u64,
+    client: Client,
+    result: Result<(), Refusal>,
+}
+
+impl Warden {
+    fn new(settings: Arc<FenceSettings>, view: View, news: mpsc::Sender<News>) -> Self {
+        let mut warden = Self {
+            settings: Arc::clone(&settings),
+            view,
+            charges: BTreeMap::new(),
+            local: Local::new(),
+            errands: JoinSet::new(),
+            building: JoinSet::new(),
+            news,
+            generation: 0,
+            told_of_wall: false,
+        };
+        warden.adopt(settings);
+        warden
+    }
+
+    /// Goes over to other settings. What is held of gateways that are no longer there is left to run out.
+    fn adopt(&mut self, settings: Arc<FenceSettings>) {
+        if settings.lacks_a_name() {
+            tracing::warn!(
+                "agents cannot be asked to fence their gateways: without https and a client certificate \
+                 ([heartbeat] certificate and key) this front door has no name that they would know it by"
+            );
+        }
+        self.generation += 1;
+        let mut old = std::mem::take(&mut self.charges);
+        // leases in another name are not ours
+        let keeps_its_name = settings.holder == self.settings.holder;
+        for fenced in &settings.gateways {
+            let known = old.remove(&fenced.gateway).filter(|_| keeps_its_name);
+            let duty = known.map(|charge| charge.duty).unwrap_or_default();
+            let client = fenced.agent.clone().map(Client::new);
+            self.charges.insert(fenced.gateway.clone(), Charge { fenced: fenced.clone(), duty, client });
+        }
+        self.settings = settings;
+    }
+
+    /// Does what is to be done now.
+    fn act(&mut self, now: Instant) {
+        let snapshot = Arc::clone(self.view.load());
+        let stances = self.stances(&snapshot, now);
+        let settings = Arc::clone(&self.settings);
+        let mut from_here = Vec::new();
+        for (view, stance) in snapshot.gateways.iter().zip(stances) {
+            let Some(charge) = self.charges.get_mut(&view.gateway.name) else { continue };
+            let stance_at_agent = if charge.fenced.kind == Kind::Local {
+                let at_agent = if let Stance::Block(_) = stance { Stance::Free } else { stance.clone() };
+                from_here.push((view.gateway.name.clone(), stance, charge.fenced.endpoints.clone()));
+                at_agent
+            } else {
+                stance
+            };
+            let (Some(holder), true) = (&settings.holder, charge.client.is_some()) else { continue };
+            let terms = Terms { holder, lease: settings.lease, stale_after: snapshot.balance.stale_after };
+            if let Some(request) = charge.duty.next(&stance_at_agent, view.fence.as_ref(), terms, now) {
+                self.send(&view.gateway.name, request, holder);
+            }
+        }
+        if let Some(job) = self.local.next(&from_here, &settings.front, settings.lease, now) {
+            self.building.spawn(job.run());
+        }
+    }
+
+    fn stances(&self, snapshot: &Snapshot, now: Instant) -> Vec<Stance> {
+        let post = |(name, charge): (&GatewayName, &Charge)| {
+            let reading = snapshot.gateway(name).and_then(|view| view.fence.as_ref());
+            let post = charge.duty.post(charge.fenced.kind, reading, self.settings.lease, now);
+            let blocks = post.blocks || self.local.blocks(name, now);
+            (name.clone(), Post { can_ask: charge.fenced.agent.is_some(), blocks, ..post })
+        };
+        let posts = self.charges.iter().map(post).collect();
+        let front = Front {
+            holder: self.settings.holder.as_deref(),
+            enabled: self.settings.enabled,
+            keep_at_least: self.settings.keep_at_least,
+            patience: self.settings.interval * PATIENCE,
+        };
+        plan(snapshot, front, &posts, now)
+    }
+
+    fn send(&mut self, gateway: &GatewayName, request: Request, holder: &Arc<str>) {
+        let Some(charge) = self.charges.get_mut(gateway) else { return };
+        let Some(mut client) = charge.client.take() else { return };
+        let (gateway, holder, generation) = (gateway.clone(), Arc::clone(holder), self.generation);
+        let (lease, deadline) = (self.settings.lease, self.settings.timeout);
+        self.errands.spawn(async move {
+            let result = errand::ask(&mut client, &request, &holder, lease, deadline).await;
+            Errand { gateway, generation, client, result }
+        });
+    }
+
+    async fn take(&mut self, errand: Result<Errand, JoinError>, now: Instant) {
+        let Errand { gateway, generation, client, result } = match errand {
+            Ok(errand) => errand,
+            Err(error) => return tracing::error!(%error, "an errand to an agent has failed"),
+        };
+        let Some(charge) = self.charges.get_mut(&gateway) else { return };
+        if generation == self.generation {
+            charge.client = Some(client);
+        }
+        let Some(request) = charge.duty.ended(result.is_ok(), self.settings.interval, now) else { return };
+        let failure = result.err().map(|refusal| refusal.to_string());
+        // a renewal that succeeds is no event
+        let is_renewal = matches!(request, Request::Block { is_new: false, .. } | Request::KeepOpen);
+        if failure.is_some() || !is_renewal {
+            self.tell(News::Done { gateway, operation: request.operation(), failure }).await;
+        }
+    }
+
+    async fn take_wall(&mut self, outcome: Result<Outcome, JoinError>, now: Instant) {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return tracing::error!(%error, "work on this host's firewall has failed"),
+        };
+        let (standing, before) = match self.local.ended(outcome, self.settings.lease, now) {
+            Ok(standings) => standings,
+            Err((wanted, error)) => {
+                if !std::mem::replace(&mut self.told_of_wall, true) {
+                    let reason = error.to_string();
+                    tracing::warn!(reason, "this host's firewall cannot be used to fence gateways");
+                }
+                for gateway in wanted.reasons.into_keys() {
+                    let failure = Some(error.to_string());
+                    self.tell(News::Done { gateway, operation: Operation::Block, failure }).await;
+                }
+                return;
+            }
+        };
+        self.told_of_wall = false;
+        for gateway in before.reasons.keys().filter(|name| !standing.reasons.contains_key(*name)) {
+            let done = News::Done { gateway: gateway.clone(), operation: Operation::Unblock, failure: None };
+            self.tell(News::Local { gateway: gateway.clone(), block: None }).await;
+            self.tell(done).await;
+        }
+        let Some((_, until)) = standing.lasts.filter(|_| standing != before) else { return };
+        for (gateway, reason) in standing.reasons {
+            let block = LocalBlock { by: Arc::clone(&self.settings.front), reason, until };
+            let is_new = !before.reasons.contains_key(&gateway);
+            self.tell(News::Local { gateway: gateway.clone(), block: Some(block) }).await;
+            if is_new {
+                self.tell(News::Done { gateway, operation: Operation::Block, failure: None }).await;
+            }
+        }
+    }
+
+    async fn tell(&mut self, news: News) {
+        // an error means that the keeper is gone, and that is seen elsewhere
+        let _ = self.news.send(news).await;
+    }
+
+    /// Ends in order. An agent that is being asked is not waited for; the firewall is.
+    async fn stop(mut self) {
+        let last = async {
+            while let Some(built) = self.building.join_next().await {
+                if let Ok(outcome) = built {
+                    let _ = self.local.ended(outcome, self.settings.lease, Instant::now());
+                }
+            }
+            self.local.remove().await
+        };
+        match tokio::time::timeout(LAST_WORK, last).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "blocks in this host's firewall are left to run out");
+            }
+            Err(_) => {
+                tracing::warn!("blocks in this host's firewall are left to run out: it does not answer")
+            }
+        }
+    }
+}
+
+/// In intervals: each front door asks once in each, and then it takes a round until the other has seen it.
+const PATIENCE: u32 = 5;
