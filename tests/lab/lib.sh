@@ -196,7 +196,8 @@ ended() { ! kill -0 "$1" 2>/dev/null; }
 stop() {
   local pid kept=()
   kill "-${2:-TERM}" "$1" 2>/dev/null
-  wait_for 5 ended "$1" || kill -KILL "$1" 2>/dev/null
+  # one that is killed is waited for at once, or the shell would tell of it
+  [ "${2:-TERM}" = KILL ] || wait_for 5 ended "$1" || kill -KILL "$1" 2>/dev/null
   wait "$1" 2>/dev/null
   for pid in "${LAB_PIDS[@]}"; do [ "$pid" = "$1" ] || kept+=("$pid"); done
   LAB_PIDS=("${kept[@]}")
