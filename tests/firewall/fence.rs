@@ -57,6 +57,7 @@ for_each_engine! {
     what_others_have_broken_is_repaired: repairs;
     no_rule_but_our_own_ever_changes: foreign_rules;
     a_block_may_end_while_it_is_renewed: renewals;
+    a_call_that_is_broken_off_does_no_harm: broken_off;
 }
 
 async fn newcomers_alone(tools: Tools) {
@@ -173,6 +174,10 @@ async fn repairs(tools: Tools) {
              nft add element inet vestibule fenced '{ tcp . 443 timeout 9s comment \"self, front-a\" }'"
                 .into(),
             "nft add element inet vestibule exempt_ipv4 '{ 10.0.0.0/8 }'".into(),
+            // a rule that keeps its comment
+            "rule=$(nft -a list chain inet vestibule refuse | grep tcp.reset); comment=${rule#*comment }; \
+             nft \"replace rule inet vestibule refuse handle ${rule##* } tcp dport 8080 drop comment ${comment%% #*}\""
+                .into(),
             "nft add set inet vestibule more '{ type ipv4_addr; }'".into(),
             "nft add chain inet vestibule more".into(),
             "nft add chain inet vestibule input '{ policy drop; }'".into(),
@@ -291,6 +296,23 @@ async fn renewals(tools: Tools) {
     if tools == Tools::Nft {
         assert_eq!(refused(), refused_before + renewals);
     }
+}
+
+async fn broken_off(tools: Tools) {
+    let client = Client::new();
+    let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(engine(tools), fence);
+    for milliseconds in (0..120).step_by(2) {
+        let block = (milliseconds % 4 == 0).then(|| block(LONG));
+        let _ = tokio::time::timeout(Duration::from_millis(milliseconds), firewall.set(block.as_ref(), &[]))
+            .await;
+    }
+    for (block, expected) in [(Some(block(LONG)), Outcome::Refused), (None, Outcome::Open)] {
+        firewall.set(block.as_ref(), &[]).await.unwrap();
+        assert_eq!(GATEWAY.map(|gateway| client.tcp(gateway, 443)), [expected; 2]);
+    }
+    firewall.remove().await.unwrap();
+    assert!(!run("nft list ruleset; iptables-save; ip6tables-save").contains("sslvpn"));
 }
 
 /// How many packets were refused.

@@ -120,12 +120,10 @@ impl Place {
             seconds_left: timed.left.map(|left| left.as_secs()),
             holders: timed.comment,
         });
-        Self {
-            name: table_name(name),
-            program: "nft".to_owned(),
-            refused: refused.collect(),
-            exempt: listing.networks(),
-        }
+        // the kernel lists them in an order of its own
+        let mut refused: Vec<_> = refused.collect();
+        refused.sort_by(|one, other| one.what.cmp(&other.what));
+        Self { name: table_name(name), program: "nft".to_owned(), refused, exempt: listing.networks() }
     }
 
     async fn of_chains(tool: &Tool) -> Result<Vec<Self>, FirewallError> {

@@ -10,8 +10,8 @@ use super::program::Program;
 #[derive(Debug)]
 pub struct KeptTable {
     name: &'static str,
-    /// What was last found in force.
-    last: Option<Table>,
+    /// What was last found in force, and how it was listed.
+    last: Option<(Table, Listing)>,
 }
 
 impl KeptTable {
@@ -25,10 +25,17 @@ impl KeptTable {
         let nft = nft()?;
         let mut listing = look(&nft, self.name).await?;
         let now = Instant::now();
-        let untouched = self.last.as_ref().map(|last| last.differs_from(&listing, now).is_none());
         let mut difference = table.differs_from(&listing, now);
-        if difference.is_none() && untouched == Some(true) && self.last.as_ref() == Some(&table) {
-            return Ok(Done::AsItWas);
+        let mut untouched = None;
+        if let Some((last, listed)) = &self.last {
+            // a rule that was replaced may have kept its comment
+            let same_rules = listing.has_rules_of(listed);
+            difference = if same_rules { difference } else { Some(Difference::All) };
+            let same = same_rules && last.differs_from(&listing, now).is_none();
+            if same && difference.is_none() && *last == table {
+                return Ok(Done::AsItWas);
+            }
+            untouched = Some(same);
         }
         self.last = None;
         let mut failure = FirewallError::NotInForce(format!("table inet {}", self.name));
@@ -46,7 +53,7 @@ impl KeptTable {
                 Ok(_) => {
                     listing = look(&nft, self.name).await?;
                     if table.differs_from(&listing, Instant::now()).is_none() {
-                        self.last = Some(table);
+                        self.last = Some((table, listing));
                         return Ok(if untouched == Some(false) { Done::Repaired } else { Done::Written });
                     }
                 }

@@ -75,8 +75,7 @@ pub struct Listing {
     is_whole: bool,
     sets: Vec<ListedSet>,
     chains: Vec<ListedChain>,
-    /// The name of the chain and the comment of each rule.
-    rules: Vec<(String, String)>,
+    rules: Vec<ListedRule>,
 }
 
 /// A set that is there.
@@ -92,6 +91,14 @@ struct ListedSet {
 struct ListedChain {
     name: String,
     hook: Option<(String, String, i64, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ListedRule {
+    chain: String,
+    comment: String,
+    /// What nft makes of its text, without what it has counted.
+    expressions: Vec<Value>,
 }
 
 /// In what a table differs from how it is to be.
@@ -389,7 +396,12 @@ impl Listing {
                 Some(())
             }
             "rule" => {
-                self.rules.push((text(object, "chain").to_owned(), text(object, "comment").to_owned()));
+                let expressions = object.get("expr").and_then(Value::as_array).into_iter().flatten();
+                self.rules.push(ListedRule {
+                    chain: text(object, "chain").to_owned(),
+                    comment: text(object, "comment").to_owned(),
+                    expressions: expressions.filter(|expr| expr.get("counter").is_none()).cloned().collect(),
+                });
                 Some(())
             }
             _ => None,
@@ -401,7 +413,12 @@ impl Listing {
     }
 
     fn rules_of(&self, chain: &str) -> impl Iterator<Item = &str> {
-        self.rules.iter().filter(move |rule| rule.0 == chain).map(|rule| rule.1.as_str())
+        self.rules.iter().filter(move |rule| rule.chain == chain).map(|rule| rule.comment.as_str())
+    }
+
+    /// Whether both have the same rules, as this version of nft lists them.
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        self.rules == other.rules
     }
 
     /// The timed members of all sets.
@@ -562,6 +579,15 @@ mod tests {
             assert_ne!(changed, LISTING, "{was}");
             assert_eq!(difference(&changed), Some(expected), "{was} → {is}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_keeps_its_comment_is_seen_to_be_another_and_one_that_has_counted_is_not() {
+        let listing = |text: &str| Listing::parse(text.as_bytes());
+        let counted = LISTING.replace(r#""packets": 0, "bytes": 0"#, r#""packets": 7, "bytes": 420"#);
+        assert!(counted != LISTING && listing(&counted).has_rules_of(&listing(LISTING)));
+        let replaced = LISTING.replace(r#""right": "syn""#, r#""right": "fin""#);
+        assert!(replaced != LISTING && !listing(&replaced).has_rules_of(&listing(LISTING)));
     }
 
     #[test]
