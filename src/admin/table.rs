@@ -42,7 +42,7 @@ const GATEWAY_COLUMNS: [Column; 11] = [
     Column::right("TUNNELS"),
     Column::right("PENDING"),
     Column::right("REPORT"),
-    Column::left("FENCED BY"),
+    Column::left("FENCED"),
     Column::left("REASON"),
 ];
 
@@ -292,7 +292,7 @@ mod tests {
         let text = render(&status(), Style::default());
         let (_summary, tables) = text.split_once("\n\n").unwrap();
         let expected = "\
-GATEWAY  STATE       FOR  NATIVE  SSL  SCORE    TUNNELS  PENDING       REPORT  FENCED BY      REASON
+GATEWAY  STATE       FOR  NATIVE  SSL  SCORE    TUNNELS  PENDING       REPORT  FENCED         REASON
 gw1      draining     6s  no      no     30%   100/1000        0           6s  -              new kernel
 gw2      down         6s  no      no     30%   100/1000        0  3m17s stale  -              portal: connection refused
 gw3      up        3m17s  -       no     75%  1000/1000        0           2s  -              no tunnel left
@@ -324,10 +324,10 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
 
     #[test]
     fn a_narrow_terminal_cuts_the_last_column_and_nothing_else() {
-        let text = render(&status(), Style { colour: false, width: Some(109) });
+        let text = render(&status(), Style { colour: false, width: Some(105) });
         let gw2 = text.lines().find(|line| line.starts_with("gw2")).unwrap();
         assert!(gw2.ends_with("3m17s stale  -              portal: co…"), "{gw2:?}");
-        assert_eq!(gw2.chars().count(), 109);
+        assert_eq!(gw2.chars().count(), 105);
     }
 
     #[test]

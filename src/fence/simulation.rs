@@ -78,7 +78,7 @@ impl Agent {
 
 /// What arrives at its time.
 enum Message {
-    Finding(usize, usize, Observation),
+    Finding(usize, usize, Box<Observation>),
     Asked(usize, usize, Request),
     Answered(usize, usize, bool),
 }
@@ -173,14 +173,14 @@ impl World {
         let tick = (now.duration_since(self.post_base()).as_millis() / STEP.as_millis()) as usize;
         for i in 0..self.agents.len() {
             self.agents[i].tick(now);
-            if (tick + i) % 4 == 0 {
+            if (tick + i).is_multiple_of(4) {
                 let passes = self.health[i].own;
                 self.agents[i].check(passes);
             }
             for door in 0..NAMES.len() {
                 if (tick + i + 2 * door) % 4 == 1 {
                     let observation = self.observation(door, i);
-                    self.send(Message::Finding(door, i, observation));
+                    self.send(Message::Finding(door, i, Box::new(observation)));
                 }
             }
         }
@@ -219,7 +219,7 @@ impl World {
         match message {
             Message::Finding(door, i, observation) => {
                 let now = self.now;
-                self.doors[door].roster.observe(&name(i), observation, now);
+                self.doors[door].roster.observe(&name(i), *observation, now);
             }
             Message::Asked(door, i, request) => {
                 let arrives = self.health[i].reached[door];
@@ -335,9 +335,9 @@ fn whatever_fails_enough_stays_open_once_things_have_settled_and_every_block_end
         for _ in 0..6 {
             for truth in &mut world.health {
                 *truth = Truth {
-                    own: draws.u8(..) % 3 > 0,
-                    from: [draws.u8(..) % 3 > 0, draws.u8(..) % 3 > 0],
-                    reached: [draws.u8(..) % 6 > 0, draws.u8(..) % 6 > 0],
+                    own: draws.u8(0..3) > 0,
+                    from: [draws.u8(0..3) > 0, draws.u8(0..3) > 0],
+                    reached: [draws.u8(0..6) > 0, draws.u8(0..6) > 0],
                 };
             }
             if draws.bool() {

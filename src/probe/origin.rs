@@ -44,6 +44,6 @@ mod tests {
     fn each_origin_is_told_once_and_a_name_that_was_never_found_tells_none() {
         let checks = ["127.0.0.1:443", "127.0.0.2:80", "never.invalid"].map(check);
         assert_eq!(origins(&checks), [IpAddr::from([127, 0, 0, 1])]);
-        assert_eq!(origins(&[]), [IpAddr::from([0; 4]); 0]);
+        assert!(origins(&[]).is_empty());
     }
 }

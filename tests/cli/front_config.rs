@@ -367,8 +367,8 @@ fn a_heartbeat_is_a_url_and_plain_http_is_for_this_host() {
         ("192.168.200.1:9464", Some("must begin with https://, like \"https://192.0.2.1:9464\"")),
         ("http://127.0.0.1:9464", None),
     ] {
-        let problem = problem.map(|problem| format!("v.toml:9:13: error: 'heartbeat': {problem}"));
-        let content = format!("{LISTENER}{GATEWAY}heartbeat = \"{url}\"\n");
+        let problem = problem.map(|problem| format!("v.toml:10:13: error: 'heartbeat': {problem}"));
+        let content = format!("{LISTENER}{GATEWAY}fence = \"none\"\nheartbeat = \"{url}\"\n");
         assert_problems(&folder, &content, problem.as_deref().as_slice());
     }
 }

@@ -121,7 +121,10 @@ fn a_front_door_redirects_and_tells_its_status() {
     assert_eq!(status.stdout.lines().next(), Some("The only gateway is up."));
     assert_eq!(
         lines[2],
-        ["GATEWAY", "STATE", "FOR", "NATIVE", "SSL", "SCORE", "TUNNELS", "PENDING", "REPORT", "REASON"]
+        [
+            "GATEWAY", "STATE", "FOR", "NATIVE", "SSL", "SCORE", "TUNNELS", "PENDING", "REPORT", "FENCED",
+            "REASON"
+        ]
     );
     assert_eq!(lines[3][..2], ["gw1", "up"]);
     assert_eq!(

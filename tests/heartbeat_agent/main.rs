@@ -18,7 +18,7 @@ use vestibule::heartbeat::{
     self, AgentState, Capacity, CountSource, FenceSettings, HeartbeatError, Legacy, LoadSettings, LocalCheck,
     MAX_REPORT_BYTES, Report, ServiceState, Settings,
 };
-use vestibule::net::client::{Client, ClientError, Target, Tls};
+use vestibule::net::client::{Client, ClientError, Question, Target, Tls};
 use vestibule::net::command::CommandLine;
 use vestibule::net::stop::{self, Stopper};
 use vestibule::net::tls::{self, Identity, Trust};
@@ -115,7 +115,9 @@ fn front_door(address: SocketAddr, authority: &Authority, identity: Option<&Iden
 }
 
 async fn fetch(client: &mut Client) -> Result<Report, ClientError> {
-    let answer = tokio::time::timeout(LONG, client.get("/v1/report", MAX_REPORT_BYTES)).await.unwrap()?;
+    let answer = tokio::time::timeout(LONG, client.ask(&Question::get("/v1/report"), MAX_REPORT_BYTES))
+        .await
+        .unwrap()?;
     assert_eq!(answer.status, 200);
     Ok(Report::parse(&answer.body).unwrap())
 }
