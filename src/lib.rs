@@ -5,6 +5,7 @@
 //! ```text
 //! heartbeat agent ⇒ probe ⇒ Observation ⇒ keeper ⇒ Snapshot ⇒ front, admin
 //!                                admin, reload ⇒ Order ⇒ keeper
+//!                         Snapshot ⇒ fence ⇒ agents, this host's firewall; what was done ⇒ News ⇒ keeper
 //! ```
 //!
 //! and imports go one way too: `cli → demo → app → config → rooms → net → fleet → std`. The rooms do not know

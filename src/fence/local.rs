@@ -17,6 +17,9 @@ pub struct Local {
     under_way: Option<Standing>,
     /// Whether it was ever looked at.
     was_touched: bool,
+    /// When it was found as it should be.
+    looked_at: Option<Instant>,
+    /// When it may be tried again after a failure.
     not_before: Option<Instant>,
 }
 
@@ -58,7 +61,7 @@ impl Local {
     }
 
     /// What is to be done now about these gateways, all that are fenced from here; nothing while something is under
-    /// way, or all is as it should be and was looked at less than a second ago.
+    /// way, or all is as it should be and was looked at just now.
     pub fn next(
         &mut self,
         stances: &[(GatewayName, Stance, Vec<Site>)],
@@ -88,6 +91,10 @@ impl Local {
         let same = wanted.reasons.keys().eq(self.standing.reasons.keys());
         let renewed =
             self.standing.lasts.filter(|(at, _)| same && now.saturating_duration_since(*at) < lease / 3);
+        let was_seen = self.looked_at.is_some_and(|at| now.saturating_duration_since(at) < LOOK_AGAIN);
+        if same && was_seen && renewed.is_some() {
+            return None;
+        }
         wanted.lasts = Some(renewed.unwrap_or((now, now + lease)));
         let wall = self.wall.take()?;
         let is_wanted = |gateway: &GatewayName| wanted.reasons.contains_key(gateway);
@@ -109,14 +116,13 @@ impl Local {
         match result {
             Ok(()) => {
                 self.was_touched = true;
-                self.not_before = Some(now + LOOK_AGAIN);
+                (self.looked_at, self.not_before) = (Some(now), None);
                 let before = std::mem::replace(&mut self.standing, wanted);
-                if before.reasons.keys().ne(self.standing.reasons.keys()) {
-                    self.not_before = None;
-                }
                 Ok((self.standing.clone(), before))
             }
             Err(error) => {
+                // where nothing is wanted there is no hurry: what is left there ends by itself
+                self.was_touched |= wanted.reasons.is_empty();
                 self.not_before = Some(now + (lease / 3).max(LOOK_AGAIN));
                 Err((wanted, error))
             }
@@ -158,8 +164,8 @@ impl Job {
     }
 }
 
-/// Somebody else may have flushed the rules.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Somebody else may have flushed the rules, which is to be repaired within a second.
+const LOOK_AGAIN: Duration = Duration::from_millis(700);
 
 #[cfg(test)]
 mod tests {
@@ -214,15 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_looked_at_each_second_and_renewed_at_a_third_of_its_lease() {
+    fn a_block_is_looked_at_within_each_second_and_renewed_at_a_third_of_its_lease() {
         let mut site = Builder::new();
         assert_eq!(site.does(0, &[block(), Stance::Free]).as_deref(), Some("a until 15000"));
         assert_eq!(site.does(1000, &[block(), Stance::Free]).as_deref(), Some("a until 15000"));
-        assert_eq!(site.does(1999, &[block(), Stance::Free]), None);
+        assert_eq!(site.does(1699, &[block(), Stance::Free]), None);
         assert_eq!(site.does(5000, &[block(), Stance::Free]).as_deref(), Some("a until 20000"));
         assert_eq!(site.does(6000, &[block(), block()]).as_deref(), Some("a b until 21000"));
         assert_eq!(site.does(6001, &[Stance::KeepOpen, Stance::AsItIs]).as_deref(), Some("b until 21001"));
-        assert_eq!(site.does(7001, &[Stance::Free, Stance::Free]).as_deref(), Some(" until 22001"));
+        assert_eq!(site.does(6002, &[Stance::Free, Stance::Free]).as_deref(), Some(" until 21002"));
         assert_eq!(site.does(30_000, &[Stance::Free, Stance::Free]), None, "nothing is left to look at");
     }
 
@@ -244,5 +250,9 @@ mod tests {
         assert!(!site.local.blocks(&GatewayName::new("a"), site.at(11)));
         assert!(site.begins(5009, &[block()]).is_none());
         assert!(site.begins(5010, &[block()]).is_some());
+        let mut site = Builder::new();
+        let (_, job) = site.begins(0, &[Stance::Free]).unwrap();
+        assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));
+        assert!(site.begins(10_000, &[Stance::Free]).is_none(), "nothing is to be done there");
     }
 }

@@ -10,6 +10,7 @@
 
 mod admin;
 mod client;
+mod fence;
 mod gateway;
 mod health;
 mod limits;
