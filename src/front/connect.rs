@@ -153,9 +153,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_told_in_plain_words_with_the_place() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = listener.local_addr().unwrap().to_string();
-        drop(listener);
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoint = socket.local_addr().unwrap().to_string();
         let error = connect_to(&endpoint, &upstream(None)).await.unwrap_err();
         assert_eq!(error.to_string(), format!("cannot connect to {endpoint}: connection refused"));
         assert_eq!((error.is_local(), error.fate()), (false, Fate::ConnectFailed));

@@ -102,35 +102,11 @@ impl FenceLog {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::sync::Mutex;
     use std::time::Duration;
 
     use super::*;
     use crate::heartbeat::leases::Leases;
-
-    /// What has been logged.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Lines {
-        /// Since the last time.
-        fn take(&self) -> Vec<String> {
-            let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-            text.lines().map(|line| line.trim().to_owned()).collect()
-        }
-    }
+    use crate::net::heard::Heard;
 
     fn wanted(leases: &Leases, now: Instant) -> Wanted {
         let keepers = leases.keepers(now).map(|(by, _)| Arc::clone(by)).collect();
@@ -145,21 +121,14 @@ mod tests {
 
     #[test]
     fn changes_are_told_once_each_with_who_and_why() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .without_time()
-            .with_target(false);
-        let _logging = tracing::subscriber::set_default(subscriber.finish());
+        let heard = Heard::begin();
         let (mut log, mut leases, now) = (FenceLog::default(), Leases::default(), Instant::now());
         let lease = Duration::from_secs(15);
         let mut tell = |leases: &Leases| {
             for _ in 0..2 {
                 log.in_force(wanted(leases, now), false, now);
             }
-            lines.take()
+            heard.lines()
         };
         assert_eq!(tell(&leases), [""; 0]);
         leases.hold_own("portal: 503", lease, now);

@@ -156,7 +156,7 @@ impl From<ClientError> for Failure {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
     use crate::fleet::Endpoint;
@@ -227,14 +227,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_refused_connection_fails_and_silence_times_out() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = socket.local_addr().unwrap().port();
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{port}"), 80).unwrap();
         let get = Get { path: "/".into(), expect: StatusRange::parse("200").unwrap() };
         let check = Check { name: "portal".into(), site: endpoint.into(), kind: Kind::Http(get) };
+        let long = Duration::from_secs(10);
+        assert_eq!(check.run(long).await.outcome, CheckOutcome::Fail("connection refused".into()));
+        let _listener = socket.listen(1).unwrap();
         let wait = Duration::from_millis(50);
         assert_eq!(check.run(wait).await.outcome, CheckOutcome::Timeout(wait));
-        drop(listener);
-        assert_eq!(check.run(wait).await.outcome, CheckOutcome::Fail("connection refused".into()));
     }
 }

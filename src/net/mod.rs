@@ -9,6 +9,8 @@ pub mod clock;
 pub mod command;
 pub mod fault;
 pub mod firewall;
+#[cfg(test)]
+pub mod heard;
 pub mod pem;
 mod places;
 pub mod records;

@@ -255,6 +255,7 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::timeout;
 
+    use super::super::heard::Heard;
     use super::super::stop::{self, Stopper};
     use super::super::tls;
     use super::*;
@@ -400,10 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn refused_handshakes_do_not_flood_the_log() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
-        let _logging = tracing::subscriber::set_default(subscriber.finish());
+        let heard = Heard::begin();
         let server = Server::start(PATIENT, some_tls()).await;
         for _ in 0..50 {
             let mut stream = server.connect().await;
@@ -411,28 +409,13 @@ mod tests {
             is_closed(&mut stream).await;
         }
         server.stop().await;
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        let lines: Vec<_> = text.lines().filter(|line| line.contains("refused")).collect();
+        let lines = heard.lines();
+        let lines: Vec<_> = lines.iter().filter(|line| line.contains("refused")).collect();
         assert!(
             matches!(lines[..], [first, sum] if first.contains("TLS handshake refused client=127.0.0.1:")
                 && sum.contains("49 more TLS handshakes refused, the last from 127.0.0.1:")),
-            "{text}"
+            "{lines:?}"
         );
-    }
-
-    /// What has been logged.
-    #[derive(Clone, Default)]
-    struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
     }
 
     #[tokio::test]

@@ -110,7 +110,7 @@ async fn only_who_asks_for_a_name_that_is_let_in_gets_through() {
             "{name}: {error}"
         );
     }
-    assert_eq!(farm.metric(&rejected("server_name")).await, Some(others.len() as f64));
+    farm.until_metric(&rejected("server_name"), others.len() as f64).await;
 }
 
 #[tokio::test]
@@ -242,7 +242,7 @@ async fn a_trusted_proxy_that_does_not_say_who_comes_is_closed_and_counted() {
     // what it has sent is left unread
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("it is closed");
     assert!(rest.is_empty());
-    assert_eq!(farm.metric(&rejected("proxy_header")).await, Some(1.0));
+    farm.until_metric(&rejected("proxy_header"), 1.0).await;
     let none =
         "vestibule_tls_handshakes_total{listener=\"portal\",result=\"error\",version=\"\",resumed=\"\"}";
     assert_eq!(farm.metric(none).await, None, "there is no TLS here");
@@ -285,7 +285,7 @@ async fn those_behind_a_proxy_are_limited_one_by_one() {
     assert_eq!(read_to_end(&mut from("192.0.2.1", "").await).await, "", "this one has enough");
     let sample =
         "vestibule_connections_rejected_total{listener=\"portal\",reason=\"connections_per_source\"}";
-    assert_eq!(farm.metric(sample).await, Some(1.0));
+    farm.until_metric(sample, 1.0).await;
     // its place is free again when its tunnel has ended
     open.remove(0);
     farm.wait_until(|status| status.listeners[0].connections == 1).await;
@@ -319,7 +319,7 @@ async fn a_trusted_proxy_is_itself_no_source_that_is_limited() {
         let mut third = TcpStream::connect(farm.front).await.unwrap();
         // it is closed without being looked at
         let _ = tokio::time::timeout(PATIENCE, third.read(&mut [0])).await.expect("there is no room");
-        assert_eq!(farm.metric(&rejected("connections")).await, Some(1.0));
+        farm.until_metric(&rejected("connections"), 1.0).await;
     }
 }
 
@@ -356,7 +356,7 @@ async fn where_no_gateway_can_be_reached_the_connection_is_closed_in_order() {
     let mut stream = TcpStream::connect(farm.front).await.unwrap();
     stream.write_all(b"nobody will read this").await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, "", "no reset");
-    assert_eq!(farm.metric("vestibule_unavailable_total{listener=\"portal\"}").await, Some(1.0));
+    farm.until_metric("vestibule_unavailable_total{listener=\"portal\"}", 1.0).await;
     drop(stream);
     farm.wait_until(|status| status.listeners[0].connections == 0).await;
 }

@@ -391,7 +391,7 @@ async fn where_no_gateway_is_available_the_answer_says_when_to_come_again() {
     let answer = client.get("/").await;
     assert_tells_nothing(&answer, 503, &[gateway.address]);
     assert_eq!(answer.header("Retry-After"), Some("5"));
-    assert_eq!(farm.metric("vestibule_unavailable_total{listener=\"portal\"}").await, Some(1.0));
+    farm.until_metric("vestibule_unavailable_total{listener=\"portal\"}", 1.0).await;
     assert_eq!(gateway.connections(), 0);
     farm.set_service(0, ServiceState::Up);
     farm.wait_until(|status| status.gateways[0].availability.ssl.available).await;
@@ -417,7 +417,7 @@ async fn what_is_counted_of_gateways_is_true() {
     farm.until_metric(&connections("active"), 0.0).await;
     assert_eq!(fates(&farm, 1, "answered").await, 3.0);
     let durations = "vestibule_upstream_duration_seconds_count{gateway=\"gw1\"}";
-    assert_eq!(farm.metric(durations).await, Some(3.0));
+    farm.until_metric(durations, 3.0).await;
     client.send(b"GET /silent HTTP/1.1\r\nHost: x\r\n\r\n").await;
     farm.until_metric(&connections("active"), 1.0).await;
     farm.until_metric(&connections("idle"), 0.0).await;
@@ -425,6 +425,6 @@ async fn what_is_counted_of_gateways_is_true() {
     drop(client);
     farm.until_metric(&connections("active"), 0.0).await;
     gateway.until_all_over().await;
-    assert_eq!(farm.metric(durations).await, Some(3.0));
+    farm.until_metric(durations, 3.0).await;
     farm.stop().await.unwrap();
 }

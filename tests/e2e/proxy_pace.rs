@@ -109,8 +109,8 @@ async fn each_request_under_way_has_a_place_of_its_own() {
         assert_eq!(answer.headers()["retry-after"], "5");
     }
     gateway.until(|seen| seen.len() == 10).await;
-    assert_eq!(farm.metric(REJECTED).await, Some(90.0));
-    assert_eq!(farm.metric("vestibule_connections{listener=\"portal\"}").await, Some(10.0));
+    farm.until_metric(REJECTED, 90.0).await;
+    farm.until_metric("vestibule_connections{listener=\"portal\"}", 10.0).await;
     drop((sender, asking));
     gateway.until_all_over().await;
     farm.wait_until(|status| status.listeners[0].connections == 0).await;

@@ -79,7 +79,7 @@ async fn a_gateway_is_asked_over_tls_only_if_it_is_the_one_that_is_meant() {
         } else {
             assert_eq!(gateway.requests(), 0);
             let failed = "vestibule_upstream_requests_total{gateway=\"gw1\",result=\"connect_failed\"}";
-            assert_eq!(farm.metric(failed).await, Some(3.0));
+            farm.until_metric(failed, 3.0).await;
         }
         drop(client);
         farm.stop().await.unwrap();

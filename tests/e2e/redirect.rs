@@ -184,7 +184,7 @@ async fn without_a_gateway_there_is_503_with_a_page_that_people_understand() {
     assert_eq!(header(&answer, "Retry-After"), Some("7"));
     assert_eq!(header(&answer, "Location"), None);
     assert!(answer.contains("No VPN gateway is available"), "{answer}");
-    assert_eq!(farm.metric("vestibule_unavailable_total{listener=\"portal\"}").await, Some(1.0));
+    farm.until_metric("vestibule_unavailable_total{listener=\"portal\"}", 1.0).await;
 }
 
 #[tokio::test]

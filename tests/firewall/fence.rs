@@ -315,6 +315,22 @@ async fn broken_off(tools: Tools) {
     assert!(!run("nft list ruleset; iptables-save; ip6tables-save").contains("sslvpn"));
 }
 
+#[test]
+fn whatever_a_holder_is_called_the_block_is_in_force() {
+    alone("fence::whatever_a_holder_is_called_the_block_is_in_force", Tools::Iptables, async || {
+        for engine in [Engine::Nftables, Engine::Iptables] {
+            let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+            let mut firewall = Firewall::new(engine, fence);
+            for name in ["o'hara", "a\"b", "a\\", "$(x) `y` ${z}", "#;,{}", " a  -j DROP ", "ä\n!", "-"] {
+                let block = Block { until: Instant::now() + LONG, holders: name.into() };
+                assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::Written, "{name:?}");
+                assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas, "{name:?}");
+            }
+            firewall.remove().await.unwrap();
+        }
+    });
+}
+
 /// How many packets were refused.
 fn refused() -> u64 {
     let rules = run("nft list chain inet vestibule refuse");
@@ -344,6 +360,42 @@ fn the_seeds_listing_is_reproduced() {
         assert_eq!(blocked.last().unwrap(), reject, "{blocked:?}");
         firewall.set(None, &[]).await.unwrap();
         assert_eq!(listing(), [head, columns]);
+    });
+}
+
+/// For some commands nft reads all that there is on a host, which may be a list of whole countries.
+#[test]
+fn other_peoples_large_sets_do_not_slow_us_down() {
+    alone("fence::other_peoples_large_sets_do_not_slow_us_down", Tools::Nft, async || {
+        let addresses: Vec<_> =
+            (0..100_000_u32).map(|i| std::net::Ipv4Addr::from(0x0a00_0000 + i).to_string()).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let set = format!("set s {{ type ipv4_addr; elements = {{ {} }}; }}", addresses.join(","));
+        std::fs::write(file.path(), format!("table inet foreign {{ {set}; }}")).unwrap();
+        run(&format!("nft -f {}", file.path().display()));
+        let begun = Instant::now();
+        run("nft -j list ruleset >/dev/null");
+        let all = begun.elapsed();
+
+        let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+        let mut firewall = Firewall::new(Engine::Nftables, fence);
+        let exempt = ["10.9.0.3".parse().unwrap()];
+        let mut took = Vec::new();
+        for (block, exempt) in [
+            (None, &[][..]),
+            (Some(block(LONG)), &[]),
+            (Some(block(2 * LONG)), &[]),
+            (Some(block(2 * LONG)), &exempt),
+            (None, &exempt),
+        ] {
+            let begun = Instant::now();
+            firewall.set(block.as_ref(), exempt).await.unwrap();
+            took.push(begun.elapsed());
+        }
+        let begun = Instant::now();
+        firewall.remove().await.unwrap();
+        took.push(begun.elapsed());
+        assert!(took.iter().all(|took| *took < all / 2), "{took:?}, where all of it takes {all:?}");
     });
 }
 

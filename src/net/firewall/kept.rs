@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::engine::{Done, FirewallError};
 use super::nft::{Difference, Listing, Table, removal, tables};
 use super::program::Program;
+use crate::net::command::Finished;
 
 /// One of our tables.
 #[derive(Debug)]
@@ -77,11 +78,11 @@ pub fn nft() -> Result<Program, FirewallError> {
 
 /// Takes a table away. Whether it was there.
 pub async fn remove(nft: &Program, name: &str) -> Result<bool, FirewallError> {
-    if !is_there(nft, name).await? {
+    if told(nft, name).await?.is_none() {
         return Ok(false);
     }
     nft.run(&["-f", "-"], &removal(name)).await?;
-    if is_there(nft, name).await? {
+    if told(nft, name).await?.is_some() {
         return Err(FirewallError::NotInForce(format!("the removal of table inet {name}")));
     }
     Ok(true)
@@ -89,19 +90,25 @@ pub async fn remove(nft: &Program, name: &str) -> Result<bool, FirewallError> {
 
 /// What is there of a table; `None`: it is not there.
 pub async fn find(nft: &Program, name: &str) -> Result<Option<Listing>, FirewallError> {
-    let listing = nft.ask(&["-j", "list", "table", "inet", name], "").await?;
-    if listing.status.success() {
-        return Ok(Some(Listing::parse(&listing.stdout.bytes)));
-    }
-    // it does not tell in a way meant for programs what it is that it cannot list
-    if is_there(nft, name).await? { Err(nft.refused(&listing)) } else { Ok(None) }
+    Ok(told(nft, name).await?.map(|listing| Listing::parse(&listing.stdout.bytes)))
 }
 
 async fn look(nft: &Program, name: &str) -> Result<Listing, FirewallError> {
     Ok(find(nft, name).await?.unwrap_or_default())
 }
 
-async fn is_there(nft: &Program, name: &str) -> Result<bool, FirewallError> {
+/// What nft tells of a table; `None`: it is not there.
+async fn told(nft: &Program, name: &str) -> Result<Option<Finished>, FirewallError> {
+    let listing = nft.ask(&["-j", "list", "table", "inet", name], "").await?;
+    if listing.status.success() {
+        return Ok(Some(listing));
+    }
+    // for a list of tables nft reads every member of every set on this host, so only where its words are others
+    let is_missing = String::from_utf8_lossy(&listing.stderr.bytes).contains("No such file or directory");
+    if is_missing || !is_listed(nft, name).await? { Ok(None) } else { Err(nft.refused(&listing)) }
+}
+
+async fn is_listed(nft: &Program, name: &str) -> Result<bool, FirewallError> {
     let listing = nft.run(&["-j", "list", "tables"], "").await?;
     let tables = tables(&listing.stdout.bytes)
         .ok_or_else(|| FirewallError::Failed("nft: its list of tables cannot be read".to_owned()))?;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// What may stand in a comment of a rule: printable ASCII without quotes and backslashes, and no more than the
-/// kernel takes. Whatever else is in a name is a `?`.
+/// What may stand in a comment of a rule: printable ASCII without quotes and backslashes, which nft does not take or
+/// iptables lists in another way, and no more than the kernel takes. Whatever else is in a name is a `?`.
 pub fn label(text: &str) -> String {
-    let plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\\');
+    let plain = |c: char| matches!(c, ' '..='~') && !matches!(c, '"' | '\'' | '\\');
     text.chars().take(MAX_LABEL).map(|c| if plain(c) { c } else { '?' }).collect()
 }
 
@@ -45,6 +45,7 @@ mod tests {
     #[test]
     fn a_label_cannot_leave_its_quotes_and_fits_into_a_comment() {
         assert_eq!(label("self, front-a.example.com"), "self, front-a.example.com");
+        assert_eq!(label("front-o'hara"), "front-o?hara");
         assert_eq!(label("a\" }; flush ruleset\n\\ü"), "a? }; flush ruleset???");
         assert_eq!(label(&"ü".repeat(1000)), "?".repeat(120));
     }

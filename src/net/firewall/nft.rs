@@ -126,10 +126,7 @@ impl Table {
     pub fn script(&self, now: Instant) -> String {
         let mut text = removal(self.name);
         let _ = writeln!(text, "table inet {} {{", self.name);
-        for Set { name, members } in &self.sets {
-            let (kind, flags) = (members.kind().join(" . "), members.flag());
-            let _ = write!(text, " set {name} {{\n  type {kind}\n  flags {flags}\n }}\n");
-        }
+        self.sets.iter().for_each(|set| set.write(&mut text, now));
         for chain in &self.chains {
             let _ = writeln!(text, " chain {} {{", chain.name);
             if let Some(hook) = chain.hook {
@@ -141,9 +138,6 @@ impl Table {
             text.push_str(" }\n");
         }
         text.push_str("}\n");
-        for set in &self.sets {
-            self.add_members(set, &mut text, now);
-        }
         text
     }
 
@@ -154,17 +148,11 @@ impl Table {
         for set in self.sets.iter().filter(|set| set.members.is_timed() || !set.is(listing, now)) {
             // adding a member that is there does not change its time, and deleting one that has just gone is an error
             let _ = writeln!(text, "flush set inet {} {}", self.name, set.name);
-            self.add_members(set, &mut text, now);
+            let _ = writeln!(text, "table inet {} {{", self.name);
+            set.write(&mut text, now);
+            text.push_str("}\n");
         }
         text
-    }
-
-    fn add_members(&self, set: &Set, text: &mut String, now: Instant) {
-        let members = set.members.written(now);
-        if !members.is_empty() {
-            let _ =
-                writeln!(text, "add element inet {} {} {{ {} }}", self.name, set.name, members.join(", "));
-        }
     }
 
     /// In what the listed table differs from this one; `None`: in nothing that matters.
@@ -210,6 +198,17 @@ pub fn tables(listing: &[u8]) -> Option<Vec<String>> {
 }
 
 impl Set {
+    /// Its members stand in it: for the command that adds some, nft reads every member of every set on this host.
+    fn write(&self, text: &mut String, now: Instant) {
+        let (name, kind, flags) = (self.name, self.members.kind().join(" . "), self.members.flag());
+        let _ = write!(text, " set {name} {{\n  type {kind}\n  flags {flags}\n");
+        let members = self.members.written(now);
+        if !members.is_empty() {
+            let _ = writeln!(text, "  elements = {{ {} }}", members.join(", "));
+        }
+        text.push_str(" }\n");
+    }
+
     fn is(&self, listing: &Listing, now: Instant) -> bool {
         listing.set(self.name).is_some_and(|there| self.members.are(&there.members, now))
     }
@@ -640,8 +639,10 @@ mod tests {
         let script = table(now).members_script(&Listing::parse(LISTING.as_bytes()), now);
         let member = |key| format!("{key} timeout 15000ms comment \"self, front-a\"");
         let members = ["6 . 443", "17 . 500", "17 . 4500"].map(member).join(", ");
-        let expected =
-            format!("flush set inet vestibule fenced\nadd element inet vestibule fenced {{ {members} }}\n");
+        let expected = format!(
+            "flush set inet vestibule fenced\ntable inet vestibule {{\n set fenced {{\n  type inet_proto . inet_service\n  \
+             flags timeout\n  elements = {{ {members} }}\n }}\n}}\n"
+        );
         assert_eq!(script, expected);
     }
 
