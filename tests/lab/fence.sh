@@ -133,6 +133,29 @@ is_refused_since() {
   done
 }
 
+# icmp_errors : how many "destination unreachable" the crowd has got, over both families
+icmp_errors() {
+  ip netns exec "$LAB_PREFIX-crowd" nstat -asz IcmpInDestUnreachs Icmp6InDestUnreachs |
+    awk '/DestUnreachs/ { sum += $2; n++ } END { if (n == 2) print sum }'
+}
+
+# is_refused_with reset|icmp TEXT : what the crowd gets for an answer, over each family
+is_refused_with() {
+  local door before after
+  for door in "${DOORS[@]}"; do
+    before=$(icmp_errors)
+    knocks crowd refused "$door" || fail "$2: refused at $door"
+    after=$(icmp_errors)
+    [ -n "$before" ] && [ -n "$after" ] || fail "the ICMP errors cannot be counted"
+    note "$door: $((after - before)) ICMP errors"
+    if [ "$1" = reset ]; then
+      expect_equal "$2: with a TCP reset, not an ICMP error, at $door" "$before" "$after"
+    else
+      expect "$2: with an ICMP error, at $door" [ "$after" -gt "$before" ]
+    fi
+  done
+}
+
 # is_free_since START TEXT : everybody gets in again; measured as the last refusal
 is_free_since() {
   local column last names=(IPv4 IPv6)
@@ -224,6 +247,7 @@ the_procedure() {
   begun=$(now)
   ocserv_freezes gw1
   is_refused_since "$begun" "frozen"
+  if [ "$ENGINE" = nftables ]; then is_refused_with reset "frozen"; else is_refused_with icmp "frozen"; fi
   expect "the listing shows the block" lists_block
   expect_soon 4 "the agent itself and the front door hold it" \
     says_so "f['blocked'] and sorted(h['by'] for h in f['holders']) == ['front-a', 'self']"
@@ -255,9 +279,23 @@ the_procedure() {
 
 ENGINE=nftables
 the_procedure 'ports = ["tcp/443", "udp/443"]'
-expect "IPv4 and IPv6 were refused with resets, not with ICMP errors" eval 'lists nft list table inet vestibule && grep -q "tcp reset" "$WORK/listing"'
 ENGINE=iptables
 the_procedure 'ports = ["tcp/443", "udp/443"]'
+
+# the_other_answer ANSWER reset|icmp : reject_with as it is not by default
+the_other_answer() {
+  part "$ENGINE: reject_with = \"$1\""
+  agents "engine = \"$ENGINE\"" 'ports = ["tcp/443"]' "reject_with = \"$1\""
+  ocserv_freezes gw1
+  wait_for $((BLOCKED_WITHIN + 2)) knocks crowd refused "${DOORS[@]}" || fail "gw1 blocks"
+  is_refused_with "$2" "frozen"
+  ocserv_thaws gw1
+  wait_for $((FREE_WITHIN + 2)) knocks crowd open "${DOORS[@]}" || fail "gw1 is free again"
+}
+ENGINE=nftables
+the_other_answer icmp-port-unreachable icmp
+ENGINE=iptables
+the_other_answer tcp-reset reset
 
 # everything_is_cut LINE... : connections = "all"
 everything_is_cut() {

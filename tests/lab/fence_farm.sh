@@ -351,7 +351,7 @@ by_hand() {
   stop "${AGENTS[gw1]}" KILL
   expect "$1, agent killed: fence list" fence_on gw1 list
   expect "it names the port" grep -Eq 'tcp/443|443/tcp' "$WORK/said"
-  expect "and, with nftables, who holds it" eval '[ '"$1"' = iptables ] || grep -q self "$WORK/said"'
+  expect "and who holds it" grep -q 'held by self' "$WORK/said"
   sed 's/^/        | /' "$WORK/said"
   expect "as JSON too" eval 'fence_on gw1 list --format json && json "len(str(d)) > 10" <"$WORK/said" >/dev/null'
   expect "newcomers are still refused" knocks crowd refused "${DOORS[0]}"
