@@ -2,8 +2,9 @@
 # Shared by the lab tests: source it, do not run it.
 #
 # It gives: a private switch (a bridge in a network namespace of its own) with any number of hosts
-# (namespaces) on it, certificates, ocserv gateways, heartbeat agents, front doors and clients, and
-# assertions. Every process is ended by its pid; the namespaces and the temporary folder are deleted
+# (namespaces) on it, certificates, ocserv gateways, heartbeat agents, front doors and clients, people who
+# knock at doors and measure the refusals (knock.py), firewalls with rules of others that must stay as they
+# are, and assertions. Every process is ended by its pid; the namespaces and the temporary folder are deleted
 # however the test ends. The machine's own network namespace is never touched.
 #
 # Needs: root; bash, iproute2, openssl, curl; what the single tests name.
