@@ -40,7 +40,7 @@ impl FenceLog {
 
     /// Tells what has changed now that this is in force; whether somebody else had changed the rules.
     pub(super) fn in_force(&mut self, wanted: Wanted, is_repaired: bool, now: Instant) {
-        if is_repaired && self.repairs.note_at(now, "and are in order again") {
+        if is_repaired && self.repairs.note_at(now, "put in order again") {
             tracing::warn!("the firewall's rules had been changed by somebody else; they are in order again");
         }
         let mut was_blocked = !self.holders.is_empty();
@@ -78,7 +78,7 @@ impl FenceLog {
 
     /// Tells that rules could not be set.
     pub(super) fn failed(&mut self, error: &FirewallError, now: Instant) {
-        if self.failures.note_at(now, error) {
+        if self.failures.note_at(now, format_args!("with: {error}")) {
             tracing::warn!(%error, "the firewall could not be set; it is tried again each second");
         }
         self.sum(now);
@@ -145,5 +145,23 @@ mod tests {
         assert_eq!(tell(&leases), ["INFO newcomers are let in again holder=\"front-a\""]);
         leases.close("front-b");
         assert_eq!(tell(&leases), [refused]);
+    }
+
+    #[test]
+    fn what_happens_again_and_again_is_told_in_one_line() {
+        let heard = Heard::begin();
+        let (mut log, leases, now) = (FenceLog::default(), Leases::default(), Instant::now());
+        for _ in 0..3 {
+            log.in_force(wanted(&leases, now), true, now);
+            log.failed(&FirewallError::Failed("nft: no".to_owned()), now);
+        }
+        log.end();
+        let lines = [
+            "WARN the firewall's rules had been changed by somebody else; they are in order again",
+            "WARN the firewall could not be set; it is tried again each second error=nft: no",
+            "WARN 2 more times the firewall could not be set, the last with: nft: no",
+            "WARN 2 more times the rules had been changed, the last put in order again",
+        ];
+        assert_eq!(heard.lines(), lines);
     }
 }

@@ -1,7 +1,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use vestibule::net::firewall::{Block, Connections, Done, Engine, Fence, Firewall, RejectWith};
+use vestibule::net::firewall::{
+    Block, Connections, Done, Engine, Fence, Firewall, FirewallError, RejectWith,
+};
 
 use super::network::{Client, GATEWAY, Outcome, Tools, alone, lives, run, until};
 
@@ -424,5 +426,29 @@ fn a_call_fits_into_a_second_in_every_state() {
                 assert!(took[took.len() / 2] < Duration::from_secs(1));
             }
         }
+    });
+}
+
+#[test]
+fn whoever_else_changes_rules_at_the_start_is_not_taken_for_a_kernel_that_cannot() {
+    let test = "fence::whoever_else_changes_rules_at_the_start_is_not_taken_for_a_kernel_that_cannot";
+    alone(test, Tools::Legacy, async || {
+        // the first program on the path holds the lock for longer than anybody waits, once, while abilities are tried
+        let folder = std::env::var("PATH").unwrap().split(':').next().unwrap().to_owned();
+        let script = format!(
+            "#!/bin/sh\nexport XTABLES_LOCKFILE={folder}/lock\necho >> {folder}/calls\n\
+             if [ $(wc -l < {folder}/calls) = 2 ]; then\n flock {folder}/lock sleep 3 > /dev/null 2>&1 &\n sleep 0.3\nfi\n\
+             exec /usr/sbin/iptables-legacy-restore \"$@\"\n"
+        );
+        let program = format!("{folder}/iptables-restore");
+        std::fs::remove_file(&program).unwrap();
+        std::fs::write(&program, script).unwrap();
+        run(&format!("chmod 755 {program}"));
+        let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+        let mut firewall = Firewall::new(Engine::Iptables, fence);
+        let error = firewall.set(Some(&block(LONG)), &[]).await.unwrap_err();
+        assert!(matches!(&error, FirewallError::Failed(said) if said.contains("xtables lock")), "{error}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(firewall.set(Some(&block(LONG)), &[]).await.unwrap(), Done::Written);
     });
 }

@@ -110,6 +110,49 @@ fn a_chain_that_another_rule_holds_is_emptied_and_told() {
     });
 }
 
+/// What `vestibule fence …` says here where nft is this script instead, in a folder of this path.
+fn with_nft(script: &str, path: &str, arguments: &str) -> (i32, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let nft = folder.path().join("nft");
+    std::fs::write(&nft, format!("#!/bin/sh\n{script}\n")).unwrap();
+    run(&format!("chmod 755 {}", nft.display()));
+    let mut program = Command::new(env!("CARGO_BIN_EXE_vestibule"));
+    program.current_dir(&folder).env("PATH", path.replace("HERE", &folder.path().display().to_string()));
+    command(&mut program, arguments)
+}
+
+#[test]
+fn what_nft_cannot_tell_is_not_taken_for_nothing() {
+    let test = "inventory::what_nft_cannot_tell_is_not_taken_for_nothing";
+    alone(test, Tools::Iptables, async || {
+        let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+        Firewall::new(Engine::Nftables, fence).set(Some(&block(LONG)), &[]).await.unwrap();
+        let broken = "echo 'nft: libnftables.so.1: cannot open shared object file: No such file or directory' >&2; exit 127";
+        for (script, what) in
+            [(broken, "libnftables.so.1"), ("echo warning; exec /usr/sbin/nft \"$@\"", "cannot be read")]
+        {
+            let (status, said, complaint) = with_nft(script, "HERE:/usr/bin:/bin", "fence list");
+            assert_eq!((status, said.as_str()), (2, ""), "{complaint}");
+            assert!(complaint.contains(what), "{complaint}");
+        }
+        let (status, _, complaint) = with_nft(broken, "HERE:/usr/bin:/bin", "fence clear");
+        assert_eq!(status, 1);
+        assert!(complaint.contains("table inet vestibule (nft): nft: nft: libnftables.so.1"), "{complaint}");
+        assert!(run("nft list tables").contains("vestibule"));
+    });
+}
+
+#[test]
+fn a_program_in_the_folder_it_is_started_in_is_not_run() {
+    let test = "inventory::a_program_in_the_folder_it_is_started_in_is_not_run";
+    alone(test, Tools::Iptables, async || {
+        for path in ["", ".", ":HERE/../no-such-folder", "./:/usr/bin"] {
+            let told = with_nft("echo it was run >&2; exit 1", path, "fence list");
+            assert_eq!(told, (0, NOTHING.into(), String::new()), "{path:?}");
+        }
+    });
+}
+
 #[test]
 fn who_may_not_look_is_told_so() {
     alone("inventory::who_may_not_look_is_told_so", Tools::Iptables, async || {

@@ -13,6 +13,7 @@ use super::iptables::{
 };
 use super::label::LONGEST;
 use super::program::Program;
+use crate::net::command::Finished;
 
 /// Our chain in both families.
 #[derive(Debug, Default)]
@@ -198,6 +199,9 @@ impl Tool {
     /// The rules of a chain. That it cannot be listed means that it is not there, for INPUT could be.
     async fn rules(&self, chain: &str) -> Result<Option<Vec<String>>, FirewallError> {
         let listing = self.list.ask(&["-w", WAIT, "-S", chain], "").await?;
+        if is_busy(&listing) {
+            return Err(self.list.refused(&listing));
+        }
         let text = String::from_utf8_lossy(&listing.stdout.bytes);
         Ok(listing.status.success().then(|| listed_rules(&text, chain)))
     }
@@ -240,29 +244,44 @@ impl Tool {
 
     async fn abilities(&self) -> Result<Abilities, FirewallError> {
         self.restore(&probe("")).await?;
-        let knows = async |rule| match self.restore(&probe(rule)).await {
-            Ok(()) => Ok(true),
-            Err(FirewallError::Failed(_)) => Ok(false),
-            Err(error) => Err(error),
-        };
-        let block = self.restore(&probe(PROBE_BLOCK)).await;
-        let (u32, comment) = (knows(PROBE_U32).await?, knows(PROBE_COMMENT).await?);
+        let block = self.try_out(PROBE_BLOCK).await?;
+        let (u32, comment) = (self.try_out(PROBE_U32).await?, self.try_out(PROBE_COMMENT).await?);
         self.restore(&removal(PROBE, 0)).await?;
         match block {
-            Ok(()) => Ok(Abilities { u32, comment }),
-            Err(FirewallError::Failed(said)) => Err(FirewallError::Unusable(format!(
+            Ok(()) => Ok(Abilities { u32: u32.is_ok(), comment: comment.is_ok() }),
+            Err(said) => Err(FirewallError::Unusable(format!(
                 "the kernel has no xt_time or no REJECT for {}, and blocks must end by themselves; use engine = \
                  \"nftables\" ({said})",
                 self.list.name()
             ))),
-            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the kernel takes such a rule, or what is said of it. That it could not be asked is an error.
+    async fn try_out(&self, rule: &str) -> Result<Result<(), String>, FirewallError> {
+        let finished = self.restore.ask(&RESTORE, &probe(rule)).await?;
+        if finished.status.success() {
+            return Ok(Ok(()));
+        }
+        match self.restore.refused(&finished) {
+            FirewallError::Failed(said) if finished.status.code().is_some() && !is_busy(&finished) => {
+                Ok(Err(said))
+            }
+            error => Err(error),
         }
     }
 
     async fn restore(&self, script: &str) -> Result<(), FirewallError> {
-        self.restore.run(&["-w", WAIT, "--noflush"], script).await.map(drop)
+        self.restore.run(&RESTORE, script).await.map(drop)
     }
 }
+
+/// Whether others have been changing rules for longer than it waits. The exit status may mean more than that.
+fn is_busy(finished: &Finished) -> bool {
+    String::from_utf8_lossy(&finished.stderr.bytes).contains("xtables lock")
+}
+
+const RESTORE: [&str; 3] = ["-w", WAIT, "--noflush"];
 
 /// For how many seconds it waits for others that change rules.
 const WAIT: &str = "2";

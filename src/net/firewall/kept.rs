@@ -90,11 +90,17 @@ pub async fn remove(nft: &Program, name: &str) -> Result<bool, FirewallError> {
 
 /// What is there of a table; `None`: it is not there.
 pub async fn find(nft: &Program, name: &str) -> Result<Option<Listing>, FirewallError> {
-    Ok(told(nft, name).await?.map(|listing| Listing::parse(&listing.stdout.bytes)))
+    let Some(listing) = told(nft, name).await? else { return Ok(None) };
+    match Listing::read(&listing.stdout.bytes) {
+        Some(listing) => Ok(Some(listing)),
+        None => Err(FirewallError::Failed(format!("nft: its list of table inet {name} cannot be read"))),
+    }
 }
 
+/// The same for whoever writes it anew where it is not in order.
 async fn look(nft: &Program, name: &str) -> Result<Listing, FirewallError> {
-    Ok(find(nft, name).await?.unwrap_or_default())
+    let listing = told(nft, name).await?;
+    Ok(listing.map(|listing| Listing::parse(&listing.stdout.bytes)).unwrap_or_default())
 }
 
 /// What nft tells of a table; `None`: it is not there.
@@ -104,7 +110,9 @@ async fn told(nft: &Program, name: &str) -> Result<Option<Finished>, FirewallErr
         return Ok(Some(listing));
     }
     // for a list of tables nft reads every member of every set on this host, so only where its words are others
-    let is_missing = String::from_utf8_lossy(&listing.stderr.bytes).contains("No such file or directory");
+    let said = String::from_utf8_lossy(&listing.stderr.bytes);
+    // whoever could not even start it says the same of its libraries, with another status
+    let is_missing = listing.status.code() == Some(NOT_DONE) && said.contains("No such file or directory");
     if is_missing || !is_listed(nft, name).await? { Ok(None) } else { Err(nft.refused(&listing)) }
 }
 
@@ -116,3 +124,5 @@ async fn is_listed(nft: &Program, name: &str) -> Result<bool, FirewallError> {
 }
 
 const ATTEMPTS: usize = 2;
+/// The exit status of nft where the kernel has refused.
+const NOT_DONE: i32 = 1;

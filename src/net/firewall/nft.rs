@@ -354,13 +354,17 @@ fn timed_are<K: Key>(wanted: &[Timed<K>], listed: &[Value], now: Instant) -> boo
 impl Listing {
     /// Reads what `nft -j list table` says. What cannot be read is taken for a table that is not in order.
     pub fn parse(listing: &[u8]) -> Self {
+        Self::read(listing).unwrap_or_default()
+    }
+
+    /// The same; `None`: it cannot be read.
+    pub fn read(listing: &[u8]) -> Option<Self> {
         let mut read = Self { is_whole: true, ..Self::default() };
-        let all: Value = serde_json::from_slice(listing).unwrap_or_default();
-        let Some(objects) = all.get("nftables").and_then(Value::as_array) else { return Self::default() };
-        for object in objects {
+        let all: Value = serde_json::from_slice(listing).ok()?;
+        for object in all.get("nftables")?.as_array()? {
             read.is_whole &= read.take(object).is_some();
         }
-        read
+        Some(read)
     }
 
     fn take(&mut self, object: &Value) -> Option<()> {

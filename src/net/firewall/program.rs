@@ -19,7 +19,8 @@ impl Program {
     pub fn find(name: &'static str) -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).chain(SBIN.map(PathBuf::from));
-        let mut paths = folders.map(|folder| folder.join(name));
+        // what lies in the folder that we happen to be started in is none of the host's programs
+        let mut paths = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(name));
         paths.find(|path| path.is_file()).map(|path| Self { name, path })
     }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::fence::{Block, Connections, Fence, Protocol, RejectWith};
+use super::fence::{Block, Connections, Fence, Port, Protocol, RejectWith};
 use super::nft::{Chain, Members, Set, Table, Timed};
 
 /// The name of the table that refuses newcomers on a gateway.
@@ -13,10 +13,11 @@ pub const FENCE_TABLE: &str = "vestibule";
 pub const WALL_TABLE: &str = "vestibule_front";
 
 /// The table of a fence. It is there, with empty sets, while nothing is blocked: whoever lists it sees what would be.
+/// Ports that no rule would refuse anything on are not in it.
 pub fn fence_table(fence: &Fence, block: Option<&Block>, exempt: &[IpNet]) -> Table {
     let timed = |block: &Block| {
         let timed = |&key| Timed { key, until: block.until, comment: block.holders.clone() };
-        fence.ports.iter().map(timed).collect()
+        fence.ports.iter().filter(|port| refuses(fence.connections, **port)).map(timed).collect()
     };
     let (ipv4, ipv6) = exempt.iter().partition(|network| matches!(network, IpNet::V4(_)));
     let mut rules = vec![
@@ -59,6 +60,14 @@ pub fn fence_table(fence: &Fence, block: Option<&Block>, exempt: &[IpNet]) -> Ta
                 rules: vec![("meta l4proto . th dport @fenced jump refuse".to_owned(), "what is fenced")],
             },
         ],
+    }
+}
+
+/// Whether anything that comes to a port is told from what is to pass.
+fn refuses(connections: Connections, port: Port) -> bool {
+    match (connections, port.protocol) {
+        (Connections::All, _) | (_, Protocol::Tcp) => true,
+        (Connections::New, Protocol::Udp) => IKE.iter().any(|(ike, _)| *ike == port.number),
     }
 }
 
@@ -125,6 +134,22 @@ const IKE: [(u16, &str); 2] = [(500, "@th,128,64 0"), (4500, "@th,64,32 0 @th,16
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_refused_is_listed_as_such() {
+        let block = Block { until: std::time::Instant::now(), holders: "self".into() };
+        let fenced = |connections| {
+            let ports =
+                ["tcp/443", "udp/443", "udp/500", "udp/4500"].map(|port| port.parse().unwrap()).into();
+            let fence = Fence { ports, connections, reject_with: RejectWith::TcpReset, exempt: Vec::new() };
+            match &fence_table(&fence, Some(&block), &[]).sets[0].members {
+                Members::Ports(ports) => ports.iter().map(|timed| timed.key.to_string()).collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(fenced(Connections::New), ["tcp/443", "udp/500", "udp/4500"]);
+        assert_eq!(fenced(Connections::All), ["tcp/443", "udp/443", "udp/500", "udp/4500"]);
+    }
 
     #[test]
     fn exempt_networks_hold_everyone_once() {
