@@ -69,12 +69,12 @@ struct Held {
 }
 
 /// The one who writes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Hand {
     /// `None` as soon as another life, or nobody, is to write.
     firewall: Option<Firewall>,
     log: FenceLog,
-    /// Whether the rules have been in order in this life or the one before.
+    /// Whether this engine's rules have been in order in this life or one before.
     has_begun: bool,
 }
 
@@ -133,35 +133,26 @@ impl Fence {
             Some(fence) => fence.retire().await,
             None => None,
         };
-        let Some((mut old, hand, mut held)) = before else {
+        let Some((old, hand, mut held)) = before else {
             return match settings {
                 Some(settings) => Self::anew(settings).await.map(Some),
                 None => Ok(None),
             };
         };
-        let engine = settings.as_ref().map(|settings| settings.engine);
-        let fence = match settings {
-            Some(settings) => {
-                // the first round of this life decides whether it stays
-                held.leases.renew_own(settings.lease, now().instant);
-                let firewall = Firewall::new(settings.engine, settings.refusal.clone());
-                Self::new(settings, firewall, held, hand.log)?.begin().await
-            }
-            None => None,
+        let is_in_order = hand.has_begun;
+        let Some(settings) = settings else {
+            remove(old, is_in_order).await;
+            return Ok(None);
         };
-        // the new rules first, so that nobody slips in between
-        if fence.is_none() || engine != Some(old.engine()) {
-            match old.remove().await {
-                Ok(()) => {
-                    tracing::info!(engine = old.engine().as_str(), "the old firewall rules are removed")
-                }
-                Err(error) => tracing::warn!(
-                    engine = old.engine().as_str(),
-                    %error,
-                    "the old firewall rules cannot be removed; their block runs out by itself"
-                ),
-            }
+        // the first round of this life decides whether it stays
+        held.leases.renew_own(settings.lease, now().instant);
+        let firewall = Firewall::new(settings.engine, settings.refusal.clone());
+        if settings.engine == old.engine() {
+            return Self::new(settings, firewall, held, hand).map(Some);
         }
+        // the new rules first, so that nobody slips in between
+        let fence = Self::new(settings, firewall, held, Hand { has_begun: false, ..hand })?.begin().await;
+        remove(old, is_in_order).await;
         Ok(fence)
     }
 
@@ -171,14 +162,14 @@ impl Fence {
         // what fails here fails again, and is told, when rules are set
         let found = firewall.find().await.unwrap_or_default();
         let held = Held { leases: Leases::anew(found.as_ref()), ..Held::default() };
-        Self::new(settings, firewall, held, FenceLog::default())
+        Self::new(settings, firewall, held, Hand::default())
     }
 
     fn new(
         settings: FenceSettings,
         firewall: Firewall,
         held: Held,
-        log: FenceLog,
+        hand: Hand,
     ) -> Result<Arc<Self>, HeartbeatError> {
         let opts = Opts::new(
             "vestibule_agent_fence_writes_total",
@@ -192,15 +183,20 @@ impl Fence {
         Ok(Arc::new(Self {
             settings,
             held: Mutex::new(held),
-            hand: tokio::sync::Mutex::new(Hand { firewall: Some(firewall), log, has_begun: false }),
+            hand: tokio::sync::Mutex::new(Hand { firewall: Some(firewall), ..hand }),
             due: Notify::new(),
             writes,
         }))
     }
 
     /// Takes the rules in hand, also those that an earlier agent has left, just before front doors are answered.
-    /// `None` where rules cannot be set on this host, or not by this process, which is told.
+    /// `None` where rules cannot be set on this host, or not by this process, which is told. Rules that a life before has
+    /// had in order are seen to beside the answers, which a firewall that hangs is not to delay.
     pub(super) async fn begin(self: Arc<Self>) -> Option<Arc<Self>> {
+        if self.hand.lock().await.has_begun {
+            self.due.notify_one();
+            return Some(self);
+        }
         match self.enforce().await {
             Err(FenceError::Firewall(FirewallError::Unusable(reason))) => {
                 let engine = self.settings.engine.as_str();
@@ -355,14 +351,15 @@ impl Fence {
     /// Nobody writes for this life any more.
     async fn retire(&self) -> Option<(Firewall, Hand, Held)> {
         let mut hand = self.hand.lock().await;
-        let firewall = hand.firewall.take().filter(|_| hand.has_begun)?;
-        let empty = Hand { firewall: None, log: FenceLog::default(), has_begun: false };
-        let hand = std::mem::replace(&mut *hand, empty);
-        Some((firewall, hand, std::mem::take(&mut *self.held())))
+        let firewall = hand.firewall.take()?;
+        Some((firewall, std::mem::take(&mut *hand), std::mem::take(&mut *self.held())))
     }
 
     async fn settle(&self) {
         let Some((mut firewall, hand, mut held)) = self.retire().await else { return };
+        if !hand.has_begun {
+            return;
+        }
         hand.log.end();
         if self.settings.on_exit == OnExit::Remove {
             held.leases.give_up_own();
@@ -402,6 +399,22 @@ impl Held {
             suspended: self.leases.suspended(now).map(|own| (own.clone(), keepers())),
             ran_out,
         }
+    }
+}
+
+/// Takes rules away that are not to be any more.
+async fn remove(mut old: Firewall, is_in_order: bool) {
+    if !is_in_order {
+        return;
+    }
+    let engine = old.engine().as_str();
+    match old.remove().await {
+        Ok(()) => tracing::info!(engine, "the old firewall rules are removed"),
+        Err(error) => tracing::warn!(
+            engine,
+            %error,
+            "the old firewall rules cannot be removed; their block runs out by itself"
+        ),
     }
 }
 

@@ -41,7 +41,10 @@ impl FenceLog {
     /// Tells what has changed now that this is in force; whether somebody else had changed the rules.
     pub(super) fn in_force(&mut self, wanted: Wanted, is_repaired: bool, now: Instant) {
         if is_repaired && self.repairs.note_at(now, "put in order again") {
-            tracing::warn!("the firewall's rules had been changed by somebody else; they are in order again");
+            tracing::warn!(
+                "somebody else had changed the firewall's rules, a second agent on this host perhaps; they are in \
+                 order again"
+            );
         }
         let mut was_blocked = !self.holders.is_empty();
         for hold in &wanted.holders {
@@ -157,7 +160,8 @@ mod tests {
         }
         log.end();
         let lines = [
-            "WARN the firewall's rules had been changed by somebody else; they are in order again",
+            "WARN somebody else had changed the firewall's rules, a second agent on this host perhaps; they are in order \
+             again",
             "WARN the firewall could not be set; it is tried again each second error=nft: no",
             "WARN 2 more times the firewall could not be set, the last with: nft: no",
             "WARN 2 more times the rules had been changed, the last put in order again",

@@ -1,5 +1,6 @@
 //! The agent's fence: who may give orders, and what becomes of them in the real firewall of a network namespace.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::Value;
@@ -50,7 +51,13 @@ fn alone(test: &str, body: impl AsyncFnOnce()) {
         eprintln!("{test}: left out: needs root, and nft");
         return;
     }
+    let tools = tempfile::tempdir().unwrap();
+    let nft = tools.path().join("nft");
+    std::fs::write(&nft, FAULTY_NFT).unwrap();
+    std::fs::set_permissions(&nft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::join_paths([tools.path(), Path::new("/usr/sbin"), Path::new("/usr/bin")]).unwrap();
     let status = Command::new("unshare")
+        .env("PATH", path)
         .args([
             "-n",
             "sh",
@@ -59,12 +66,30 @@ fn alone(test: &str, body: impl AsyncFnOnce()) {
         ])
         .arg(std::env::current_exe().unwrap())
         .arg(test)
-        .env(INSIDE, "1")
+        .env(INSIDE, tools.path())
         .status();
     assert!(status.unwrap().success(), "{test}: it failed inside; see above");
 }
 
+/// Where the nft is that agents run, inside.
 const INSIDE: &str = "VESTIBULE_TEST_NETWORK";
+/// The true one, but while a file beside it says otherwise.
+const FAULTY_NFT: &str = r#"#!/bin/sh
+case $(cat "$0.fault" 2>/dev/null) in
+  fails) echo "Error: Could not process rule: Device or resource busy" >&2; exit 1 ;;
+  hangs) exec sleep 60 ;;
+esac
+exec /usr/sbin/nft "$@"
+"#;
+
+/// What is wrong with nft from now on, if anything.
+fn nft_is(fault: Option<&str>) {
+    let file = Path::new(&std::env::var_os(INSIDE).unwrap()).join("nft.fault");
+    match fault {
+        Some(fault) => std::fs::write(file, fault).unwrap(),
+        None => std::fs::remove_file(file).unwrap(),
+    }
+}
 
 fn settings(port: &str, lease: Duration, on_exit: OnExit) -> FenceSettings {
     settings_with(Engine::Nftables, port, lease, on_exit)
@@ -84,7 +109,8 @@ const LEASE: Duration = Duration::from_secs(15);
 
 /// Our table as the kernel has it; empty if it has none.
 fn table() -> String {
-    let listed = Command::new("nft").args(["-n", "list", "table", "inet", "vestibule"]).output().unwrap();
+    let listed =
+        Command::new("/usr/sbin/nft").args(["-n", "list", "table", "inet", "vestibule"]).output().unwrap();
     String::from_utf8(listed.stdout).unwrap()
 }
 
@@ -265,6 +291,38 @@ fn a_block_outlives_a_reload_and_not_its_reason() {
         // without a section there is no fence
         let agent = Agent::start_after(agent.leave().await, &authority, Vec::new(), no_load(), None).await;
         come_about("the rules are gone", || table().is_empty()).await;
+        agent.stop().await;
+    });
+}
+
+#[test]
+fn leases_outlive_reloads_while_the_firewall_fails_and_answers_do_not_wait_while_it_hangs() {
+    let test =
+        "fence::leases_outlive_reloads_while_the_firewall_fails_and_answers_do_not_wait_while_it_hangs";
+    alone(test, async || {
+        let authority = Authority::new();
+        let front_a = authority.issue("front-a");
+        let start = async |legacy| {
+            let fence = Some(settings("tcp/4443", LEASE, OnExit::Remove));
+            Agent::start_after(legacy, &authority, Vec::new(), no_load(), fence).await
+        };
+        let report =
+            async |agent: &Agent| fetch(&mut front_door(agent.address, &authority, Some(&front_a))).await;
+        let agent = start(Legacy::default()).await;
+        order((agent.address, &authority, &front_a), "PUT", "/v1/fence/front-a", "", ORDER).await;
+        let watcher = Watcher::start();
+        nft_is(Some("fails"));
+        let agent = start(start(agent.leave().await).await.leave().await).await;
+        nft_is(None);
+        assert_eq!(holders(&report(&agent).await.unwrap()), ["front-a"]);
+        nft_is(Some("hangs"));
+        let legacy = agent.leave().await;
+        let begun = Instant::now();
+        let agent = start(legacy).await;
+        assert_eq!(holders(&report(&agent).await.unwrap()), ["front-a"]);
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        nft_is(None);
+        watcher.end();
         agent.stop().await;
     });
 }
