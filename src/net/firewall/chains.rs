@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::engine::{Done, FirewallError};
 use super::fence::{Block, Fence};
 use super::iptables::{
-    Abilities, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, emptying, full_second,
-    is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
+    Abilities, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, blocked, emptying,
+    full_second, is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
 };
 use super::label::LONGEST;
 use super::program::Program;
@@ -58,6 +58,18 @@ pub struct Found {
     pub rules: Option<Vec<String>>,
 }
 
+impl Found {
+    /// The block that its rules are, with the second that it ends at and who wants it.
+    fn block(&self, now: SystemTime) -> Option<(SystemTime, String)> {
+        // rules that nothing leads to refuse nothing
+        let rules = self.rules.as_ref().filter(|_| !self.jumps.is_empty())?;
+        let blocked = blocked(rules);
+        // one without an end is not ours
+        let until = blocked.until.filter(|until| *until > now)?;
+        (!blocked.ports.is_empty()).then_some((until, blocked.holders))
+    }
+}
+
 impl Chains {
     /// Brings both families into order: the block is in force, or nothing is.
     pub async fn set(
@@ -80,6 +92,20 @@ impl Chains {
             }
         }
         Ok(all)
+    }
+
+    /// The block that the rules of both families are, without changing anything.
+    pub async fn find_block(&mut self) -> Result<Option<Block>, FirewallError> {
+        let mut longest = None;
+        for tool in Tool::all()? {
+            longest = longest.max(tool.look().await?.block(SystemTime::now()));
+        }
+        let Some((end, holders)) = longest else { return Ok(None) };
+        let left = end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
+        let until = Instant::now() + left;
+        // one that is but taken over is not rounded up to another second
+        self.end = Some((until, end));
+        Ok(Some(Block { until, holders }))
     }
 
     /// Takes the chain away in both families. Whether it was there.
