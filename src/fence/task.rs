@@ -189,7 +189,7 @@ impl Warden {
         if generation == self.generation {
             charge.client = Some(client);
         }
-        let Some(request) = charge.duty.ended(result.is_ok(), self.settings.interval, now) else { return };
+        let Some(request) = charge.duty.ended(result.is_ok(), self.settings.pause(), now) else { return };
         let failure = result.err().map(|refusal| refusal.to_string());
         // a renewal that succeeds is no event
         let is_renewal = matches!(request, Request::Block { is_new: false, .. } | Request::KeepOpen);
