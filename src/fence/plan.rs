@@ -162,7 +162,7 @@ impl<'a> Seat<'a> {
         let is_failing =
             view.checks.iter().any(|c| matches!(c.outcome, CheckOutcome::Fail(_) | CheckOutcome::Timeout(_)));
         let rank = match view.health.condition {
-            Condition::Down if !is_fresh => None,
+            Condition::Down | Condition::Unknown if !is_fresh => None,
             _ if is_blocked && by_itself => Some(Rank::BlockedByItself),
             _ if is_blocked => Some(Rank::BlockedByFrontDoor),
             Condition::Up if is_failing => Some(Rank::Failing),
@@ -417,6 +417,12 @@ mod tests {
             (1, vec![alone(up()), down()], "KB", "one without agent is open by nature"),
             (1, vec![Seen { agent: Some("none"), ..up() }, down()], "KB", "so is one without engine"),
             (1, vec![alone(down()), down()], "-K", "one that nobody reaches is not open"),
+            (
+                1,
+                vec![alone(up().unknown()), down()],
+                "-K",
+                "nor is one that was never found, by its name, say",
+            ),
             (1, vec![up().kept(&["A"]), Seen { agent: Some("none"), ..down() }], "K-", "who cannot block"),
             (1, vec![up().kept(&["A"]), alone(down())], "K-", "who does not answer"),
             (1, vec![up().post(|p| p.can_ask = false), down()], "KB", "one that cannot be asked is as it is"),

@@ -19,7 +19,7 @@ pub struct FenceSettings {
     pub front: Arc<str>,
     /// Its name at agents: the first one of its client certificate. Without one no agent can be asked.
     pub holder: Option<Arc<str>>,
-    /// From one attempt to the next where an agent cannot be asked.
+    /// From one round of checks to the next.
     pub interval: Duration,
     /// For an agent's answer.
     pub timeout: Duration,
@@ -48,5 +48,32 @@ impl FenceSettings {
             gateway.kind == Kind::Agent && (gateway.agent.is_none() || self.holder.is_none())
         };
         self.enabled && self.gateways.iter().any(in_vain)
+    }
+
+    /// From an attempt that has failed to the next one: a renewal that fails once must not end a block.
+    pub fn pause(&self) -> Duration {
+        self.interval.min(self.lease / 3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_renewal_that_fails_is_tried_again_before_the_lease_is_over() {
+        let settings = |interval| FenceSettings {
+            enabled: true,
+            lease: Duration::from_secs(15),
+            keep_at_least: 1,
+            front: "front-a".into(),
+            holder: None,
+            interval: Duration::from_secs(interval),
+            timeout: Duration::from_millis(800),
+            gateways: Vec::new(),
+        };
+        assert_eq!(settings(1).pause(), Duration::from_secs(1));
+        // it is renewed after 5 s, and the next one would come after 65
+        assert_eq!(settings(60).pause(), Duration::from_secs(5));
     }
 }

@@ -11,7 +11,7 @@ use super::local::{Local, Outcome};
 use super::news::{News, Operation};
 use super::plan::{Front, Kind, Post, Stance, plan};
 use super::settings::{FenceSettings, Fenced};
-use crate::fleet::{GatewayName, LocalBlock, Snapshot, View};
+use crate::fleet::{GatewayName, GatewayView, LocalBlock, Snapshot, View};
 use crate::net::client::Client;
 use crate::net::stop::Stop;
 
@@ -153,13 +153,14 @@ impl Warden {
     }
 
     fn stances(&self, snapshot: &Snapshot, now: Instant) -> Vec<Stance> {
-        let post = |(name, charge): (&GatewayName, &Charge)| {
-            let reading = snapshot.gateway(name).and_then(|view| view.fence.as_ref());
-            let post = charge.duty.post(charge.fenced.kind, reading, self.settings.lease, now);
+        let post = |view: &Arc<GatewayView>| {
+            let name = &view.gateway.name;
+            let charge = self.charges.get(name)?;
+            let post = charge.duty.post(charge.fenced.kind, view.fence.as_ref(), self.settings.lease, now);
             let blocks = post.blocks || self.local.blocks(name, now);
-            (name.clone(), Post { can_ask: charge.fenced.agent.is_some(), blocks, ..post })
+            Some((name.clone(), Post { can_ask: charge.fenced.agent.is_some(), blocks, ..post }))
         };
-        let posts = self.charges.iter().map(post).collect();
+        let posts = snapshot.gateways.iter().filter_map(post).collect();
         let front = Front {
             holder: self.settings.holder.as_deref(),
             enabled: self.settings.enabled,
@@ -189,7 +190,7 @@ impl Warden {
         if generation == self.generation {
             charge.client = Some(client);
         }
-        let Some(request) = charge.duty.ended(result.is_ok(), self.settings.interval, now) else { return };
+        let Some(request) = charge.duty.ended(result.is_ok(), self.settings.pause(), now) else { return };
         let failure = result.err().map(|refusal| refusal.to_string());
         // a renewal that succeeds is no event
         let is_renewal = matches!(request, Request::Block { is_new: false, .. } | Request::KeepOpen);
