@@ -57,6 +57,7 @@ for_each_engine! {
     a_fence_of_all_connections_cuts_them: all_connections;
     the_kernel_ends_a_block_that_nobody_renews: the_kernels_end;
     what_others_have_broken_is_repaired: repairs;
+    a_rule_before_ours_lets_nobody_in_for_longer_than_until_the_next_renewal: overtaken;
     no_rule_but_our_own_ever_changes: foreign_rules;
     a_block_may_end_while_it_is_renewed: renewals;
     a_call_that_is_broken_off_does_no_harm: broken_off;
@@ -227,6 +228,48 @@ async fn repairs(tools: Tools) {
     });
     assert_eq!(later.set(None, &[]).await.unwrap(), Done::Repaired);
     assert_eq!(later.set(None, &[]).await.unwrap(), Done::AsItWas);
+}
+
+async fn overtaken(tools: Tools) {
+    let client = Client::new();
+    let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(engine(tools), fence);
+    let outcomes = || GATEWAY.map(|gateway| client.tcp(gateway, 443));
+    let accept = "-p tcp -m tcp --dport 443 -j ACCEPT";
+    let mut block = block(LONG);
+    firewall.set(Some(&block), &[]).await.unwrap();
+    // with 2 s more the rules are others; one that ends at the same second has the same rules
+    for more in [Duration::from_secs(2), Duration::from_nanos(1)] {
+        run(&format!("iptables -I INPUT {accept}; ip6tables -I INPUT {accept}"));
+        // two who both want to be first do not fight at every look
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas);
+        // a table of nftables goes before those of others, whatever they do
+        let expected = if tools == Tools::Nft { Outcome::Refused } else { Outcome::Open };
+        assert_eq!(outcomes(), [expected; 2]);
+        block.until += more;
+        let done = firewall.set(Some(&block), &[]).await.unwrap();
+        if tools == Tools::Nft {
+            assert_eq!(done, Done::Written);
+        } else {
+            assert_eq!(done, Done::Repaired);
+            for iptables in ["iptables", "ip6tables"] {
+                let rules = run(&format!("{iptables} -S INPUT"));
+                let first = rules.lines().nth(1).unwrap();
+                assert_eq!(first, "-A INPUT -j sslvpn-heartbeat-chain", "{rules}");
+                assert!(rules.contains(accept), "{rules}");
+            }
+        }
+        assert_eq!(outcomes(), [Outcome::Refused; 2]);
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas);
+        run(&format!("iptables -D INPUT {accept}; ip6tables -D INPUT {accept}"));
+    }
+    // where nothing is blocked there is no hurry
+    firewall.set(None, &[]).await.unwrap();
+    run(&format!("iptables -I INPUT {accept}; ip6tables -I INPUT {accept}"));
+    assert_eq!(firewall.set(None, &[]).await.unwrap(), Done::AsItWas);
+    block.until += Duration::from_secs(2);
+    assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::Written);
+    assert_eq!(outcomes(), [Outcome::Refused; 2]);
 }
 
 /// All rules of this host but ours, as they are listed.

@@ -36,6 +36,8 @@ struct KeptChain {
 struct Last {
     written: Vec<String>,
     listed: Vec<String>,
+    /// The end of the block that it is.
+    until: Option<Instant>,
 }
 
 /// iptables or ip6tables, of one make.
@@ -70,10 +72,11 @@ impl Chains {
             self.families = KeptChain::all(fence).await?;
         }
         let term = self.term(block);
+        let until = term.as_ref().and(block).map(|block| block.until);
         let mut all = Done::AsItWas;
         for chain in &mut self.families {
             let rules = rules(chain.tool.family, fence, exempt, term.as_ref(), chain.can);
-            match chain.set(rules).await? {
+            match chain.set(rules, until).await? {
                 Done::Repaired => all = Done::Repaired,
                 Done::Written if all == Done::AsItWas => all = Done::Written,
                 Done::Written | Done::AsItWas => {}
@@ -130,27 +133,31 @@ impl KeptChain {
         Ok(chains)
     }
 
-    async fn set(&mut self, rules: Vec<String>) -> Result<Done, FirewallError> {
+    async fn set(&mut self, rules: Vec<String>, until: Option<Instant>) -> Result<Done, FirewallError> {
         let mut found = self.tool.look().await?;
+        // a rule before the jump may let everything pass, so it goes to the top where a block begins or is renewed; not at
+        // each look, for others may want to be first as well
+        let to_top = until.is_some() && self.last.as_ref().is_none_or(|last| last.until != until);
         let is =
             |found: &Found, rules: &[String]| found.jumps.len() == 1 && found.rules.as_deref() == Some(rules);
-        let untouched = self.last.as_ref().map(|last| is(&found, &last.listed));
+        let untouched = self.last.as_ref().map(|last| {
+            let is_overtaken = to_top && last.until.is_some() && found.jumps != [0];
+            is(&found, &last.listed) && !is_overtaken
+        });
         let as_wanted = match &self.last {
             Some(last) => untouched == Some(true) && last.written == rules,
             None => rules.is_empty() && is(&found, &rules),
         };
         if as_wanted {
-            self.last = Some(Last { written: rules, listed: found.rules.unwrap_or_default() });
+            self.last = Some(Last { written: rules, listed: found.rules.unwrap_or_default(), until });
             return Ok(Done::AsItWas);
         }
-        let was_free = self.last.as_ref().is_none_or(|last| last.written.is_empty());
         self.last = None;
         let mut failure = FirewallError::NotInForce(format!("chain {CHAIN} of {}", self.tool.list.name()));
         for _ in 0..ATTEMPTS {
-            // the jump goes to the top where a block begins, and not each time: others may do the same
             let is_in_order = match found.jumps.as_slice() {
                 [0] => true,
-                [_] => !was_free || rules.is_empty(),
+                [_] => !to_top,
                 _ => false,
             };
             let jumps = (!is_in_order).then_some(found.jumps.len());
@@ -164,7 +171,7 @@ impl KeptChain {
             let listed =
                 found.rules.clone().filter(|listed| found.jumps.len() == 1 && read_as(&rules, listed));
             if let Some(listed) = listed {
-                self.last = Some(Last { written: rules, listed });
+                self.last = Some(Last { written: rules, listed, until });
                 return Ok(if untouched == Some(false) { Done::Repaired } else { Done::Written });
             }
         }
