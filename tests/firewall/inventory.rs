@@ -8,7 +8,7 @@ use super::fence::{LONG, block, fence};
 use super::network::{Tools, alone, run};
 
 /// The exit status of `vestibule fence …` here, and what it says and complains of.
-fn vestibule(arguments: &str) -> (i32, String, String) {
+pub fn vestibule(arguments: &str) -> (i32, String, String) {
     let program = env!("CARGO_BIN_EXE_vestibule");
     command(&mut Command::new(program), arguments)
 }

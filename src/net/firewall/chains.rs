@@ -1,17 +1,16 @@
 //! Our chain of iptables and ip6tables in the kernel, kept as it is to be.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
 
 use super::engine::{Done, FirewallError};
 use super::fence::{Block, Fence};
 use super::iptables::{
-    Abilities, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, emptying, full_second,
-    is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
+    Abilities, Bounds, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, emptying, is_jump,
+    listed_rules, probe, read_as, removal, rules, script, wants_u32,
 };
-use super::label::LONGEST;
 use super::program::Program;
 use crate::net::command::Finished;
 
@@ -20,8 +19,8 @@ use crate::net::command::Finished;
 pub struct Chains {
     /// Known from the first look on.
     families: Vec<KeptChain>,
-    /// The end of the block that is in force, by both clocks.
-    end: Option<(Instant, SystemTime)>,
+    /// Those of the block that is in force.
+    bounds: Option<Bounds>,
 }
 
 #[derive(Debug)]
@@ -95,24 +94,15 @@ impl Chains {
         Ok(was_there)
     }
 
-    /// The kernel goes by the wall clock: if that is set, the end of the block is set anew.
+    /// The kernel goes by the wall clock: if that is set, the bounds of the block are set anew.
     fn term(&mut self, block: Option<&Block>) -> Option<Term> {
-        let now = Instant::now();
-        let Some(block) = block.filter(|block| block.until > now) else {
-            self.end = None;
-            return None;
-        };
-        let exact = SystemTime::now() + block.until.duration_since(now).min(LONGEST);
-        let still_right = |end: SystemTime| {
-            let off = end.duration_since(exact).or_else(|_| exact.duration_since(end)).unwrap_or_default();
-            off <= ROUNDING
-        };
-        let until = match self.end {
-            Some((until, end)) if until == block.until && still_right(end) => end,
-            _ => full_second(exact),
-        };
-        self.end = Some((block.until, until));
-        Some(Term { until, holders: block.holders.clone() })
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let block = block.filter(|block| block.until > now);
+        self.bounds = block.map(|Block { until, .. }| {
+            let known = self.bounds.filter(|bounds| bounds.are_right(*until, now, wall));
+            known.unwrap_or_else(|| Bounds::of(*until, now, wall))
+        });
+        Some(Term { bounds: self.bounds?, holders: block?.holders.clone() })
     }
 }
 
@@ -293,5 +283,3 @@ const RESTORE: [&str; 3] = ["-w", WAIT, "--noflush"];
 /// For how many seconds it waits for others that change rules.
 const WAIT: &str = "2";
 const ATTEMPTS: usize = 2;
-/// By how much the end of a block is rounded, and what the clocks may drift apart meanwhile.
-const ROUNDING: Duration = Duration::from_millis(1500);

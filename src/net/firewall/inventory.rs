@@ -137,9 +137,10 @@ impl Place {
         let mut places = Vec::new();
         if found.rules.is_some() || !found.jumps.is_empty() {
             let blocked = blocked(&found.rules.unwrap_or_default());
-            let left = blocked.until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
-            // rules that have ended, or that nothing leads to, refuse nothing
-            let refuses = !found.jumps.is_empty() && left.is_none_or(|left| !left.is_zero());
+            let now = SystemTime::now();
+            let left = blocked.until.map(|until| until.duration_since(now).unwrap_or_default());
+            // rules that have ended, or begin later because the clock was set back, or that nothing leads to, refuse nothing
+            let refuses = !found.jumps.is_empty() && blocked.is_in_force(now);
             let refused = |what| Refused {
                 what,
                 seconds_left: left.map(|left| left.as_secs()),
