@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::plan::{Kind, Post, Stance};
-use crate::fleet::FenceReading;
+use crate::fleet::{FenceReading, Lease};
 
 /// What is to be asked of a gateway's agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,8 @@ enum Verb {
 #[derive(Clone, Copy)]
 struct Word<'a> {
     reading: Option<&'a FenceReading>,
-    is_held: bool,
+    /// How much is left of our lease, if we have one.
+    left: Option<Duration>,
 }
 
 /// How leases are held.
@@ -91,14 +92,12 @@ impl Duty {
             return None;
         }
         let answers = |r: &FenceReading| r.report.can_block() && r.at.until(now) <= terms.stale_after;
+        let ours = |lease: &Lease| reading.filter(|_| *lease.by == *terms.holder)?.left(lease, now);
         let block = Word {
             reading,
-            is_held: reading.is_some_and(|r| r.holders(now).any(|h| *h.lease.by == *terms.holder)),
+            left: reading.and_then(|r| r.report.holders.iter().find_map(|holder| ours(&holder.lease))),
         };
-        let open = Word {
-            reading,
-            is_held: reading.is_some_and(|r| r.kept_open_by(now).any(|l| *l.by == *terms.holder)),
-        };
+        let open = Word { reading, left: reading.and_then(|r| r.report.kept_open_by.iter().find_map(ours)) };
         let may_block = self.block.may_stand(block, terms, now);
         let may_keep_open = self.open.may_stand(open, terms, now);
         let request = match stance {
@@ -140,8 +139,10 @@ impl Held {
     fn may_stand(&self, word: Word<'_>, terms: Terms<'_>, now: Instant) -> bool {
         match &self.last {
             Some(deed) if !deed.is_told_by(word.reading) && deed.succeeded => deed.may_hold(terms.lease, now),
-            Some(deed) if !deed.is_told_by(word.reading) => word.is_held || deed.may_hold(terms.lease, now),
-            _ => word.is_held,
+            Some(deed) if !deed.is_told_by(word.reading) => {
+                word.left.is_some() || deed.may_hold(terms.lease, now)
+            }
+            _ => word.left.is_some(),
         }
     }
 
@@ -149,7 +150,9 @@ impl Held {
     fn is_due(&self, word: Word<'_>, terms: Terms<'_>, now: Instant) -> bool {
         match &self.last {
             Some(deed) if deed.verb == Verb::Put && deed.succeeded => {
-                let lost = deed.is_told_by(word.reading) && !word.is_held;
+                // an agent that has been started anew keeps what it has found for a moment only
+                let is_short = word.left.is_none_or(|left| left < terms.lease / 2);
+                let lost = deed.is_told_by(word.reading) && is_short;
                 lost || now.saturating_duration_since(deed.began) >= terms.lease / 3
             }
             _ => true,
@@ -176,7 +179,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::fleet::{FenceReport, Holder, Lease, Moment};
+    use crate::fleet::{FenceReport, Holder, Moment};
 
     const LEASE: Duration = Duration::from_secs(15);
     const TERMS: Terms<'_> = Terms { holder: "front-a", lease: LEASE, stale_after: Duration::from_secs(10) };
@@ -236,6 +239,65 @@ mod tests {
         assert_eq!(duty.next(&block(), Some(&before), TERMS, clock.at(20)), None, "it does not know yet");
         let after = clock.reading(1000, false, false);
         assert_eq!(duty.next(&block(), Some(&after), TERMS, clock.at(1000)), asked(true));
+    }
+
+    /// What a report tells that comes now, where our lease had so much left when it was made.
+    fn told(clock: &Clock, comes: u64, stance: &Stance, left: Option<Duration>) -> FenceReading {
+        let blocks = *stance != Stance::KeepOpen;
+        let mut reading = clock.reading(comes, left.is_some() && blocks, left.is_some() && !blocks);
+        let lease = Lease { by: "front-a".into(), left: left.unwrap_or_default() };
+        for holder in Arc::make_mut(&mut reading.report.holders) {
+            holder.lease = lease.clone();
+        }
+        Arc::make_mut(&mut reading.report.kept_open_by).fill(lease);
+        reading
+    }
+
+    #[test]
+    fn what_an_agent_keeps_for_a_moment_only_is_renewed_before_it_ends() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        duty.next(&block(), Some(&clock.reading(0, false, false)), TERMS, clock.at(0));
+        duty.ended(true, PAUSE, clock.at(10));
+        // it has found the block that its predecessor has left, and keeps it for two seconds
+        let reading = told(&clock, 1000, &block(), Some(Duration::from_secs(2)));
+        assert_eq!(duty.next(&block(), Some(&reading), TERMS, clock.at(1000)), asked(false));
+        duty.ended(true, PAUSE, clock.at(1100));
+        assert_eq!(duty.next(&block(), Some(&reading), TERMS, clock.at(1100)), None, "it is not told yet");
+    }
+
+    #[test]
+    fn nothing_is_asked_more_often_than_leases_have_to_be_renewed() {
+        let clock = Clock(Instant::now());
+        // how long a report, and an order, is on its way; how long an answer
+        for (report, order, answer) in
+            [(0, 0, 0), (10, 20, 60), (240, 240, 490), (900, 10, 20), (10, 900, 1800)]
+        {
+            for stance in [block(), Stance::KeepOpen] {
+                let (mut duty, mut orders, mut ends) = (Duty::default(), Vec::new(), None);
+                let mut reading = clock.reading(0, false, false);
+                for now in (0..60_000).step_by(10) {
+                    if now % 1000 == report % 1000 && now >= report {
+                        let made = now - report;
+                        let last = orders.iter().rev().find(|at| **at <= made);
+                        let left = last.and_then(|at| LEASE.checked_sub(Duration::from_millis(made - at)));
+                        reading = told(&clock, now, &stance, left);
+                    }
+                    if ends.is_some_and(|end| end <= now) {
+                        duty.ended(true, PAUSE, clock.at(now));
+                        ends = None;
+                    }
+                    if now % 250 == 0 && duty.next(&stance, Some(&reading), TERMS, clock.at(now)).is_some() {
+                        orders.push(now + order);
+                        ends = Some(now + answer);
+                    }
+                }
+                let most = 60 / 5 + 1;
+                assert!(
+                    (12..=most).contains(&orders.len()),
+                    "{report} {order} {answer} {stance:?}: asked at {orders:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -123,7 +123,8 @@ impl Fence {
     /// The fence of a life that follows the one that has left this; `None` where there is none to be.
     ///
     /// What was blocked stays so, under the new settings, and rules that these do not know are taken away. Where
-    /// there was no life before nothing is touched yet: see [`begin`](Self::begin).
+    /// there was no life before it is found out what another process has left, and nothing is touched yet: see
+    /// [`begin`](Self::begin).
     pub(super) async fn after(
         legacy: Legacy,
         settings: Option<FenceSettings>,
@@ -133,15 +134,18 @@ impl Fence {
             None => None,
         };
         let Some((mut old, hand, mut held)) = before else {
-            let log = FenceLog::default();
-            return settings.map(|settings| Self::new(settings, Held::default(), log)).transpose();
+            return match settings {
+                Some(settings) => Self::anew(settings).await.map(Some),
+                None => Ok(None),
+            };
         };
         let engine = settings.as_ref().map(|settings| settings.engine);
         let fence = match settings {
             Some(settings) => {
                 // the first round of this life decides whether it stays
                 held.leases.renew_own(settings.lease, now().instant);
-                Self::new(settings, held, hand.log)?.begin().await
+                let firewall = Firewall::new(settings.engine, settings.refusal.clone());
+                Self::new(settings, firewall, held, hand.log)?.begin().await
             }
             None => None,
         };
@@ -161,8 +165,21 @@ impl Fence {
         Ok(fence)
     }
 
-    fn new(settings: FenceSettings, held: Held, log: FenceLog) -> Result<Arc<Self>, HeartbeatError> {
-        let firewall = Firewall::new(settings.engine, settings.refusal.clone());
+    /// Of an agent that is started anew, and goes on for a while with the block that it finds.
+    async fn anew(settings: FenceSettings) -> Result<Arc<Self>, HeartbeatError> {
+        let mut firewall = Firewall::new(settings.engine, settings.refusal.clone());
+        // what fails here fails again, and is told, when rules are set
+        let found = firewall.find().await.unwrap_or_default();
+        let held = Held { leases: Leases::anew(found.as_ref()), ..Held::default() };
+        Self::new(settings, firewall, held, FenceLog::default())
+    }
+
+    fn new(
+        settings: FenceSettings,
+        firewall: Firewall,
+        held: Held,
+        log: FenceLog,
+    ) -> Result<Arc<Self>, HeartbeatError> {
         let opts = Opts::new(
             "vestibule_agent_fence_writes_total",
             "Times that firewall rules were written, put in order again after somebody else had changed them, or \
@@ -181,8 +198,8 @@ impl Fence {
         }))
     }
 
-    /// Takes the rules in hand, also those that an earlier agent has left. `None` where rules cannot be set on
-    /// this host, or not by this process, which is told.
+    /// Takes the rules in hand, also those that an earlier agent has left, just before front doors are answered.
+    /// `None` where rules cannot be set on this host, or not by this process, which is told.
     pub(super) async fn begin(self: Arc<Self>) -> Option<Arc<Self>> {
         match self.enforce().await {
             Err(FenceError::Firewall(FirewallError::Unusable(reason))) => {
@@ -191,7 +208,10 @@ impl Fence {
                 None
             }
             // what fails for now has been told and is tried again
-            _ => Some(self),
+            _ => {
+                self.held().leases.begin_grace(now().instant);
+                Some(self)
+            }
         }
     }
 

@@ -18,6 +18,18 @@ pub(super) struct Leases {
     own: Option<Hold>,
     holds: BTreeMap<Arc<str>, Hold>,
     keepers: BTreeMap<Arc<str>, Instant>,
+    grace: Grace,
+}
+
+/// While front doors find out that an agent has been started anew, and has forgotten which of them keep it open, its own
+/// block is not in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Grace {
+    /// Nobody is answered yet.
+    Ahead,
+    Until(Instant),
+    #[default]
+    Over,
 }
 
 /// What one holder has.
@@ -29,6 +41,8 @@ pub(super) struct Hold {
     pub(super) reason: Arc<str>,
     /// When it ends, unless it is renewed.
     pub(super) until: Instant,
+    /// Where it has been found in force, and nobody has renewed it: until when the kernel keeps it so.
+    found: Option<Instant>,
 }
 
 /// There are as many front doors as can be remembered.
@@ -37,10 +51,49 @@ pub(super) struct Hold {
 pub(super) struct TooMany;
 
 impl Leases {
+    /// Those of an agent that is started anew: there is a grace to come, for which what it finds in force stays so.
+    pub(super) fn anew(found: Option<&Block>) -> Self {
+        let mut leases = Self { grace: Grace::Ahead, ..Self::default() };
+        let Some(found) = found else { return leases };
+        let names =
+            found.holders.split(", ").filter(|name| !name.is_empty() && one_line(name, MAX_NAME) == **name);
+        for by in names {
+            leases.inherit(by, found.until);
+        }
+        if leases.own.is_none() && leases.holds.is_empty() {
+            leases.inherit(UNKNOWN, found.until);
+        }
+        leases
+    }
+
+    fn inherit(&mut self, by: &str, until: Instant) {
+        let hold = Hold { found: Some(until), ..Hold::new(by, LEFT, until) };
+        if by == SELF {
+            self.own = Some(hold);
+            // nobody kept the gateway open
+            self.grace = Grace::Over;
+        } else {
+            // no label has room for so many
+            let _ = place(&mut self.holds, by, hold);
+        }
+    }
+
+    /// Front doors are answered from now on: they have so long to renew what they hold, and to keep the gateway open.
+    pub(super) fn begin_grace(&mut self, now: Instant) {
+        let end = now + GRACE;
+        for hold in self.own.iter_mut().chain(self.holds.values_mut()).filter(|hold| hold.found.is_some()) {
+            hold.until = hold.until.min(end);
+        }
+        if self.grace == Grace::Ahead {
+            self.grace = Grace::Until(end);
+        }
+    }
+
     /// The gateway's own checks have failed in a round again. Its lease is renewed when a third of it is over.
     /// Tells whether there is something to be set.
     pub(super) fn hold_own(&mut self, reason: &str, lease: Duration, now: Instant) -> bool {
         if let Some(own) = &self.own
+            && own.found.is_none()
             && own.until.saturating_duration_since(now) > lease / 3 * 2
         {
             return false;
@@ -117,13 +170,19 @@ impl Leases {
 
     /// The holders whose blocks are to be in force, in the order of [`holders`](Self::holders).
     pub(super) fn effective(&self, now: Instant) -> impl Iterator<Item = &Hold> {
-        let suspended = self.suspended(now).is_some();
-        self.holders(now).filter(move |hold| !(suspended && &*hold.by == SELF))
+        let waits = match self.grace {
+            Grace::Ahead => true,
+            Grace::Until(end) => end > now,
+            Grace::Over => false,
+        };
+        let is_own_open = waits || self.suspended(now).is_some();
+        self.holders(now).filter(move |hold| !(is_own_open && &*hold.by == SELF))
     }
 
-    /// The block that is to be in force: until the longest lease ends.
+    /// The block that is to be in force: until the longest lease ends. What has been found in force is not shortened,
+    /// so that it outlives an agent that is killed again and again before a front door has seen it.
     pub(super) fn block(&self, now: Instant) -> Option<Block> {
-        let until = self.effective(now).map(|hold| hold.until).max()?;
+        let until = self.effective(now).map(|hold| hold.found.unwrap_or(hold.until)).max()?;
         let holders: Vec<&str> = self.effective(now).map(|hold| &*hold.by).collect();
         Some(Block { until, holders: holders.join(", ") })
     }
@@ -131,12 +190,21 @@ impl Leases {
 
 impl Hold {
     fn new(by: &str, reason: &str, until: Instant) -> Self {
-        Self { by: by.into(), reason: one_line(reason, REASON_LIMIT).into(), until }
+        Self { by: by.into(), reason: one_line(reason, REASON_LIMIT).into(), until, found: None }
     }
 }
 
 /// Front doors that can hold a block, and that can keep the gateway open.
 pub(super) const MOST: usize = 32;
+/// The longest name of a front door.
+pub(super) const MAX_NAME: usize = 64;
+/// How long an agent that is started anew goes by what it has found. Front doors ask each second, see at the first answer
+/// what is missing, and their order takes a moment.
+const GRACE: Duration = Duration::from_secs(2);
+/// Why what was left is held.
+const LEFT: &str = "left by an agent that ran before";
+/// Who holds a block that does not say so.
+const UNKNOWN: &str = "unknown";
 /// What a report shows of a reason.
 const REASON_LIMIT: usize = 200;
 
@@ -277,5 +345,102 @@ mod tests {
         leases.run_out(clock.at(15));
         leases.hold("one more", "two\nlines", LEASE, clock.at(15)).unwrap();
         assert_eq!(leases.holders(clock.at(15)).map(|hold| &*hold.reason).last(), Some("two"));
+    }
+
+    /// What an agent finds where these were in force when the one before was killed.
+    fn found(holders: &str, until: Instant) -> Block {
+        Block { until, holders: holders.to_owned() }
+    }
+
+    fn names(leases: &Leases, now: Instant) -> Vec<String> {
+        leases.holders(now).map(|hold| hold.by.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_found_in_force_stays_for_those_whom_its_label_names_until_the_grace_is_over() {
+        let clock = Clock::new();
+        let found = found("front-a, front-b", clock.at(12));
+        let mut leases = Leases::anew(Some(&found));
+        assert_eq!(leases.block(clock.at(0)).as_ref(), Some(&found));
+        leases.begin_grace(clock.at(1));
+        // the kernel need not be told anything
+        assert_eq!(leases.block(clock.at(2)).as_ref(), Some(&found));
+        let told: Vec<_> =
+            leases.holders(clock.at(2)).map(|hold| (&*hold.by, &*hold.reason, hold.until)).collect();
+        assert_eq!(told, [("front-a", LEFT, clock.at(3)), ("front-b", LEFT, clock.at(3))]);
+
+        leases.hold("front-b", "refused", LEASE, clock.at(2)).unwrap();
+        assert_eq!(block(&leases, clock.at(2)), Some(("front-a, front-b".to_owned(), clock.at(17))));
+        leases.give_up("front-b");
+        assert_eq!(names(&leases, clock.at(2)), ["front-a"]);
+        assert_eq!(block(&leases, clock.at(3)), None);
+        assert_eq!(leases.run_out(clock.at(3)), ["front-a".into()]);
+    }
+
+    #[test]
+    fn what_is_found_in_force_lasts_no_longer_than_the_kernel_would_have_kept_it() {
+        let clock = Clock::new();
+        let mut leases = Leases::anew(Some(&found("front-a", clock.at(1))));
+        leases.begin_grace(clock.at(0));
+        assert_eq!(block(&leases, clock.at(0)), Some(("front-a".to_owned(), clock.at(1))));
+        assert_eq!(block(&leases, clock.at(1)), None);
+    }
+
+    #[test]
+    fn of_what_is_found_the_gateways_own_block_ends_or_goes_on_as_the_first_round_says() {
+        let clock = Clock::new();
+        let anew = |holders| Leases::anew(Some(&found(holders, clock.at(12))));
+        let mut up = anew("self");
+        assert!(up.give_up_own());
+        assert_eq!(block(&up, clock.at(0)), None);
+        let mut up = anew("self, front-a");
+        up.give_up_own();
+        assert_eq!(block(&up, clock.at(0)), Some(("front-a".to_owned(), clock.at(12))));
+
+        let mut down = anew("self, front-a");
+        assert!(down.hold_own("portal: 503", LEASE, clock.at(0)));
+        down.begin_grace(clock.at(0));
+        assert_eq!(block(&down, clock.at(1)), Some(("self, front-a".to_owned(), clock.at(15))));
+        assert_eq!(block(&down, clock.at(2)), Some(("self".to_owned(), clock.at(15))));
+
+        let mut unknown = anew("self");
+        unknown.begin_grace(clock.at(0));
+        assert_eq!(block(&unknown, clock.at(1)), Some(("self".to_owned(), clock.at(12))));
+        assert_eq!(block(&unknown, clock.at(2)), None);
+    }
+
+    #[test]
+    fn a_label_that_says_nothing_is_somebodys_all_the_same() {
+        let clock = Clock::new();
+        for label in ["", ", ", &"x".repeat(MAX_NAME + 1)] {
+            let leases = Leases::anew(Some(&found(label, clock.at(12))));
+            assert_eq!(names(&leases, clock.at(0)), [UNKNOWN], "{label:?}");
+        }
+        let many: Vec<_> = (0..2 * MOST).map(|i| i.to_string()).collect();
+        let leases = Leases::anew(Some(&found(&many.join(", "), clock.at(12))));
+        assert_eq!(names(&leases, clock.at(0)).len(), MOST);
+    }
+
+    #[test]
+    fn an_agent_that_is_started_anew_does_not_block_itself_before_front_doors_have_had_time_to_keep_it_open()
+    {
+        let clock = Clock::new();
+        for found in [None, Some(found("front-a", clock.at(1)))] {
+            for is_kept_open in [false, true] {
+                let mut leases = Leases::anew(found.as_ref());
+                leases.hold_own("portal: 503", LEASE, clock.at(1));
+                assert_eq!(block(&leases, clock.at(1)), None, "nobody has been answered");
+                leases.begin_grace(clock.at(2));
+                assert_eq!(block(&leases, clock.at(3)), None);
+                assert_eq!(names(&leases, clock.at(3)), [SELF], "it says that it wants to");
+                if is_kept_open {
+                    leases.keep_open("front-b", LEASE, clock.at(3)).unwrap();
+                }
+                // another life that follows a reload has no other grace
+                leases.begin_grace(clock.at(3));
+                let own = Some((SELF.to_owned(), clock.at(16)));
+                assert_eq!(block(&leases, clock.at(4)), own.filter(|_| !is_kept_open));
+            }
+        }
     }
 }

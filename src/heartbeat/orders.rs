@@ -16,6 +16,7 @@ use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
 
 use super::fence::{Fence, FenceError};
+use super::leases::MAX_NAME;
 use super::report::FenceSection;
 use super::text::one_line;
 use crate::fleet::SELF;
@@ -76,15 +77,12 @@ fn admit(fence: Option<Arc<Fence>>, peer: Asking, by: &str) -> Result<Arc<Fence>
         let error = "only a front door whose client certificate has this name may say so";
         return Err(Refused { status: StatusCode::FORBIDDEN, error: error.to_owned() });
     }
-    if one_line(by, MAX_NAME_LENGTH) != by {
+    if one_line(by, MAX_NAME) != by {
         return Err(Refused::misunderstood("the name must be one line of 64 characters at most"));
     }
     let error = "this agent has no fence";
     fence.ok_or_else(|| Refused { status: StatusCode::CONFLICT, error: error.to_owned() })
 }
-
-/// As a report shows it.
-const MAX_NAME_LENGTH: usize = 64;
 
 /// The body of an order that lasts for a time.
 #[derive(Deserialize)]
@@ -242,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_no_report_could_show_is_refused() {
-        let long = "n".repeat(MAX_NAME_LENGTH + 1);
+        let long = "n".repeat(MAX_NAME + 1);
         let peer = Peer { address: None, names: Arc::from([long.clone()]) };
         let told = status(None, Some(peer), "PUT", &format!("/v1/fence/{long}"), GOOD).await;
         assert_eq!(told, StatusCode::BAD_REQUEST);

@@ -64,6 +64,7 @@ for_each_engine! {
     no_rule_but_our_own_ever_changes: foreign_rules;
     a_block_may_end_while_it_is_renewed: renewals;
     a_call_that_is_broken_off_does_no_harm: broken_off;
+    what_another_process_has_left_is_found_and_goes_on: left_behind;
 }
 
 async fn newcomers_alone(tools: Tools) {
@@ -237,7 +238,7 @@ async fn repairs(tools: Tools) {
 async fn clock_set_back() {
     let client = Client::new();
     let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
-    let mut firewall = Firewall::new(Engine::Iptables, fence);
+    let mut firewall = Firewall::new(Engine::Iptables, fence.clone());
     let mut lasting = block(LONG);
     firewall.set(Some(&lasting), &[]).await.unwrap();
     let outcomes = || GATEWAY.map(|gateway| client.tcp(gateway, 443));
@@ -256,12 +257,15 @@ async fn clock_set_back() {
         ));
     }
     assert_eq!(outcomes(), [Outcome::Open; 2]);
+    let mut next = Firewall::new(Engine::Iptables, fence);
+    assert_eq!(next.find().await.unwrap(), None);
     let (_, listed, _) = vestibule("fence list");
     assert!(listed.contains("nothing is refused") && !listed.contains("refused: "), "{listed}");
     until("it begins", || outcomes() == [Outcome::Refused; 2]);
     assert!(OffsetDateTime::now_utc() > later);
     let (_, listed, _) = vestibule("fence list");
     assert!(listed.contains("refused: tcp/443, for "), "{listed}");
+    assert_eq!(next.find().await.unwrap().unwrap().holders, "self, front-a");
     assert_eq!(firewall.set(Some(&lasting), &[]).await.unwrap(), Done::Repaired);
     // renewals move the beginning: what is in force is never more than a lease and a few seconds
     let begun = beginnings();
@@ -425,6 +429,41 @@ async fn broken_off(tools: Tools) {
     }
     firewall.remove().await.unwrap();
     assert!(!run("nft list ruleset; iptables-save; ip6tables-save").contains("sslvpn"));
+}
+
+async fn left_behind(tools: Tools) {
+    let client = Client::new();
+    let new = || Firewall::new(engine(tools), fence(&["tcp/443"], Connections::New, RejectWith::TcpReset));
+    assert_eq!(new().find().await.unwrap(), None);
+    new().set(None, &[]).await.unwrap();
+    assert_eq!(new().find().await.unwrap(), None);
+    let (begun, lease) = (Instant::now(), Duration::from_secs(12));
+    new().set(Some(&block(lease)), &[]).await.unwrap();
+    let second = Duration::from_secs(1);
+    for _ in 0..3 {
+        let mut firewall = new();
+        let before = rules();
+        let found = firewall.find().await.unwrap().unwrap();
+        assert_eq!(rules(), before);
+        assert_eq!(found.holders, "self, front-a");
+        // of nftables whole seconds are told, rounded down; iptables' blocks end at full ones
+        assert!(found.until <= begun + lease + second, "{:?}", found.until - begun);
+        assert!(found.until + 5 * second > begun + lease, "{:?}", found.until - begun);
+        firewall.set(Some(&found), &[]).await.unwrap();
+        assert_eq!(client.tcp(GATEWAY[0], 443), Outcome::Refused);
+    }
+    until("it ends", || client.tcp(GATEWAY[0], 443) == Outcome::Open);
+    let took = begun.elapsed();
+    assert!(took < lease + second + second / 2, "it is never made longer: {took:?}");
+    assert_eq!(new().find().await.unwrap(), None);
+}
+
+/// All rules of this host, without what is counted and how much time is left.
+fn rules() -> String {
+    let all = run("iptables-save; ip6tables-save; nft list ruleset");
+    let changes = |word: &str| word.starts_with('[') || word.ends_with("ms") || word.ends_with('s');
+    let words = all.lines().filter(|line| !line.starts_with('#')).flat_map(|line| line.split(' '));
+    words.filter(|word| !changes(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[test]

@@ -67,13 +67,17 @@ fn alone(test: &str, body: impl AsyncFnOnce()) {
 const INSIDE: &str = "VESTIBULE_TEST_NETWORK";
 
 fn settings(port: &str, lease: Duration, on_exit: OnExit) -> FenceSettings {
+    settings_with(Engine::Nftables, port, lease, on_exit)
+}
+
+fn settings_with(engine: Engine, port: &str, lease: Duration, on_exit: OnExit) -> FenceSettings {
     let refusal = Fence {
         ports: vec![port.parse().unwrap()],
         connections: Connections::New,
         reject_with: RejectWith::TcpReset,
         exempt: vec!["127.0.0.0/8".parse().unwrap()],
     };
-    FenceSettings { engine: Engine::Nftables, refusal, lease, on_exit }
+    FenceSettings { engine, refusal, lease, on_exit }
 }
 
 const LEASE: Duration = Duration::from_secs(15);
@@ -82,6 +86,17 @@ const LEASE: Duration = Duration::from_secs(15);
 fn table() -> String {
     let listed = Command::new("nft").args(["-n", "list", "table", "inet", "vestibule"]).output().unwrap();
     String::from_utf8(listed.stdout).unwrap()
+}
+
+/// The same, and our chain of iptables.
+fn rules() -> String {
+    let listed = Command::new("iptables").args(["-S", "sslvpn-heartbeat-chain"]).output().unwrap();
+    table() + &String::from_utf8(listed.stdout).unwrap()
+}
+
+/// Whether the kernel refuses newcomers on port 4443, by whichever engine.
+fn is_blocked() -> bool {
+    refuses(4443) || rules().contains("--dport 4443")
 }
 
 /// Whether the kernel refuses newcomers on that port, as `6 . 443`.
@@ -254,20 +269,26 @@ fn a_block_outlives_a_reload_and_not_its_reason() {
     });
 }
 
-/// Sees to it that the kernel refuses newcomers all the time.
+/// Looks at the kernel's rules all the time.
 struct Watcher {
     thread: std::thread::JoinHandle<usize>,
     over: Arc<std::sync::atomic::AtomicBool>,
 }
 
 impl Watcher {
+    /// Sees to it that newcomers are refused.
     fn start() -> Self {
+        Self::watch("newcomers are refused", || table().contains(" timeout "))
+    }
+
+    /// Sees to it that something is so.
+    fn watch(what: &'static str, is_so: impl Fn() -> bool + Send + 'static) -> Self {
         let over = Arc::<std::sync::atomic::AtomicBool>::default();
         let is_over = Arc::clone(&over);
         let thread = std::thread::spawn(move || {
             let mut looks = 0;
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
-                assert!(table().contains(" timeout "), "newcomers could get in after {looks} looks");
+                assert!(is_so(), "not so after {looks} looks: {what}\n{}", rules());
                 looks += 1;
             }
             looks
@@ -322,6 +343,115 @@ fn a_block_is_given_up_at_the_end_or_left_to_run_out() {
         // and the next one takes over what it finds
         start(OnExit::Remove).await.stop().await;
         assert_eq!(table(), "");
+    });
+}
+
+/// An agent that is gone all of a sudden, and whose rules nobody has touched.
+async fn kill(agent: Agent) {
+    agent.task.abort();
+    assert!(agent.task.await.unwrap_err().is_cancelled());
+}
+
+#[test]
+fn an_agent_that_is_killed_and_started_again_goes_on_with_what_front_doors_hold_until_they_have_seen_it() {
+    let test = "an_agent_that_is_killed_and_started_again_goes_on_with_what_front_doors_hold_until_they_have_seen_it";
+    alone(&format!("fence::{test}"), async || {
+        for engine in [Engine::Nftables, Engine::Iptables] {
+            let authority = Authority::new();
+            let (front_a, front_b) = (authority.issue("front-a"), authority.issue("front-b"));
+            let start = async || {
+                let fence = Some(settings_with(engine, "tcp/4443", LEASE, OnExit::Remove));
+                Agent::start_after(Legacy::default(), &authority, Vec::new(), no_load(), fence).await
+            };
+            let mut agent = start().await;
+            order((agent.address, &authority, &front_a), "PUT", "/v1/fence/front-a", "", ORDER).await;
+            order((agent.address, &authority, &front_b), "PUT", "/v1/fence/front-b", "", ORDER).await;
+            let watcher = Watcher::watch("newcomers are refused", is_blocked);
+            for _ in 0..3 {
+                kill(agent).await;
+                agent = start().await;
+                let report = fetch(&mut front_door(agent.address, &authority, Some(&front_a))).await.unwrap();
+                assert_eq!((holders(&report), fence_of(&report).blocked), (vec!["front-a", "front-b"], true));
+                let holder = &fence_of(&report).holders[0];
+                assert_eq!(holder.reason, "left by an agent that ran before");
+                let left = holder.until.to_system_time().duration_since(report.time.to_system_time());
+                assert!(left.unwrap() < Duration::from_secs(3), "{holder:?}");
+            }
+            // one renews what it holds, the other gives it up
+            let a = (agent.address, &authority, &front_a);
+            let (status, section) = order(a, "PUT", "/v1/fence/front-a", "", ORDER).await;
+            assert_eq!((status, &section["holders"][0]["reason"]), (200, &"connection refused".into()));
+            let b = (agent.address, &authority, &front_b);
+            let (status, section) = order(b, "DELETE", "/v1/fence/front-b", "", "").await;
+            assert_eq!((status, section["holders"].as_array().unwrap().len()), (200, 1));
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(watcher.end() > 1, "it has not looked");
+
+            // nobody renews what is left
+            kill(agent).await;
+            let agent = start().await;
+            let mut client = front_door(agent.address, &authority, Some(&front_a));
+            until(&mut client, |report| holders(report) == ["front-a"]).await;
+            let took = come_about("it ends", || !is_blocked()).await;
+            assert!(took > Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+            agent.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_failing_gateway_that_is_kept_open_stays_so_when_its_agent_is_killed_and_started_again() {
+    let test = "a_failing_gateway_that_is_kept_open_stays_so_when_its_agent_is_killed_and_started_again";
+    alone(&format!("fence::{test}"), async || {
+        for engine in [Engine::Nftables, Engine::Iptables] {
+            let directory = tempfile::tempdir().unwrap();
+            let (check, file, _) = file_check(directory.path());
+            let authority = Authority::new();
+            let front_a = authority.issue("front-a");
+            let start = async || {
+                let fence = Some(settings_with(engine, "tcp/4443", LEASE, OnExit::Remove));
+                Agent::start_after(Legacy::default(), &authority, vec![check.clone()], no_load(), fence).await
+            };
+            let keep_open = async |agent: &Agent| {
+                let client = (agent.address, &authority, &front_a);
+                let path = "/v1/keep-open/front-a";
+                let (status, section) = order(client, "PUT", path, "", "{\"lease_seconds\": 15}").await;
+                assert_eq!((status, &section["blocked"]), (200, &false.into()), "{section}");
+                assert_eq!(section["holders"][0]["by"], "self", "it wants to, and does not");
+            };
+            let watcher = Watcher::watch("newcomers get in", || !is_blocked());
+            let mut agent = start().await;
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                keep_open(&agent).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                kill(agent).await;
+                agent = start().await;
+            }
+            fetch(&mut front_door(agent.address, &authority, Some(&front_a))).await.unwrap();
+            assert!(watcher.end() > 1, "it has not looked");
+
+            // nobody keeps it open any more
+            let took = come_about("it blocks itself", is_blocked).await;
+            assert!(took > Duration::from_secs(1) && took < Duration::from_secs(4), "{took:?}");
+            // one that has blocked itself was not kept open
+            let watcher = Watcher::watch("newcomers are refused", is_blocked);
+            kill(agent).await;
+            let agent = start().await;
+            let mut client = front_door(agent.address, &authority, Some(&front_a));
+            let report = fetch(&mut client).await.unwrap();
+            assert_eq!((holders(&report), fence_of(&report).blocked), (vec!["self"], true));
+            assert_ne!(fence_of(&report).holders[0].reason, "left by an agent that ran before");
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(watcher.end() > 1, "it has not looked");
+            // what it has held alone ends with its reason, also while nobody looks
+            kill(agent).await;
+            std::fs::write(&file, "").unwrap();
+            let agent = start().await;
+            let report = fetch(&mut front_door(agent.address, &authority, Some(&front_a))).await.unwrap();
+            assert_eq!((holders(&report), is_blocked()), (vec![], false));
+            agent.stop().await;
+        }
     });
 }
 

@@ -2,8 +2,9 @@
 # Shared by the lab tests: source it, do not run it.
 #
 # It gives: a private switch (a bridge in a network namespace of its own) with any number of hosts
-# (namespaces) on it, certificates, ocserv gateways, heartbeat agents, front doors and clients, and
-# assertions. Every process is ended by its pid; the namespaces and the temporary folder are deleted
+# (namespaces) on it, certificates, ocserv gateways, heartbeat agents, front doors and clients, people who
+# knock at doors and measure the refusals (knock.py), firewalls with rules of others that must stay as they
+# are, and assertions. Every process is ended by its pid; the namespaces and the temporary folder are deleted
 # however the test ends. The machine's own network namespace is never touched.
 #
 # Needs: root; bash, iproute2, openssl, curl; what the single tests name.
@@ -149,6 +150,9 @@ lab_address() {
   esac
 }
 
+# lab_route HOST NETWORK GATEWAY
+lab_route() { ip -n "$LAB_PREFIX-$1" route add "$2" via "$3"; }
+
 # lab_names LINE... : the hosts file that all hosts of the lab see
 lab_names() {
   printf '127.0.0.1 localhost\n' >"$WORK/hosts"
@@ -193,7 +197,8 @@ ended() { ! kill -0 "$1" 2>/dev/null; }
 stop() {
   local pid kept=()
   kill "-${2:-TERM}" "$1" 2>/dev/null
-  wait_for 5 ended "$1" || kill -KILL "$1" 2>/dev/null
+  # one that is killed is waited for at once, or the shell would tell of it
+  [ "${2:-TERM}" = KILL ] || wait_for 5 ended "$1" || kill -KILL "$1" 2>/dev/null
   wait "$1" 2>/dev/null
   for pid in "${LAB_PIDS[@]}"; do [ "$pid" = "$1" ] || kept+=("$pid"); done
   LAB_PIDS=("${kept[@]}")
@@ -224,14 +229,17 @@ web_certificate() {
     -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n' "$2")
 }
 
-# heartbeat_certificates FRONT NAME=ADDRESS... : what front doors and agents show each other, in $WORK/certs
+# heartbeat_certificates FRONT[,FRONT...] NAME=ADDRESS... : what front doors and agents show each other, in
+# $WORK/certs
 heartbeat_certificates() {
-  local front=$1 gateway arguments=(); shift
-  for gateway in "$@"; do arguments+=(--gateway "$gateway"); done
-  "$VESTIBULE" certs init --dir "$WORK/certs" --name vpn.lab --front "$front" "${arguments[@]}" \
+  local name fronts arguments=()
+  IFS=, read -r -a fronts <<<"$1"; shift
+  for name in "${fronts[@]}"; do arguments+=(--front "$name"); done
+  for name in "$@"; do arguments+=(--gateway "$name"); done
+  "$VESTIBULE" certs init --dir "$WORK/certs" --name vpn.lab "${arguments[@]}" \
     >"$WORK/certs.log" 2>&1 || { lab_log certs.log; fail "vestibule certs init"; }
-  for gateway in ca "$front" "${@%%=*}"; do
-    [ -s "$WORK/certs/$gateway.pem" ] || { ls -l "$WORK/certs"; fail "vestibule certs init made no $gateway.pem"; }
+  for name in ca "${fronts[@]}" "${@%%=*}"; do
+    [ -s "$WORK/certs/$name.pem" ] || { ls -l "$WORK/certs"; fail "vestibule certs init made no $name.pem"; }
   done
 }
 
@@ -287,6 +295,18 @@ ocserv_kill() {
   rm -f "$WORK/$1.occtl" "$WORK/$1.sock" "$WORK/$1.pid"
 }
 
+# ocserv_freezes NAME / ocserv_thaws NAME : it takes no newcomers, although its port is open: connections to it
+# come about and nothing ever answers on them; the workers of the tunnels that are there work on
+ocserv_freezes() { kill -STOP "$(ocserv_main "$1")"; }
+ocserv_thaws() { kill -CONT "$(ocserv_main "$1")"; }
+ocserv_main() {
+  local pid
+  for pid in $(ip netns pids "$LAB_PREFIX-$1"); do
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != ocserv-main ] || { echo "$pid"; return 0; }
+  done
+  return 1
+}
+
 # no_process HOST NAME : none on that host whose name begins so
 no_process() {
   local pid
@@ -298,13 +318,18 @@ no_process() {
 # ocserv_sessions NAME : how many sessions ocserv itself counts
 ocserv_sessions() { on "$1" occtl -s "$WORK/$1.occtl" -j show status | sed -n 's/.*"Active sessions": *\([0-9]*\).*/\1/p'; }
 
-# web_start NAME [PORT] : a small HTTPS server on that host whose page names it; requests in $WORK/NAME.requests
+# web_start NAME [PORT] : a small HTTPS server on that host whose page names it; requests in $WORK/NAME.requests;
+# see web_breaks
 web_start() {
   : >"$WORK/$1.requests"
-  start "$1" "$1.web.log" python3 "$LAB_DIR/web_gateway.py" --name "$1" --port "${2:-443}" \
+  start "$1" "$1.web.log" python3 "$LAB_DIR/web_gateway.py" --name "$1" --port "${2:-443}" --broken "$WORK/$1.broken" \
     --certificate "$WORK/web/$1.pem" --key "$WORK/web/$1.key" --log "$WORK/$1.requests"
   wait_for 5 listens_on_port "$1" "${2:-443}" || fail "the web server does not start on $1"
 }
+
+# web_breaks NAME... / web_works NAME... : its web server answers nothing but 503 from now on / works again
+web_breaks() { local name; for name in "$@"; do : >"$WORK/$name.broken"; done; }
+web_works() { local name; for name in "$@"; do rm -f "$WORK/$name.broken"; done; }
 
 # agent_config NAME ADDRESS TUNNELS : $WORK/NAME.heartbeat.toml; TUNNELS is the inline table for [load] tunnels
 agent_config() {
@@ -338,6 +363,24 @@ CONFIG
 agent_start() {
   start "$1" "$1.heartbeat.log" "$VESTIBULE" heartbeat -c "$WORK/$1.heartbeat.toml"
   wait_for 5 listens_on_port "$1" 9464 || fail "the heartbeat agent does not start on $1"
+}
+
+# agent_fence NAME LINE... : the agent of that gateway has a [fence] section with these lines
+agent_fence() { printf '%s\n' '' '[fence]' "${@:2}" >>"$WORK/$1.heartbeat.toml"; }
+
+# report NAME ADDRESS [FRONT] : what the agent of that gateway says to that front door (default: front-a), as JSON
+report() {
+  ip netns exec "$LAB_PREFIX-${FRONT_HOST:-front}" curl -sS --noproxy '*' -m 2 --cacert "$WORK/certs/ca.pem" \
+    --cert "$WORK/certs/${3:-front-a}.pem" --key "$WORK/certs/${3:-front-a}.key" "https://$2:9464/v1/report"
+}
+
+# json EXPRESSION : of the JSON on standard input, as d; a list as its elements with spaces between
+json() {
+  /usr/bin/env python3 -c '
+import json, sys
+d = json.load(sys.stdin)
+answer = eval(sys.argv[1])
+print(*answer if isinstance(answer, list) else [answer])' "$1"
 }
 
 # tunnels NAME COUNT : what the agent of that gateway reads from its file (source = "file")
@@ -396,23 +439,31 @@ front_gateway() {
   } >>"$WORK/$1.toml"
 }
 
-# front_start NAME [OPEN FILES] : a front door on host "front"; its pid in $FRONT
+# front_fence NAME LINE... : it has a [fence] section with these lines
+front_fence() { printf '%s\n' '' '[fence]' "${@:2}" >>"$WORK/$1.toml"; }
+
+# front_start NAME [OPEN FILES] : a front door on host $FRONT_HOST, or else "front"; its pid in $FRONT
 front_start() {
-  on front "$VESTIBULE" check -c "$WORK/$1.toml" >"$WORK/$1.check.log" 2>&1 ||
+  local host=${FRONT_HOST:-front}
+  on "$host" "$VESTIBULE" check -c "$WORK/$1.toml" >"$WORK/$1.check.log" 2>&1 ||
     { lab_log "$1.check.log"; fail "the configuration of the lab is refused"; }
   if [ -n "${2:-}" ]; then
     # shellcheck disable=SC2016
-    start front "$1.log" sh -c 'ulimit -n "$0"; exec "$@"' "$2" "$VESTIBULE" serve -c "$WORK/$1.toml"
+    start "$host" "$1.log" sh -c 'ulimit -n "$0"; exec "$@"' "$2" "$VESTIBULE" serve -c "$WORK/$1.toml"
   else
-    start front "$1.log" "$VESTIBULE" serve -c "$WORK/$1.toml"
+    start "$host" "$1.log" "$VESTIBULE" serve -c "$WORK/$1.toml"
   fi
   FRONT=$STARTED
 }
 
-# metric NAME [LABEL="VALUE"...] : the sum of what the front door says of it; nothing where it says nothing
+# front_status NAME [ARGUMENT...] : what `vestibule status` says of that front door
+front_status() { "$VESTIBULE" status --admin "$WORK/$1.admin.sock" "${@:2}"; }
+
+# metric NAME [LABEL="VALUE"...] : the sum of what the front door (on $FRONT_HOST, or else "front") says of it;
+# nothing where it says nothing
 metric() {
   local name=$1; shift
-  ip netns exec "$LAB_PREFIX-front" curl -sS --noproxy '*' -m 2 http://127.0.0.1:9463/metrics |
+  ip netns exec "$LAB_PREFIX-${FRONT_HOST:-front}" curl -sS --noproxy '*' -m 2 http://127.0.0.1:9463/metrics |
     awk -v name="$name" -v labels="$*" '
       BEGIN { n = split(labels, wanted, " ") }
       $1 == name || index($1, name "{") == 1 {
@@ -444,13 +495,178 @@ status() {
   on "${CLIENT:-client}" curl -sS --noproxy '*' -m 3 --cacert "$WORK/web/ca.pem" -o /dev/null -w '%{http_code}' "$@" "$url" 2>>"$WORK/curl.log"
 }
 
+# ---- fences ----------------------------------------------------------------------------------------
+
+# Sources for those who knock often: the kernel sends about one ICMP error a second to each.
+KNOCKERS=10.99.0.60,10.99.0.61,10.99.0.62,10.99.0.63,10.99.0.64,10.99.0.65,10.99.0.66,10.99.0.67,10.99.0.68,10.99.0.69
+KNOCKERS6=fd99::60,fd99::61,fd99::62,fd99::63,fd99::64,fd99::65,fd99::66,fd99::67,fd99::68,fd99::69
+
+# lab_knockers HOST : it has those addresses
+lab_knockers() {
+  local address addresses
+  IFS=, read -r -a addresses <<<"$KNOCKERS,$KNOCKERS6"
+  for address in "${addresses[@]}"; do
+    case $address in *:*) lab_address "$1" "$address/64" ;; *) lab_address "$1" "$address/24" ;; esac
+  done
+}
+
+# knock HOST ADDRESS... : one attempt at each (tcp/10.99.0.11:443): open, refused or silent, with spaces between.
+# Host "crowd" has lab_knockers.
+knock() {
+  local host=$1 from=(); shift
+  [ "$host" != crowd ] || from=(--from "$KNOCKERS,$KNOCKERS6")
+  ip netns exec "$LAB_PREFIX-$host" python3 "$LAB_DIR/knock.py" "${from[@]}" once "$@" | awk '{ printf "%s%s", sep, $1; sep = " " }'
+}
+
+# knocks HOST RESULT ADDRESS... : that is what all of these attempts come to
+knocks() {
+  local host=$1 result=$2 seen; shift 2
+  for seen in $(knock "$host" "$@"); do [ "$seen" = "$result" ] || return 1; done
+}
+
+# watch_start HOST LOG EVERY ADDRESS... : attempts at each, all the time; its pid in $STARTED
+watch_start() {
+  local host=$1 log=$2; shift 2
+  start "$host" "$log" python3 "$LAB_DIR/knock.py" --from "$KNOCKERS,$KNOCKERS6" watch "$@"
+  wait_for 5 test -s "$WORK/$log" || fail "the knocking does not start"
+}
+
+# watch_stop PID LOG : ends it; a watch that has ended before, or has not seen anything of late, proves nothing
+watch_stop() {
+  running "$1" || { lab_log "$2"; fail "the knocking has gone on until now"; }
+  watch_goes_on "$2"
+  stop "$1"
+}
+
+# watch_goes_on LOG : it does a round from now on, at least
+watch_goes_on() {
+  wait_for 5 has_round "$1" "$(now)" || { lab_log "$1"; fail "the knocking has gone on until now"; }
+}
+has_round() { awk -v since="$2" '$1 + 0 == $1 && $1 >= since { found = 1 } END { exit !found }' "$WORK/$1"; }
+
+# first RESULT LOG SINCE [COLUMN] : when the watch first saw that result (of its first address, or another), in
+# seconds after SINCE; nothing if never
+first() {
+  awk -v result="$1" -v since="$3" -v c="$((2 * ${4:-1}))" \
+    '$1 >= since && NF >= c && $c == result { printf "%.2f", $1 - since; exit }' "$WORK/$2"
+}
+
+# seen RESULT LOG SINCE [COLUMN] : the watch has seen it
+seen() { [ -n "$(first "$@")" ]; }
+
+# slowest RESULT LOG [COLUMN] : the most seconds that an attempt with that result has taken
+slowest() {
+  awk -v result="$1" -v c="$((2 * ${3:-1}))" \
+    '$c == result && $(c + 1) > most { most = $(c + 1) } END { printf "%.3f", most }' "$WORK/$2"
+}
+
+# nft_foreign HOST : everything in its nftables that is not Vestibule's, without counters and empty lines
+nft_foreign() {
+  ip netns exec "$LAB_PREFIX-$1" nft -s list ruleset 2>/dev/null | awk '
+    /^table / { ours = $3 ~ /^vestibule/ }
+    /^\tchain sslvpn-heartbeat-chain / { chain = 1 }
+    !ours && !chain && NF && !/jump sslvpn-heartbeat-chain/ { print }
+    /^\t}/ { chain = 0 }'
+}
+
+# iptables_foreign HOST : the same of iptables, both families
+iptables_foreign() {
+  local save
+  for save in iptables-save ip6tables-save; do
+    ip netns exec "$LAB_PREFIX-$1" $save 2>/dev/null |
+      sed -e '/sslvpn-heartbeat-chain/d' -e '/^#/d' -e 's/\[[0-9]*:[0-9]*\]//'
+  done
+}
+
+# foreign_rules HOST : loads what others may have in their firewall: tables of nftables of all kinds, and rules
+# of iptables in filter, nat and mangle. Nothing that the lab sends meets any of it.
+foreign_rules() {
+  ip netns exec "$LAB_PREFIX-$1" nft -f - <<'RULES' || fail "the foreign tables cannot be loaded"
+table inet site {
+  set friends { type ipv4_addr; flags interval; elements = { 192.0.2.0/24, 198.51.100.7 } }
+  counter seen { }
+  chain input { type filter hook input priority 0; policy accept; ip saddr @friends tcp dport 443 counter accept; tcp dport 4444 drop; }
+  chain forward { type filter hook forward priority 0; policy accept; meta mark 0x77 drop; }
+}
+table ip site_nat {
+  chain pre { type nat hook prerouting priority -100; policy accept; tcp dport 8081 redirect to :8080; }
+  chain post { type nat hook postrouting priority 100; policy accept; ip saddr 203.0.113.0/24 masquerade; }
+}
+table ip6 site6 { chain input { type filter hook input priority -20; policy accept; tcp dport 4444 reject; }; }
+RULES
+  ip netns exec "$LAB_PREFIX-$1" iptables-restore <<'RULES' || fail "the foreign iptables rules cannot be loaded"
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:site - [0:0]
+-A INPUT -j site
+-A INPUT -p tcp --dport 4445 -j DROP
+-A FORWARD -m mark --mark 0x78 -j DROP
+-A OUTPUT -d 192.0.2.9/32 -p tcp --dport 443 -j REJECT --reject-with tcp-reset
+-A site -s 192.0.2.1/32 -m comment --comment "a friend of the site" -j ACCEPT
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -p tcp --dport 8082 -j REDIRECT --to-ports 8080
+-A POSTROUTING -s 203.0.113.0/24 -j MASQUERADE
+COMMIT
+*mangle
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A PREROUTING -s 203.0.113.0/24 -j MARK --set-xmark 0x1/0xffffffff
+COMMIT
+RULES
+  ip netns exec "$LAB_PREFIX-$1" ip6tables-restore <<'RULES' || fail "the foreign ip6tables rules cannot be loaded"
+*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+-A INPUT -s 2001:db8::1/128 -p tcp --dport 443 -j ACCEPT
+COMMIT
+*nat
+:PREROUTING ACCEPT [0:0]
+:INPUT ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:POSTROUTING ACCEPT [0:0]
+-A POSTROUTING -s 2001:db8:1::/64 -j MASQUERADE
+COMMIT
+RULES
+}
+
+# foreign_noted HOST... / foreign_same TEXT HOST... : what is there now is what must be there from now on / it is
+foreign_noted() {
+  local host
+  for host in "$@"; do
+    { nft_foreign "$host"; iptables_foreign "$host"; } >"$WORK/$host.foreign"
+    [ -s "$WORK/$host.foreign" ] || fail "there are no foreign rules on $host"
+  done
+}
+foreign_same() {
+  local text=$1 host; shift
+  for host in "$@"; do
+    { nft_foreign "$host"; iptables_foreign "$host"; } >"$WORK/$host.foreign.now"
+    diff "$WORK/$host.foreign" "$WORK/$host.foreign.now" >"$WORK/$host.foreign.diff" ||
+      { lab_log "$host.foreign.diff"; fail "$text: the rules of others on $host are as they were"; }
+  done
+  pass "$text: the rules of others on $* are as they were"
+}
+
 # ---- openconnect -----------------------------------------------------------------------------------
 
-# openconnect_start HOST LOG ARGUMENT... : as alice, over TCP only, trusting the lab's web CA; pid in $STARTED
+# openconnect_start HOST LOG ARGUMENT... : as alice, over TCP only unless DTLS=yes, trusting the lab's web CA; pid
+# in $STARTED
 openconnect_start() {
-  local host=$1 log=$2; shift 2
+  local host=$1 log=$2 transport=(--no-dtls); shift 2
+  [ "${DTLS:-no}" = no ] || transport=()
   printf 'secret\n' >"$WORK/password"
-  STDIN=$WORK/password start "$host" "$log" openconnect --user=alice --passwd-on-stdin --non-inter --no-dtls \
+  STDIN=$WORK/password start "$host" "$log" openconnect --user=alice --passwd-on-stdin --non-inter "${transport[@]}" \
     --cafile "$WORK/web/ca.pem" --interface tun0 --timestamp "$@"
 }
 

@@ -316,8 +316,8 @@ for gateway in gw1 gw2; do
 done
 front_start front-a
 wait_for 10 both_up || fail "the gateways are not up"
-# remote_address GATEWAY : whom ocserv takes its one client for
-remote_address() { on "$1" occtl -s "$WORK/$1.occtl" -j show users | sed -n 's/.*"Remote IP": *"\([^"]*\)".*/\1/p'; }
+# remote_address GATEWAY : whom ocserv takes its one client for; a check that is under way is no client
+remote_address() { on "$1" occtl -s "$WORK/$1.occtl" -j show user alice | sed -n 's/.*"Remote IP": *"\([^"]*\)".*/\1/p'; }
 for port in $PORTS; do
   case $port in 44*) name="proxy, PROXY v${port#44}" ;; *) name="passthrough, PROXY v${port#45}" ;; esac
   login client openconnect.log "https://vpn.lab:$port/"

@@ -2,11 +2,13 @@
 """A gateway that is nothing but a web page: an HTTPS server whose page names it.
 
 It answers every GET with a page that holds `this is NAME`, everything else with 404, and writes
-one line a request to its log: `PEER TLS-VERSION METHOD TARGET`. Ended by a signal.
+one line a request to its log: `PEER TLS-VERSION METHOD TARGET`. While the file --broken is there, every
+answer is 503. Ended by a signal.
 """
 
 import argparse
 import http.server
+import os
 import socket
 import ssl
 
@@ -16,6 +18,7 @@ parser.add_argument("--port", type=int, default=443)
 parser.add_argument("--certificate", required=True)
 parser.add_argument("--key", required=True)
 parser.add_argument("--log", required=True)
+parser.add_argument("--broken", default="")
 options = parser.parse_args()
 
 PAGE = f"<!doctype html><title>{options.name}</title><h1>this is {options.name}</h1>\n".encode()
@@ -37,6 +40,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer(self, status, body):
         """Notes the request and answers it."""
         LOG.write(f"{self.client_address[0]} {self.request.version()} {self.command} {self.path}\n")
+        if options.broken and os.path.exists(options.broken):
+            status, body = 503, b""
         self.send_response(status)
         self.send_header("Content-Type", "text/html")
         self.send_header("Content-Length", str(len(body)))
@@ -63,6 +68,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     address_family = socket.AF_INET6
     daemon_threads = True
+    request_queue_size = 1000
 
     def handle_error(self, request, client_address):
         """Checks and scanners break connections off; that is no news."""

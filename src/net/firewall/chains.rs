@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use super::engine::{Done, FirewallError};
 use super::fence::{Block, Fence};
 use super::iptables::{
-    Abilities, Bounds, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, emptying, is_jump,
-    listed_rules, probe, read_as, removal, rules, script, wants_u32,
+    Abilities, Bounds, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, blocked, emptying,
+    is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
 };
 use super::program::Program;
 use crate::net::command::Finished;
@@ -59,6 +59,18 @@ pub struct Found {
     pub rules: Option<Vec<String>>,
 }
 
+impl Found {
+    /// The block that its rules are, with the second that it ends at and who wants it.
+    fn block(&self, now: SystemTime) -> Option<(SystemTime, String)> {
+        // rules that nothing leads to refuse nothing
+        let rules = self.rules.as_ref().filter(|_| !self.jumps.is_empty())?;
+        let blocked = blocked(rules);
+        let is_block = blocked.is_in_force(now) && !blocked.ports.is_empty();
+        // one without an end is not ours
+        blocked.until.filter(|_| is_block).map(|until| (until, blocked.holders))
+    }
+}
+
 impl Chains {
     /// Brings both families into order: the block is in force, or nothing is.
     pub async fn set(
@@ -82,6 +94,19 @@ impl Chains {
             }
         }
         Ok(all)
+    }
+
+    /// The block that the rules of both families are, without changing anything.
+    pub async fn find_block(&mut self) -> Result<Option<Block>, FirewallError> {
+        let mut longest = None;
+        for tool in Tool::all()? {
+            longest = longest.max(tool.look().await?.block(SystemTime::now()));
+        }
+        let Some((end, holders)) = longest else { return Ok(None) };
+        // one that is but taken over is not rounded up to another second
+        let bounds = Bounds::to(end, Instant::now(), SystemTime::now());
+        self.bounds = Some(bounds);
+        Ok(Some(Block { until: bounds.end, holders }))
     }
 
     /// Takes the chain away in both families. Whether it was there.

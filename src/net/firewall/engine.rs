@@ -109,6 +109,16 @@ impl Firewall {
         }
     }
 
+    /// Looks for a block that is in force, whoever has set it, and changes nothing. Its end is that of the rule that
+    /// lasts longest, as far as the kernel tells, and so up to a second early; who wants it is empty where that is
+    /// not told.
+    pub async fn find(&mut self) -> Result<Option<Block>, FirewallError> {
+        match &mut self.kept {
+            Kept::Nftables(table) => table.find_block().await,
+            Kept::Iptables(chains) => chains.find_block().await,
+        }
+    }
+
     /// Takes all of our rules away.
     pub async fn remove(&mut self) -> Result<(), FirewallError> {
         match &mut self.kept {

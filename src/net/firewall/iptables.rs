@@ -48,7 +48,7 @@ pub struct Term {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// When it ends, by a clock that nobody sets.
-    end: Instant,
+    pub end: Instant,
     /// The kernel lets everything pass up to this second, and in it.
     pub after: SystemTime,
     /// The kernel lets everything pass from this second on.
@@ -58,8 +58,13 @@ pub struct Bounds {
 impl Bounds {
     /// Those of a block from now on, until `end`.
     pub fn of(end: Instant, now: Instant, wall: SystemTime) -> Self {
-        let after = wall.checked_sub(LAG).map(second).unwrap_or(SystemTime::UNIX_EPOCH);
-        Self { end, after, until: full_second(exact(end, now, wall)) }
+        Self { end, after: before(wall), until: full_second(exact(end, now, wall)) }
+    }
+
+    /// Those of a block from now on, until a second of the wall clock.
+    pub fn to(until: SystemTime, now: Instant, wall: SystemTime) -> Self {
+        let left = until.duration_since(wall).unwrap_or_default().min(LONGEST);
+        Self { end: now + left, after: before(wall), until }
     }
 
     /// Whether they still are right for a block until `end`, or somebody has set the wall clock.
@@ -69,6 +74,10 @@ impl Bounds {
         let has_begun = wall.duration_since(self.after).is_ok_and(|since| since >= ROUNDING);
         self.end == end && has_begun && off.is_ok_and(|off| off <= ROUNDING)
     }
+}
+
+fn before(wall: SystemTime) -> SystemTime {
+    wall.checked_sub(LAG).map_or(SystemTime::UNIX_EPOCH, second)
 }
 
 fn exact(end: Instant, now: Instant, wall: SystemTime) -> SystemTime {

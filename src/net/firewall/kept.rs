@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::engine::{Done, FirewallError};
+use super::fence::Block;
+use super::label::LONGEST;
 use super::nft::{Difference, Listing, Table, removal};
 use super::program::Program;
 use crate::net::command::Finished;
@@ -62,6 +64,15 @@ impl KeptTable {
             difference = Some(Difference::All);
         }
         Err(failure)
+    }
+
+    /// The block that its timed members are, without changing anything.
+    pub async fn find_block(&self) -> Result<Option<Block>, FirewallError> {
+        let listing = look(&nft()?, self.name).await?;
+        let now = Instant::now();
+        // one without an end is not ours
+        let timed = listing.timed().into_iter().filter_map(|timed| Some((timed.left?, timed.comment)));
+        Ok(timed.max().map(|(left, holders)| Block { until: now + left.min(LONGEST), holders }))
     }
 
     /// Takes it away. Whether it was there.
