@@ -24,13 +24,15 @@ use vestibule::net::tls::{self, Identity, Trust};
 
 use crate::support::{PATIENCE, Running};
 
-/// Runs a test alone in a network. Says so where that cannot be done here.
+/// Runs a test alone in a network. Where that cannot be done here it says so, or fails if it is
+/// [`REQUIRED`].
 fn alone(test: &str, body: impl AsyncFnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(LocalSet::new().run_until(body()));
     }
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/sbin/nft").exists() {
+        assert!(std::env::var_os(REQUIRED).is_none(), "{test}: needs root, and nft, and {REQUIRED} is set");
         eprintln!("{test}: left out: needs root, and nft");
         return;
     }
@@ -41,6 +43,8 @@ fn alone(test: &str, body: impl AsyncFnOnce()) {
 }
 
 const INSIDE: &str = "VESTIBULE_TEST_NETWORK";
+/// Set where nothing is to be left out.
+const REQUIRED: &str = "VESTIBULE_TESTS_REQUIRE_ROOT";
 const LEASE: Duration = Duration::from_secs(3);
 
 /// The agent of gateway gw1, with a fence on a port that nobody uses.

@@ -1,10 +1,13 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use vestibule::net::firewall::{
     Block, Connections, Done, Engine, Fence, Firewall, FirewallError, RejectWith,
 };
 
+use super::inventory::vestibule;
 use super::network::{Client, GATEWAY, Outcome, Tools, alone, lives, run, until};
 
 pub fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) -> Fence {
@@ -57,6 +60,7 @@ for_each_engine! {
     a_fence_of_all_connections_cuts_them: all_connections;
     the_kernel_ends_a_block_that_nobody_renews: the_kernels_end;
     what_others_have_broken_is_repaired: repairs;
+    a_rule_before_ours_lets_nobody_in_for_longer_than_until_the_next_renewal: overtaken;
     no_rule_but_our_own_ever_changes: foreign_rules;
     a_block_may_end_while_it_is_renewed: renewals;
     a_call_that_is_broken_off_does_no_harm: broken_off;
@@ -228,6 +232,115 @@ async fn repairs(tools: Tools) {
     });
     assert_eq!(later.set(None, &[]).await.unwrap(), Done::Repaired);
     assert_eq!(later.set(None, &[]).await.unwrap(), Done::AsItWas);
+}
+
+/// The clock of this machine is left alone; what is changed instead is where on it the block begins.
+async fn clock_set_back() {
+    let client = Client::new();
+    let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(Engine::Iptables, fence.clone());
+    let mut lasting = block(LONG);
+    firewall.set(Some(&lasting), &[]).await.unwrap();
+    let outcomes = || GATEWAY.map(|gateway| client.tcp(gateway, 443));
+    assert_eq!(outcomes(), [Outcome::Refused; 2]);
+    let first = beginnings();
+    let now = OffsetDateTime::now_utc();
+    for begun in first {
+        assert!(begun > now - Duration::from_secs(10) && begun < now, "{begun}, and it is {now}");
+    }
+    // as if it were some seconds earlier than when the block was written
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(3);
+    for (iptables, begun) in ["iptables", "ip6tables"].iter().zip(first) {
+        let (was, is) = (date(begun), date(later));
+        run(&format!(
+            "{iptables}-save | sed 's/--datestop {was} -j/--datestop {is} -j/' | {iptables}-restore"
+        ));
+    }
+    assert_eq!(outcomes(), [Outcome::Open; 2]);
+    let mut next = Firewall::new(Engine::Iptables, fence);
+    assert_eq!(next.find().await.unwrap(), None);
+    let (_, listed, _) = vestibule("fence list");
+    assert!(listed.contains("nothing is refused") && !listed.contains("refused: "), "{listed}");
+    until("it begins", || outcomes() == [Outcome::Refused; 2]);
+    assert!(OffsetDateTime::now_utc() > later);
+    let (_, listed, _) = vestibule("fence list");
+    assert!(listed.contains("refused: tcp/443, for "), "{listed}");
+    assert_eq!(next.find().await.unwrap().unwrap().holders, "self, front-a");
+    assert_eq!(firewall.set(Some(&lasting), &[]).await.unwrap(), Done::Repaired);
+    // renewals move the beginning: what is in force is never more than a lease and a few seconds
+    let begun = beginnings();
+    assert!((0..2).all(|family| begun[family] >= first[family]));
+    lasting.until += Duration::from_secs(2);
+    firewall.set(Some(&lasting), &[]).await.unwrap();
+    assert!((0..2).all(|family| beginnings()[family] > first[family]), "{first:?}, {:?}", beginnings());
+    assert_eq!(outcomes(), [Outcome::Refused; 2]);
+}
+
+/// The second that our chain lets everything pass up to, in both families.
+fn beginnings() -> [OffsetDateTime; 2] {
+    ["iptables", "ip6tables"].map(|iptables| {
+        let rules = run(&format!("{iptables} -S sslvpn-heartbeat-chain"));
+        let begun = rules.split("-m time --datestop ").nth(1).unwrap_or_else(|| panic!("{rules}"));
+        OffsetDateTime::parse(&format!("{}Z", begun.split(' ').next().unwrap()), &Rfc3339).unwrap()
+    })
+}
+
+fn date(time: OffsetDateTime) -> String {
+    time.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap().replace('Z', "")
+}
+
+#[test]
+fn a_clock_that_is_set_back_opens_a_block_and_does_not_prolong_it() {
+    let test = "fence::a_clock_that_is_set_back_opens_a_block_and_does_not_prolong_it";
+    alone(test, Tools::Iptables, clock_set_back);
+}
+
+#[test]
+fn a_clock_that_is_set_back_opens_a_block_of_the_older_interface() {
+    let test = "fence::a_clock_that_is_set_back_opens_a_block_of_the_older_interface";
+    alone(test, Tools::Legacy, clock_set_back);
+}
+
+async fn overtaken(tools: Tools) {
+    let client = Client::new();
+    let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+    let mut firewall = Firewall::new(engine(tools), fence);
+    let outcomes = || GATEWAY.map(|gateway| client.tcp(gateway, 443));
+    let accept = "-p tcp -m tcp --dport 443 -j ACCEPT";
+    let mut block = block(LONG);
+    firewall.set(Some(&block), &[]).await.unwrap();
+    // with 2 s more the rules are others; one that ends at the same second has the same rules
+    for more in [Duration::from_secs(2), Duration::from_nanos(1)] {
+        run(&format!("iptables -I INPUT {accept}; ip6tables -I INPUT {accept}"));
+        // two who both want to be first do not fight at every look
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas);
+        // a table of nftables goes before those of others, whatever they do
+        let expected = if tools == Tools::Nft { Outcome::Refused } else { Outcome::Open };
+        assert_eq!(outcomes(), [expected; 2]);
+        block.until += more;
+        let done = firewall.set(Some(&block), &[]).await.unwrap();
+        if tools == Tools::Nft {
+            assert_eq!(done, Done::Written);
+        } else {
+            assert_eq!(done, Done::Repaired);
+            for iptables in ["iptables", "ip6tables"] {
+                let rules = run(&format!("{iptables} -S INPUT"));
+                let first = rules.lines().nth(1).unwrap();
+                assert_eq!(first, "-A INPUT -j sslvpn-heartbeat-chain", "{rules}");
+                assert!(rules.contains(accept), "{rules}");
+            }
+        }
+        assert_eq!(outcomes(), [Outcome::Refused; 2]);
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas);
+        run(&format!("iptables -D INPUT {accept}; ip6tables -D INPUT {accept}"));
+    }
+    // where nothing is blocked there is no hurry
+    firewall.set(None, &[]).await.unwrap();
+    run(&format!("iptables -I INPUT {accept}; ip6tables -I INPUT {accept}"));
+    assert_eq!(firewall.set(None, &[]).await.unwrap(), Done::AsItWas);
+    block.until += Duration::from_secs(2);
+    assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::Written);
+    assert_eq!(outcomes(), [Outcome::Refused; 2]);
 }
 
 /// All rules of this host but ours, as they are listed.

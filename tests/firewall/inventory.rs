@@ -1,14 +1,15 @@
+use std::io::Write;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use vestibule::net::firewall::{Away, Connections, Engine, Firewall, RejectWith, Wall};
+use vestibule::net::firewall::{Away, Connections, Done, Engine, Firewall, FirewallError, RejectWith, Wall};
 
 use super::fence::{LONG, block, fence};
-use super::network::{Tools, alone, run};
+use super::network::{Tools, alone, run, until};
 
 /// The exit status of `vestibule fence …` here, and what it says and complains of.
-fn vestibule(arguments: &str) -> (i32, String, String) {
+pub fn vestibule(arguments: &str) -> (i32, String, String) {
     let program = env!("CARGO_BIN_EXE_vestibule");
     command(&mut Command::new(program), arguments)
 }
@@ -128,9 +129,14 @@ fn what_nft_cannot_tell_is_not_taken_for_nothing() {
         let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
         Firewall::new(Engine::Nftables, fence).set(Some(&block(LONG)), &[]).await.unwrap();
         let broken = "echo 'nft: libnftables.so.1: cannot open shared object file: No such file or directory' >&2; exit 127";
-        for (script, what) in
-            [(broken, "libnftables.so.1"), ("echo warning; exec /usr/sbin/nft \"$@\"", "cannot be read")]
-        {
+        // a list of tables says nothing of one that could not be listed itself
+        let short = "[ \"$3\" = tables ] && exec echo '{\"nftables\": []}'; echo 'Error: cache: Too many open files' >&2; exit 1";
+        for (script, what) in [
+            (broken, "libnftables.so.1"),
+            (&broken.replace("127", "1"), "libnftables.so.1"),
+            (short, "Too many open files"),
+            ("echo warning; exec /usr/sbin/nft \"$@\"", "cannot be read"),
+        ] {
             let (status, said, complaint) = with_nft(script, "HERE:/usr/bin:/bin", "fence list");
             assert_eq!((status, said.as_str()), (2, ""), "{complaint}");
             assert!(complaint.contains(what), "{complaint}");
@@ -153,20 +159,70 @@ fn a_program_in_the_folder_it_is_started_in_is_not_run() {
     });
 }
 
+/// A copy of the program where everybody may run it.
+fn copy_for_everybody() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let copy = format!("{}/vestibule", folder.path().display());
+    let program = env!("CARGO_BIN_EXE_vestibule");
+    run(&format!("cp {program} {copy}; chmod 755 {} {copy}", folder.path().display()));
+    (folder, copy)
+}
+
+const NOBODY: [&str; 5] = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+
 #[test]
 fn who_may_not_look_is_told_so() {
     alone("inventory::who_may_not_look_is_told_so", Tools::Iptables, async || {
-        let program = env!("CARGO_BIN_EXE_vestibule");
-        // the program may be in a folder that only we may enter
-        let copy = tempfile::tempdir_in("/tmp").unwrap();
-        run(&format!("cp {program} {0}/vestibule; chmod 755 {0} {0}/vestibule", copy.path().display()));
-        for what in ["list", "clear"] {
-            let mut nobody = Command::new("setpriv");
-            nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
-            nobody.arg(copy.path().join("vestibule"));
-            let told =
-                "error: this process may not change the firewall; run it as root or with CAP_NET_ADMIN\n";
-            assert_eq!(command(&mut nobody, &format!("fence {what}")), (2, String::new(), told.into()));
+        let (_folder, program) = copy_for_everybody();
+        let told = "error: this process may not change the firewall; run it as root, or with \
+                    AmbientCapabilities=CAP_NET_ADMIN in its systemd unit (capabilities of its file do not pass on to nft \
+                    and iptables)\n";
+        let without = ["--bounding-set", "-net_admin"];
+        for (who, options) in [("nobody", &NOBODY[..]), ("root without the capability", &without)] {
+            for what in ["list", "clear"] {
+                let mut someone = Command::new("setpriv");
+                someone.args(options).arg(&program);
+                let outcome = command(&mut someone, &format!("fence {what}"));
+                assert_eq!(outcome, (2, String::new(), told.into()), "{who}");
+            }
         }
+    });
+}
+
+#[test]
+fn who_passes_the_capability_on_needs_not_be_root() {
+    alone("inventory::who_passes_the_capability_on_needs_not_be_root", Tools::Nft, async || {
+        let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+        Firewall::new(Engine::Nftables, fence).set(Some(&block(LONG)), &[]).await.unwrap();
+        let (_folder, program) = copy_for_everybody();
+        let mut nobody = Command::new("setpriv");
+        nobody.args(NOBODY).args(["--inh-caps", "+net_admin", "--ambient-caps", "+net_admin"]).arg(program);
+        let removed = "removed: table inet vestibule (nft)\n";
+        let (_, said, complaint) = command(&mut nobody, "fence clear");
+        assert!(said.starts_with(removed), "{said}{complaint}");
+        // where the kernel has the older interface at all
+        let unseen = "error: only root can see whether iptables-legacy has rules here\n";
+        assert!(["", unseen].contains(&complaint.as_str()), "{complaint}");
+        assert_eq!(run("nft list tables"), "");
+    });
+}
+
+#[test]
+fn a_table_that_another_program_owns_is_tried_again() {
+    alone("inventory::a_table_that_another_program_owns_is_tried_again", Tools::Nft, async || {
+        let mut owner =
+            Command::new("nft").arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        owner.stdin.as_mut().unwrap().write_all(b"add table inet vestibule { flags owner; }\n").unwrap();
+        until("it is there", || run("nft list tables").contains("inet vestibule"));
+        let fence = fence(&["tcp/443"], Connections::New, RejectWith::TcpReset);
+        let mut firewall = Firewall::new(Engine::Nftables, fence);
+        let error = firewall.set(Some(&block(LONG)), &[]).await.unwrap_err();
+        let is_told =
+            matches!(&error, FirewallError::Failed(said) if said.contains("Operation not permitted"));
+        assert!(is_told, "{error:?}");
+        // at its end the table goes
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        assert_eq!(firewall.set(Some(&block(LONG)), &[]).await.unwrap(), Done::Written);
     });
 }

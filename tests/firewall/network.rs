@@ -15,13 +15,18 @@ pub const GATEWAY: [&str; 2] = ["10.9.0.1", "fd09::1"];
 /// The other host's first addresses; its second ones end in 3.
 pub const CLIENT: [&str; 2] = ["10.9.0.2", "fd09::2"];
 
-/// Runs a test in a network namespace that nobody else is in. Says so where that cannot be done here.
+/// Runs a test in a network namespace that nobody else is in. Where that cannot be done here it says so, or fails if it is
+/// [`REQUIRED`].
 pub fn alone(test: &str, tools: Tools, body: impl AsyncFnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(body());
     }
     if !rustix::process::geteuid().is_root() || !tools.are_here() {
+        assert!(
+            std::env::var_os(REQUIRED).is_none(),
+            "{test}: needs root, and nft or iptables, and {REQUIRED} is set"
+        );
         eprintln!("{test}: left out: needs root, and nft or iptables");
         return;
     }
@@ -41,6 +46,8 @@ pub fn alone(test: &str, tools: Tools, body: impl AsyncFnOnce()) {
 }
 
 const INSIDE: &str = "VESTIBULE_TEST_NETWORK";
+/// Set where nothing is to be left out.
+const REQUIRED: &str = "VESTIBULE_TESTS_REQUIRE_ROOT";
 
 /// Which programs a test uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,13 +41,15 @@ async fn order(
 
 const ORDER: &str = "{\"reason\": \"connection refused\", \"lease_seconds\": 15}";
 
-/// Runs a test in a network namespace that nobody else is in. Says so where that cannot be done here.
+/// Runs a test in a network namespace that nobody else is in. Where that cannot be done here it says so, or fails if it is
+/// [`REQUIRED`].
 fn alone(test: &str, body: impl AsyncFnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         return runtime.block_on(LocalSet::new().run_until(body()));
     }
     if !rustix::process::geteuid().is_root() || !Path::new("/usr/sbin/nft").exists() {
+        assert!(std::env::var_os(REQUIRED).is_none(), "{test}: needs root, and nft, and {REQUIRED} is set");
         eprintln!("{test}: left out: needs root, and nft");
         return;
     }
@@ -90,6 +92,8 @@ fn nft_is(fault: Option<&str>) {
         None => std::fs::remove_file(file).unwrap(),
     }
 }
+/// Set where nothing is to be left out.
+const REQUIRED: &str = "VESTIBULE_TESTS_REQUIRE_ROOT";
 
 fn settings(port: &str, lease: Duration, on_exit: OnExit) -> FenceSettings {
     settings_with(Engine::Nftables, port, lease, on_exit)

@@ -1,17 +1,16 @@
 //! Our chain of iptables and ip6tables in the kernel, kept as it is to be.
 
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use ipnet::IpNet;
 
 use super::engine::{Done, FirewallError};
 use super::fence::{Block, Fence};
 use super::iptables::{
-    Abilities, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, blocked, emptying,
-    full_second, is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
+    Abilities, Bounds, CHAIN, Family, PROBE, PROBE_BLOCK, PROBE_COMMENT, PROBE_U32, Term, blocked, emptying,
+    is_jump, listed_rules, probe, read_as, removal, rules, script, wants_u32,
 };
-use super::label::LONGEST;
 use super::program::Program;
 use crate::net::command::Finished;
 
@@ -20,8 +19,8 @@ use crate::net::command::Finished;
 pub struct Chains {
     /// Known from the first look on.
     families: Vec<KeptChain>,
-    /// The end of the block that is in force, by both clocks.
-    end: Option<(Instant, SystemTime)>,
+    /// Those of the block that is in force.
+    bounds: Option<Bounds>,
 }
 
 #[derive(Debug)]
@@ -36,6 +35,8 @@ struct KeptChain {
 struct Last {
     written: Vec<String>,
     listed: Vec<String>,
+    /// The end of the block that it is.
+    until: Option<Instant>,
 }
 
 /// iptables or ip6tables, of one make.
@@ -64,9 +65,9 @@ impl Found {
         // rules that nothing leads to refuse nothing
         let rules = self.rules.as_ref().filter(|_| !self.jumps.is_empty())?;
         let blocked = blocked(rules);
+        let is_block = blocked.is_in_force(now) && !blocked.ports.is_empty();
         // one without an end is not ours
-        let until = blocked.until.filter(|until| *until > now)?;
-        (!blocked.ports.is_empty()).then_some((until, blocked.holders))
+        blocked.until.filter(|_| is_block).map(|until| (until, blocked.holders))
     }
 }
 
@@ -82,10 +83,11 @@ impl Chains {
             self.families = KeptChain::all(fence).await?;
         }
         let term = self.term(block);
+        let until = term.as_ref().and(block).map(|block| block.until);
         let mut all = Done::AsItWas;
         for chain in &mut self.families {
             let rules = rules(chain.tool.family, fence, exempt, term.as_ref(), chain.can);
-            match chain.set(rules).await? {
+            match chain.set(rules, until).await? {
                 Done::Repaired => all = Done::Repaired,
                 Done::Written if all == Done::AsItWas => all = Done::Written,
                 Done::Written | Done::AsItWas => {}
@@ -101,11 +103,10 @@ impl Chains {
             longest = longest.max(tool.look().await?.block(SystemTime::now()));
         }
         let Some((end, holders)) = longest else { return Ok(None) };
-        let left = end.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
-        let until = Instant::now() + left;
         // one that is but taken over is not rounded up to another second
-        self.end = Some((until, end));
-        Ok(Some(Block { until, holders }))
+        let bounds = Bounds::to(end, Instant::now(), SystemTime::now());
+        self.bounds = Some(bounds);
+        Ok(Some(Block { until: bounds.end, holders }))
     }
 
     /// Takes the chain away in both families. Whether it was there.
@@ -118,24 +119,15 @@ impl Chains {
         Ok(was_there)
     }
 
-    /// The kernel goes by the wall clock: if that is set, the end of the block is set anew.
+    /// The kernel goes by the wall clock: if that is set, the bounds of the block are set anew.
     fn term(&mut self, block: Option<&Block>) -> Option<Term> {
-        let now = Instant::now();
-        let Some(block) = block.filter(|block| block.until > now) else {
-            self.end = None;
-            return None;
-        };
-        let exact = SystemTime::now() + block.until.duration_since(now).min(LONGEST);
-        let still_right = |end: SystemTime| {
-            let off = end.duration_since(exact).or_else(|_| exact.duration_since(end)).unwrap_or_default();
-            off <= ROUNDING
-        };
-        let until = match self.end {
-            Some((until, end)) if until == block.until && still_right(end) => end,
-            _ => full_second(exact),
-        };
-        self.end = Some((block.until, until));
-        Some(Term { until, holders: block.holders.clone() })
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let block = block.filter(|block| block.until > now);
+        self.bounds = block.map(|Block { until, .. }| {
+            let known = self.bounds.filter(|bounds| bounds.are_right(*until, now, wall));
+            known.unwrap_or_else(|| Bounds::of(*until, now, wall))
+        });
+        Some(Term { bounds: self.bounds?, holders: block?.holders.clone() })
     }
 }
 
@@ -156,27 +148,31 @@ impl KeptChain {
         Ok(chains)
     }
 
-    async fn set(&mut self, rules: Vec<String>) -> Result<Done, FirewallError> {
+    async fn set(&mut self, rules: Vec<String>, until: Option<Instant>) -> Result<Done, FirewallError> {
         let mut found = self.tool.look().await?;
+        // a rule before the jump may let everything pass, so it goes to the top where a block begins or is renewed; not at
+        // each look, for others may want to be first as well
+        let to_top = until.is_some() && self.last.as_ref().is_none_or(|last| last.until != until);
         let is =
             |found: &Found, rules: &[String]| found.jumps.len() == 1 && found.rules.as_deref() == Some(rules);
-        let untouched = self.last.as_ref().map(|last| is(&found, &last.listed));
+        let untouched = self.last.as_ref().map(|last| {
+            let is_overtaken = to_top && last.until.is_some() && found.jumps != [0];
+            is(&found, &last.listed) && !is_overtaken
+        });
         let as_wanted = match &self.last {
             Some(last) => untouched == Some(true) && last.written == rules,
             None => rules.is_empty() && is(&found, &rules),
         };
         if as_wanted {
-            self.last = Some(Last { written: rules, listed: found.rules.unwrap_or_default() });
+            self.last = Some(Last { written: rules, listed: found.rules.unwrap_or_default(), until });
             return Ok(Done::AsItWas);
         }
-        let was_free = self.last.as_ref().is_none_or(|last| last.written.is_empty());
         self.last = None;
         let mut failure = FirewallError::NotInForce(format!("chain {CHAIN} of {}", self.tool.list.name()));
         for _ in 0..ATTEMPTS {
-            // the jump goes to the top where a block begins, and not each time: others may do the same
             let is_in_order = match found.jumps.as_slice() {
                 [0] => true,
-                [_] => !was_free || rules.is_empty(),
+                [_] => !to_top,
                 _ => false,
             };
             let jumps = (!is_in_order).then_some(found.jumps.len());
@@ -190,7 +186,7 @@ impl KeptChain {
             let listed =
                 found.rules.clone().filter(|listed| found.jumps.len() == 1 && read_as(&rules, listed));
             if let Some(listed) = listed {
-                self.last = Some(Last { written: rules, listed });
+                self.last = Some(Last { written: rules, listed, until });
                 return Ok(if untouched == Some(false) { Done::Repaired } else { Done::Written });
             }
         }
@@ -312,5 +308,3 @@ const RESTORE: [&str; 3] = ["-w", WAIT, "--noflush"];
 /// For how many seconds it waits for others that change rules.
 const WAIT: &str = "2";
 const ATTEMPTS: usize = 2;
-/// By how much the end of a block is rounded, and what the clocks may drift apart meanwhile.
-const ROUNDING: Duration = Duration::from_millis(1500);

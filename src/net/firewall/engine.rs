@@ -62,7 +62,8 @@ pub enum FirewallError {
 impl FirewallError {
     /// Who we run as may not.
     pub(super) fn not_allowed() -> Self {
-        let text = "this process may not change the firewall; run it as root or with CAP_NET_ADMIN";
+        let text = "this process may not change the firewall; run it as root, or with AmbientCapabilities=CAP_NET_ADMIN in \
+                    its systemd unit (capabilities of its file do not pass on to nft and iptables)";
         Self::Unusable(text.to_owned())
     }
 }

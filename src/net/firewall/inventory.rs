@@ -12,8 +12,9 @@ use super::engine::FirewallError;
 use super::iptables::{CHAIN, Family, PROBE, blocked};
 use super::kept;
 use super::nft::Listing;
-use super::program::Program;
+use super::program::{Program, Rights};
 use super::tables::{FENCE_TABLE, WALL_TABLE};
+use crate::net::words::in_words;
 
 /// What is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -137,9 +138,10 @@ impl Place {
         let mut places = Vec::new();
         if found.rules.is_some() || !found.jumps.is_empty() {
             let blocked = blocked(&found.rules.unwrap_or_default());
-            let left = blocked.until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
-            // rules that have ended, or that nothing leads to, refuse nothing
-            let refuses = !found.jumps.is_empty() && left.is_none_or(|left| !left.is_zero());
+            let now = SystemTime::now();
+            let left = blocked.until.map(|until| until.duration_since(now).unwrap_or_default());
+            // rules that have ended, or begin later because the clock was set back, or that nothing leads to, refuse nothing
+            let refuses = !found.jumps.is_empty() && blocked.is_in_force(now);
             let refused = |what| Refused {
                 what,
                 seconds_left: left.map(|left| left.as_secs()),
@@ -253,7 +255,15 @@ fn has_old_table(family: Family) -> Result<bool, FirewallError> {
     match std::fs::read_to_string(names) {
         Ok(tables) => Ok(tables.lines().any(|table| table == "filter")),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(_) => Err(FirewallError::not_allowed()),
+        Err(error)
+            if error.kind() == ErrorKind::PermissionDenied && Rights::of_children() != Rights::None =>
+        {
+            Err(FirewallError::Unusable(
+                "only root can see whether iptables-legacy has rules here".to_owned(),
+            ))
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(FirewallError::not_allowed()),
+        Err(error) => Err(FirewallError::Failed(format!("{names}: {}", in_words(&error)))),
     }
 }
 

@@ -2,14 +2,14 @@
 //! tells is that. Pure.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 use super::fence::{Connections, Fence, Port, Protocol, RejectWith};
-use super::label::label;
+use super::label::{LONGEST, label};
 
 /// The chain of our rules, called so since long before us.
 pub const CHAIN: &str = "sslvpn-heartbeat-chain";
@@ -37,10 +37,51 @@ pub struct Abilities {
 /// How long a block lasts and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// The second from which on the kernel lets everything pass.
-    pub until: SystemTime,
+    /// Between which seconds.
+    pub bounds: Bounds,
     /// Who wants it.
     pub holders: String,
+}
+
+/// Where on the wall clock, which the kernel goes by, a block is in force. It has a beginning as well, so that a clock that
+/// is set back ends it, where nobody is there to see that, and does not make it last longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// When it ends, by a clock that nobody sets.
+    pub end: Instant,
+    /// The kernel lets everything pass up to this second, and in it.
+    pub after: SystemTime,
+    /// The kernel lets everything pass from this second on.
+    pub until: SystemTime,
+}
+
+impl Bounds {
+    /// Those of a block from now on, until `end`.
+    pub fn of(end: Instant, now: Instant, wall: SystemTime) -> Self {
+        Self { end, after: before(wall), until: full_second(exact(end, now, wall)) }
+    }
+
+    /// Those of a block from now on, until a second of the wall clock.
+    pub fn to(until: SystemTime, now: Instant, wall: SystemTime) -> Self {
+        let left = until.duration_since(wall).unwrap_or_default().min(LONGEST);
+        Self { end: now + left, after: before(wall), until }
+    }
+
+    /// Whether they still are right for a block until `end`, or somebody has set the wall clock.
+    pub fn are_right(&self, end: Instant, now: Instant, wall: SystemTime) -> bool {
+        let exact = exact(end, now, wall);
+        let off = self.until.duration_since(exact).or_else(|_| exact.duration_since(self.until));
+        let has_begun = wall.duration_since(self.after).is_ok_and(|since| since >= ROUNDING);
+        self.end == end && has_begun && off.is_ok_and(|off| off <= ROUNDING)
+    }
+}
+
+fn before(wall: SystemTime) -> SystemTime {
+    wall.checked_sub(LAG).map_or(SystemTime::UNIX_EPOCH, second)
+}
+
+fn exact(end: Instant, now: Instant, wall: SystemTime) -> SystemTime {
+    wall + end.saturating_duration_since(now).min(LONGEST)
 }
 
 /// The rules of the chain, as `iptables -S` lists them. Without a term there are none.
@@ -51,14 +92,15 @@ pub fn rules(
     term: Option<&Term>,
     can: Abilities,
 ) -> Vec<String> {
-    let Some(Term { until, holders }) = term else { return Vec::new() };
+    let Some(Term { bounds, holders }) = term else { return Vec::new() };
     let comment = match label(holders) {
         comment if comment.is_empty() || !can.comment => String::new(),
         comment => format!(" -m comment --comment \"held by {comment}\""),
     };
     let mut rules = vec![
         "-i lo -j RETURN".to_owned(),
-        format!("-m time --datestart {}{comment} -j RETURN", date(*until)),
+        format!("-m time --datestop {} -j RETURN", date(bounds.after)),
+        format!("-m time --datestart {}{comment} -j RETURN", date(bounds.until)),
     ];
     let networks =
         exempt.iter().filter(|network| matches!(network, IpNet::V4(_)) == (family == Family::Ipv4));
@@ -197,12 +239,21 @@ fn target(rule: &str) -> Option<&str> {
 pub struct Blocked {
     /// `tcp/443`.
     pub ports: Vec<String>,
+    /// The second up to which, and in which, everything passes.
+    pub after: Option<SystemTime>,
     /// When it ends by itself.
     pub until: Option<SystemTime>,
     /// Who wants it, where that is told.
     pub holders: String,
     /// Networks that pass.
     pub exempt: Vec<String>,
+}
+
+impl Blocked {
+    /// Whether it is in force at that time.
+    pub fn is_in_force(&self, now: SystemTime) -> bool {
+        self.after.is_none_or(|after| after < second(now)) && self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// Reads the rules of our chain back.
@@ -212,7 +263,11 @@ pub fn blocked(rules: &[String]) -> Blocked {
         let after = |word: &str| rule.split_once(word)?.1.split(' ').next();
         match target(rule) {
             Some("RETURN") => {
-                blocked.until = blocked.until.or(after("--datestart ").and_then(from_date));
+                // one that starts is listed with the end of all time as its stop
+                match after("--datestart ").and_then(from_date) {
+                    Some(start) => blocked.until = blocked.until.or(Some(start)),
+                    None => blocked.after = blocked.after.or(after("--datestop ").and_then(from_date)),
+                }
                 blocked.exempt.extend(after("-s ").map(str::to_owned));
                 let comment = rule.split_once("\"held by ").and_then(|(_, rest)| rest.split('"').next());
                 blocked.holders.push_str(comment.unwrap_or_default());
@@ -227,19 +282,22 @@ pub fn blocked(rules: &[String]) -> Blocked {
     blocked
 }
 
-/// The first full second not before that time, for that is all that xt_time can tell apart.
-pub fn full_second(time: SystemTime) -> SystemTime {
+/// The second that this time is in, for that is all that xt_time can tell apart.
+fn second(time: SystemTime) -> SystemTime {
     let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let more = u64::from(since_1970.subsec_nanos() > 0);
     // no clock shows such a year
-    let seconds = since_1970.as_secs().saturating_add(more).min(LAST_SECOND);
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since_1970.as_secs().min(LAST_SECOND))
+}
+
+/// The first one that does not begin before that time.
+fn full_second(time: SystemTime) -> SystemTime {
+    second(time + Duration::from_nanos(999_999_999))
 }
 
 /// In UTC, which xt_time takes it for.
 fn date(time: SystemTime) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
-    OffsetDateTime::from(full_second(time)).format(format).unwrap_or_default()
+    OffsetDateTime::from(second(time)).format(format).unwrap_or_default()
 }
 
 fn from_date(text: &str) -> Option<SystemTime> {
@@ -249,6 +307,11 @@ fn from_date(text: &str) -> Option<SystemTime> {
 
 /// The last second that iptables 1.8 takes, in 2038.
 const LAST_SECOND: u64 = i32::MAX as u64;
+/// How long before now a block begins: the kernel's clock for packets lags behind by some milliseconds, and one that is
+/// put right by a leap second opens nothing.
+const LAG: Duration = Duration::from_secs(2);
+/// By how much bounds are rounded, and what the clocks may drift apart meanwhile.
+const ROUNDING: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
 mod tests {
@@ -265,8 +328,11 @@ mod tests {
     }
 
     fn term() -> Term {
-        let listed = LISTING.split_once("--datestart ").unwrap().1.split(' ').next().unwrap();
-        Term { until: from_date(listed).unwrap(), holders: "self, front-a".into() }
+        let listed =
+            |word| LISTING.split_once(word).unwrap().1.split(' ').next().and_then(from_date).unwrap();
+        let (after, until) = (listed("--datestop "), listed("--datestart "));
+        let bounds = Bounds { end: Instant::now(), after, until };
+        Term { bounds, holders: "self, front-a".into() }
     }
 
     fn written() -> [Vec<String>; 2] {
@@ -303,7 +369,8 @@ mod tests {
             ("-j REJECT --reject-with tcp-reset", "-j DROP"),
             ("-j RETURN", "-j RETURN --more"),
             ("@0x10=0x0", "@0x10=0x1"),
-            ("T0", "T1"),
+            ("--datestop 2026", "--datestop 2025"),
+            ("--datestart 2026", "--datestart 2027"),
             ("SYN,RST,ACK SYN", "SYN,RST,ACK ACK"),
         ] {
             let position = listed.iter().position(|rule| rule.contains(was)).unwrap();
@@ -334,7 +401,13 @@ mod tests {
         let blocked = listed().map(|listed| blocked(&listed));
         for blocked in &blocked {
             assert_eq!(blocked.ports, ["tcp/443", "udp/500", "udp/4500"]);
-            assert_eq!((blocked.until, blocked.holders.as_str()), (Some(term().until), "self, front-a"));
+            let Bounds { after, until, .. } = term().bounds;
+            assert_eq!((blocked.after, blocked.until), (Some(after), Some(until)));
+            assert_eq!(blocked.holders, "self, front-a");
+            let second = Duration::from_secs(1);
+            let times =
+                [after, after + second - Duration::from_nanos(1), after + second, until - second, until];
+            assert_eq!(times.map(|now| blocked.is_in_force(now)), [false, false, true, true, false]);
         }
         assert_eq!(blocked[0].exempt, ["10.0.0.4/30", "127.0.0.0/8", "192.0.2.7/32", "192.0.2.8/31"]);
         assert_eq!(blocked[1].exempt, ["fd09::3/128"]);
@@ -360,7 +433,7 @@ mod tests {
     fn what_a_kernel_cannot_do_is_left_out() {
         let fence = fence(&["tcp/443", "udp/443", "udp/500"], Connections::New, RejectWith::TcpReset);
         let rules = rules(Family::Ipv4, &fence, &[], Some(&term()), Abilities::default());
-        assert_eq!(rules.len(), 3);
+        assert_eq!(rules.len(), 4);
         assert!(!rules.iter().any(|rule| rule.contains("u32") || rule.contains("comment")));
         assert!(wants_u32(&fence));
     }
@@ -369,21 +442,56 @@ mod tests {
     fn who_is_exempt_with_everybody_needs_no_address() {
         let fence = fence(&["tcp/443"], Connections::All, RejectWith::IcmpPortUnreachable);
         let rules = rules(Family::Ipv6, &fence, &["::/0".parse().unwrap()], Some(&term()), ALL);
-        assert_eq!(rules[2], "-j RETURN");
+        assert_eq!(rules[3], "-j RETURN");
         let reject = "-p tcp -m tcp --dport 443 -j REJECT --reject-with icmp6-port-unreachable";
-        assert_eq!(rules[3], reject);
+        assert_eq!(rules[4], reject);
     }
 
     #[test]
     fn a_block_ends_at_a_full_second_and_not_before_its_time() {
         let at = |milliseconds| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
-        assert_eq!(date(at(1_798_761_598_001)), "2026-12-31T23:59:59");
-        assert_eq!(date(at(1_798_761_599_000)), "2026-12-31T23:59:59");
-        assert_eq!(full_second(at(1)), at(1000));
+        assert_eq!(date(full_second(at(1_798_761_598_001))), "2026-12-31T23:59:59");
+        assert_eq!(date(full_second(at(1_798_761_599_000))), "2026-12-31T23:59:59");
+        assert_eq!((full_second(at(1)), second(at(1999))), (at(1000), at(1000)));
         // more than iptables can write
         assert_eq!(date(at(4_000_000_000_000)), "2038-01-19T03:14:07");
         assert_eq!(from_date(&date(at(1_798_761_599_000))), Some(at(1_798_761_599_000)));
         assert_eq!(from_date("2026-02-30T00:00:00"), None);
+    }
+
+    #[test]
+    fn a_block_is_bounded_anew_where_it_is_renewed_or_the_clock_was_set() {
+        let (begun, milliseconds) = (Instant::now(), Duration::from_millis);
+        let wall = SystemTime::UNIX_EPOCH + milliseconds(1_798_761_598_001);
+        let end = begun + milliseconds(15_000);
+        let bounds = Bounds::of(end, begun, wall);
+        assert_eq!(date(bounds.after), "2026-12-31T23:59:56");
+        assert_eq!(date(bounds.until), "2027-01-01T00:00:14");
+        let after = |passed: u64, step: i64| {
+            let now = begun + milliseconds(passed);
+            let wall = wall + milliseconds(passed);
+            let step_length = milliseconds(step.unsigned_abs());
+            let wall = if step < 0 { wall - step_length } else { wall + step_length };
+            (bounds.are_right(end, now, wall), Bounds::of(end, now, wall))
+        };
+        for (passed, step, are_right) in [
+            (0, 0, true),
+            (14_000, 0, true),
+            (5000, -400, true),
+            // it would not be in force, or not yet
+            (0, -1000, false),
+            (5000, -4000, false),
+            (5000, -3_600_000, false),
+            (5000, 3_600_000, false),
+        ] {
+            let (were_right, anew) = after(passed, step);
+            assert_eq!(were_right, are_right, "{step} ms after {passed} ms");
+            let lasts = anew.until.duration_since(anew.after).unwrap();
+            assert!(lasts <= milliseconds(18_000 - passed), "{step} ms after {passed} ms: {lasts:?}");
+        }
+        assert!(!bounds.are_right(end + milliseconds(1), begun, wall));
+        // no clock shows that, but a host may begin with it
+        assert_eq!(Bounds::of(end, begun, SystemTime::UNIX_EPOCH).after, SystemTime::UNIX_EPOCH);
     }
 
     #[test]

@@ -189,14 +189,6 @@ pub fn removal(name: &str) -> String {
     format!("table inet {name}\ndelete table inet {name}\n")
 }
 
-/// Which tables of the family inet a `nft -j list tables` names; `None`: it cannot be read.
-pub fn tables(listing: &[u8]) -> Option<Vec<String>> {
-    let all: Value = serde_json::from_slice(listing).ok()?;
-    let tables = all.get("nftables")?.as_array()?.iter().filter_map(|object| object.get("table"));
-    let ours = tables.filter(|table| text(table, "family") == "inet");
-    Some(ours.map(|table| text(table, "name").to_owned()).collect())
-}
-
 impl Set {
     /// Its members stand in it: for the command that adds some, nft reads every member of every set on this host.
     fn write(&self, text: &mut String, now: Instant) {
@@ -620,7 +612,6 @@ mod tests {
             let listing = Listing::parse(&bytes);
             let _ = (table.differs_from(&listing, now), listing.timed(), listing.networks());
         }
-        assert_eq!(tables(b"{}"), None);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities, capability_is_in_ambient_set};
+
 use super::engine::FirewallError;
 use super::label::one_line;
 use crate::net::command::{CommandError, CommandLine, Finished};
@@ -12,6 +15,17 @@ use crate::net::command::{CommandError, CommandLine, Finished};
 pub struct Program {
     name: &'static str,
     path: PathBuf,
+}
+
+/// What the programs that this process starts may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Nothing here.
+    None,
+    /// Change the firewall.
+    Network,
+    /// That, and write where only root may.
+    Root,
 }
 
 impl Program {
@@ -50,10 +64,23 @@ impl Program {
 
     /// Why it has not done what it was asked for.
     pub fn refused(&self, finished: &Finished) -> FirewallError {
+        self.refused_to(Rights::of_children(), finished)
+    }
+
+    fn refused_to(&self, rights: Rights, finished: &Finished) -> FirewallError {
         let said = String::from_utf8_lossy(&finished.stderr.bytes);
         let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-        if says(&["Operation not permitted", "Permission denied"]) {
-            return FirewallError::not_allowed();
+        match rights {
+            Rights::None if says(&["Operation not permitted", "Permission denied"]) => {
+                return FirewallError::not_allowed();
+            }
+            // the lock of the older iptables
+            Rights::Network if says(&["Permission denied"]) => {
+                let text = format!("{}: {}; run it as root", self.name, one_line(&said));
+                return FirewallError::Unusable(text);
+            }
+            // it is something else: a table that another program owns, a host that is shut off further
+            Rights::None | Rights::Network | Rights::Root => {}
         }
         if says(&["JSON support not compiled"]) {
             let text = "is built without JSON; install the package nftables of a distribution that has it";
@@ -75,6 +102,19 @@ impl Program {
             return FirewallError::Shortage(error);
         }
         FirewallError::Failed(format!("{}: {error}", self.name))
+    }
+}
+
+impl Rights {
+    /// Children of root have what root has; those of others what is ambient, and not what the file of this process
+    /// was given.
+    pub fn of_children() -> Self {
+        let admin = CapabilitySet::NET_ADMIN;
+        if geteuid().is_root() {
+            let has = capabilities(None).is_ok_and(|sets| sets.effective.contains(admin));
+            return if has { Self::Root } else { Self::None };
+        }
+        if capability_is_in_ambient_set(admin) == Ok(true) { Self::Network } else { Self::None }
     }
 }
 
@@ -106,14 +146,27 @@ mod tests {
 
     #[tokio::test]
     async fn what_would_fail_again_is_told_from_what_may_not() {
-        for said in
-            ["Operation not permitted (you must be root)", "Fatal: can't open lock file: Permission denied"]
-        {
-            let error = error_of(&format!("echo \"{said}\" >&2; exit 1")).await;
-            assert!(
-                matches!(&error, FirewallError::Unusable(text) if text.contains("run it as root")),
-                "{error}"
-            );
+        let not_permitted = "Operation not permitted (you must be root)";
+        let denied = "Fatal: can't open lock file: Permission denied";
+        for (rights, said, expected) in [
+            (Rights::None, not_permitted, Err("AmbientCapabilities=CAP_NET_ADMIN")),
+            (Rights::None, denied, Err("AmbientCapabilities=CAP_NET_ADMIN")),
+            (Rights::Network, not_permitted, Ok("sh: Operation not permitted (you must be root)")),
+            (
+                Rights::Network,
+                denied,
+                Err("sh: Fatal: can't open lock file: Permission denied; run it as root"),
+            ),
+            (Rights::Root, not_permitted, Ok("sh: Operation not permitted (you must be root)")),
+            (Rights::Root, denied, Ok("sh: Fatal: can't open lock file: Permission denied")),
+        ] {
+            let (shell, [option, script]) = shell(&format!("echo \"{said}\" >&2; exit 1"));
+            let finished = shell.ask(&[&option, &script], "").await.unwrap();
+            match (shell.refused_to(rights, &finished), expected) {
+                (FirewallError::Unusable(text), Err(expected)) if text.contains(expected) => {}
+                (FirewallError::Failed(text), Ok(expected)) if text == expected => {}
+                (error, _) => panic!("{said} with {rights:?}: {error:?}"),
+            }
         }
         let error = error_of("echo 'Error: syntax error'; echo 'Error: no\n  ^^^' >&2; exit 1").await;
         assert!(matches!(&error, FirewallError::Failed(text) if text == "sh: Error: no ^^^"), "{error}");
