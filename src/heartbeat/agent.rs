@@ -56,7 +56,7 @@ pub async fn run(
     stop: Stop,
 ) -> Result<Legacy, HeartbeatError> {
     let Settings { name, tls, interval, fence, .. } = settings.clone();
-    let mut fence = Fence::after(legacy, fence).await?;
+    let mut fence = Fence::after(legacy, fence, interval).await?;
     let mut rounds = Rounds::new(settings, now());
     let mut stopped = stop.clone();
     let first = tokio::select! {
@@ -65,7 +65,7 @@ pub async fn run(
     };
     if let Some(begun) = fence.take() {
         begun.judge(rounds.standing.health());
-        fence = begun.begin().await;
+        fence = begun.begin(interval).await;
     }
     let (sender, receiver) = watch::channel(first);
     let watching = async {

@@ -128,6 +128,7 @@ impl Fence {
     pub(super) async fn after(
         legacy: Legacy,
         settings: Option<FenceSettings>,
+        interval: Duration,
     ) -> Result<Option<Arc<Self>>, HeartbeatError> {
         let before = match legacy.0 {
             Some(fence) => fence.retire().await,
@@ -151,7 +152,8 @@ impl Fence {
             return Self::new(settings, firewall, held, hand).map(Some);
         }
         // the new rules first, so that nobody slips in between
-        let fence = Self::new(settings, firewall, held, Hand { has_begun: false, ..hand })?.begin().await;
+        let fence =
+            Self::new(settings, firewall, held, Hand { has_begun: false, ..hand })?.begin(interval).await;
         remove(old, is_in_order).await;
         Ok(fence)
     }
@@ -192,7 +194,7 @@ impl Fence {
     /// Takes the rules in hand, also those that an earlier agent has left, just before front doors are answered.
     /// `None` where rules cannot be set on this host, or not by this process, which is told. Rules that a life before has
     /// had in order are seen to beside the answers, which a firewall that hangs is not to delay.
-    pub(super) async fn begin(self: Arc<Self>) -> Option<Arc<Self>> {
+    pub(super) async fn begin(self: Arc<Self>, interval: Duration) -> Option<Arc<Self>> {
         if self.hand.lock().await.has_begun {
             self.due.notify_one();
             return Some(self);
@@ -205,7 +207,7 @@ impl Fence {
             }
             // what fails for now has been told and is tried again
             _ => {
-                self.held().leases.begin_grace(now().instant);
+                self.held().leases.begin_grace(interval, now().instant);
                 Some(self)
             }
         }

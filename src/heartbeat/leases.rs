@@ -78,9 +78,10 @@ impl Leases {
         }
     }
 
-    /// Front doors are answered from now on: they have so long to renew what they hold, and to keep the gateway open.
-    pub(super) fn begin_grace(&mut self, now: Instant) {
-        let end = now + GRACE;
+    /// Front doors are answered from now on, and ask about as often as the gateway checks itself: they have so long to
+    /// renew what they hold, and to keep the gateway open.
+    pub(super) fn begin_grace(&mut self, interval: Duration, now: Instant) {
+        let end = now + interval + GRACE;
         for hold in self.own.iter_mut().chain(self.holds.values_mut()).filter(|hold| hold.found.is_some()) {
             hold.until = hold.until.min(end);
         }
@@ -198,9 +199,9 @@ impl Hold {
 pub(super) const MOST: usize = 32;
 /// The longest name of a front door.
 pub(super) const MAX_NAME: usize = 64;
-/// How long an agent that is started anew goes by what it has found. Front doors ask each second, see at the first answer
-/// what is missing, and their order takes a moment.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long an agent that is started anew goes by what it has found, once front doors have had the time to ask: they see at
+/// the first answer what is missing, and their order takes a moment.
+const GRACE: Duration = Duration::from_secs(1);
 /// Why what was left is held.
 const LEFT: &str = "left by an agent that ran before";
 /// Who holds a block that does not say so.
@@ -225,6 +226,7 @@ mod tests {
     use super::*;
 
     const LEASE: Duration = Duration::from_secs(15);
+    const SECOND: Duration = Duration::from_secs(1);
 
     struct Clock(Instant);
 
@@ -362,7 +364,7 @@ mod tests {
         let found = found("front-a, front-b", clock.at(12));
         let mut leases = Leases::anew(Some(&found));
         assert_eq!(leases.block(clock.at(0)).as_ref(), Some(&found));
-        leases.begin_grace(clock.at(1));
+        leases.begin_grace(SECOND, clock.at(1));
         // the kernel need not be told anything
         assert_eq!(leases.block(clock.at(2)).as_ref(), Some(&found));
         let told: Vec<_> =
@@ -381,7 +383,7 @@ mod tests {
     fn what_is_found_in_force_lasts_no_longer_than_the_kernel_would_have_kept_it() {
         let clock = Clock::new();
         let mut leases = Leases::anew(Some(&found("front-a", clock.at(1))));
-        leases.begin_grace(clock.at(0));
+        leases.begin_grace(SECOND, clock.at(0));
         assert_eq!(block(&leases, clock.at(0)), Some(("front-a".to_owned(), clock.at(1))));
         assert_eq!(block(&leases, clock.at(1)), None);
     }
@@ -399,12 +401,12 @@ mod tests {
 
         let mut down = anew("self, front-a");
         assert!(down.hold_own("portal: 503", LEASE, clock.at(0)));
-        down.begin_grace(clock.at(0));
+        down.begin_grace(SECOND, clock.at(0));
         assert_eq!(block(&down, clock.at(1)), Some(("self, front-a".to_owned(), clock.at(15))));
         assert_eq!(block(&down, clock.at(2)), Some(("self".to_owned(), clock.at(15))));
 
         let mut unknown = anew("self");
-        unknown.begin_grace(clock.at(0));
+        unknown.begin_grace(SECOND, clock.at(0));
         assert_eq!(block(&unknown, clock.at(1)), Some(("self".to_owned(), clock.at(12))));
         assert_eq!(block(&unknown, clock.at(2)), None);
     }
@@ -430,14 +432,14 @@ mod tests {
                 let mut leases = Leases::anew(found.as_ref());
                 leases.hold_own("portal: 503", LEASE, clock.at(1));
                 assert_eq!(block(&leases, clock.at(1)), None, "nobody has been answered");
-                leases.begin_grace(clock.at(2));
+                leases.begin_grace(SECOND, clock.at(2));
                 assert_eq!(block(&leases, clock.at(3)), None);
                 assert_eq!(names(&leases, clock.at(3)), [SELF], "it says that it wants to");
                 if is_kept_open {
                     leases.keep_open("front-b", LEASE, clock.at(3)).unwrap();
                 }
                 // another life that follows a reload has no other grace
-                leases.begin_grace(clock.at(3));
+                leases.begin_grace(SECOND, clock.at(3));
                 let own = Some((SELF.to_owned(), clock.at(16)));
                 assert_eq!(block(&leases, clock.at(4)), own.filter(|_| !is_kept_open));
             }

@@ -152,7 +152,7 @@ mod tests {
         };
         let lease = Duration::from_secs(15);
         let settings = FenceSettings { engine: Engine::Nftables, refusal, lease, on_exit: OnExit::Remove };
-        Fence::after(Legacy::default(), Some(settings)).await.unwrap().unwrap()
+        Fence::after(Legacy::default(), Some(settings), Duration::from_secs(1)).await.unwrap().unwrap()
     }
 
     fn front_a() -> Peer {

@@ -47,9 +47,6 @@ front_fence front-a "lease = \"${LEASE}s\""
 engine() {
   local name
   ENGINE=$1
-  # iptables knows whole seconds, and a block ends with the one in which its lease does
-  ROUNDING=0
-  [ "$1" = nftables ] || ROUNDING=1
   for name in gw1 gw2; do
     agent_config $name "10.99.0.1${name#gw}" "{ source = \"file\", path = \"$WORK/$name.tunnels\" }"
     agent_fence $name "engine = \"$ENGINE\"" 'ports = ["tcp/443"]' "lease = \"${LEASE}s\""
@@ -99,7 +96,7 @@ ends_within() {
   local begun; begun=$(now)
   expect "$2: the block is still up" is_refused
   wait_for $(($1 + 6)) is_open || fail "$2: the block ends"
-  expect_at_most "$2: seconds until the last newcomer was refused" "$(($1 + ROUNDING)).3" "$(last_refused "$begun")"
+  expect_at_most "$2: seconds until the last newcomer was refused" "$1.3" "$(last_refused "$begun")"
 }
 
 # no_elements HOST : the kernel has taken every element of nftables away; the rules that iptables leaves in its chain
@@ -237,7 +234,7 @@ deaths() {
   note "$i events, $KILLS SIGKILLs"
   pass "$checked times everything ran again, and newcomers were refused exactly while there was a reason"
   expect_at_most "$ended times everything was dead; seconds until the last newcomer was refused, at the most" \
-    "$((LEASE + ROUNDING)).3" "$most"
+    "$LEASE.3" "$most"
   works
   connected
   all_live

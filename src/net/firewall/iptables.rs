@@ -58,7 +58,7 @@ pub struct Bounds {
 impl Bounds {
     /// Those of a block from now on, until `end`.
     pub fn of(end: Instant, now: Instant, wall: SystemTime) -> Self {
-        Self { end, after: before(wall), until: full_second(exact(end, now, wall)) }
+        Self { end, after: before(wall), until: last_second(exact(end, now, wall), wall) }
     }
 
     /// Those of a block from now on, until a second of the wall clock.
@@ -289,9 +289,13 @@ fn second(time: SystemTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(since_1970.as_secs().min(LAST_SECOND))
 }
 
-/// The first one that does not begin before that time.
-fn full_second(time: SystemTime) -> SystemTime {
-    second(time + Duration::from_nanos(999_999_999))
+/// The one that a block until `end` ends with. It ends early rather than late, as it is renewed long before; only what
+/// would then be over as soon as it has begun is in force a bit longer.
+fn last_second(end: SystemTime, now: SystemTime) -> SystemTime {
+    let lease = end.duration_since(now).unwrap_or_default();
+    let early = second(end);
+    let left = early.duration_since(now).unwrap_or_default();
+    if left < lease / 2 { second(end + Duration::from_secs(1)) } else { early }
 }
 
 /// In UTC, which xt_time takes it for.
@@ -448,11 +452,14 @@ mod tests {
     }
 
     #[test]
-    fn a_block_ends_at_a_full_second_and_not_before_its_time() {
+    fn a_block_ends_at_a_full_second_and_not_after_its_time() {
         let at = |milliseconds| SystemTime::UNIX_EPOCH + Duration::from_millis(milliseconds);
-        assert_eq!(date(full_second(at(1_798_761_598_001))), "2026-12-31T23:59:59");
-        assert_eq!(date(full_second(at(1_798_761_599_000))), "2026-12-31T23:59:59");
-        assert_eq!((full_second(at(1)), second(at(1999))), (at(1000), at(1000)));
+        assert_eq!(date(at(1_798_761_599_999)), "2026-12-31T23:59:59");
+        assert_eq!(last_second(at(17_999), at(3_000)), at(17_000));
+        assert_eq!(last_second(at(18_000), at(3_000)), at(18_000));
+        // one that would be over before it begins
+        assert_eq!(last_second(at(4_900), at(3_900)), at(5_000));
+        assert_eq!(last_second(at(4_100), at(3_100)), at(4_000));
         // more than iptables can write
         assert_eq!(date(at(4_000_000_000_000)), "2038-01-19T03:14:07");
         assert_eq!(from_date(&date(at(1_798_761_599_000))), Some(at(1_798_761_599_000)));
@@ -466,7 +473,7 @@ mod tests {
         let end = begun + milliseconds(15_000);
         let bounds = Bounds::of(end, begun, wall);
         assert_eq!(date(bounds.after), "2026-12-31T23:59:56");
-        assert_eq!(date(bounds.until), "2027-01-01T00:00:14");
+        assert_eq!(date(bounds.until), "2027-01-01T00:00:13");
         let after = |passed: u64, step: i64| {
             let now = begun + milliseconds(passed);
             let wall = wall + milliseconds(passed);
