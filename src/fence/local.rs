@@ -108,7 +108,6 @@ impl Local {
     pub fn ended(
         &mut self,
         Outcome { wall, result }: Outcome,
-        lease: Duration,
         now: Instant,
     ) -> Result<(Standing, Standing), (Standing, FirewallError)> {
         self.wall = Some(wall);
@@ -123,7 +122,7 @@ impl Local {
             Err(error) => {
                 // where nothing is wanted there is no hurry: what is left there ends by itself
                 self.was_touched |= wanted.reasons.is_empty();
-                self.not_before = Some(now + (lease / 3).max(LOOK_AGAIN));
+                self.not_before = Some(now + TRY_AGAIN);
                 Err((wanted, error))
             }
         }
@@ -166,6 +165,8 @@ impl Job {
 
 /// Somebody else may have flushed the rules, which is to be repaired within a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(700);
+/// After a failure: a gateway that works again is free within a second of the time that its checks take.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -204,7 +205,7 @@ mod tests {
 
         fn ends(&mut self, milliseconds: u64, job: Job, result: Result<(), FirewallError>) -> bool {
             let now = self.at(milliseconds);
-            self.local.ended(Outcome { wall: job.wall, result }, LEASE, now).is_ok()
+            self.local.ended(Outcome { wall: job.wall, result }, now).is_ok()
         }
 
         /// Begins and ends well.
@@ -241,15 +242,19 @@ mod tests {
     }
 
     #[test]
-    fn a_firewall_that_cannot_be_set_is_left_alone_for_a_while() {
+    fn a_firewall_that_cannot_be_set_is_tried_again_a_second_later_also_to_free_a_gateway() {
         let mut site = Builder::new();
         let (_, job) = site.begins(0, &[block()]).unwrap();
         assert!(site.local.blocks(&GatewayName::new("a"), site.at(1)), "it may stand any moment");
         assert!(site.begins(1, &[block()]).is_none(), "somebody is at work on it");
         assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));
         assert!(!site.local.blocks(&GatewayName::new("a"), site.at(11)));
-        assert!(site.begins(5009, &[block()]).is_none());
-        assert!(site.begins(5010, &[block()]).is_some());
+        assert!(site.begins(1009, &[block()]).is_none());
+        assert!(site.does(1010, &[block()]).is_some());
+        let (_, job) = site.begins(2000, &[Stance::Free]).unwrap();
+        assert!(!site.ends(2010, job, Err(FirewallError::Failed("nft: busy".into()))));
+        assert!(site.begins(3009, &[Stance::Free]).is_none());
+        assert!(site.does(3010, &[Stance::Free]).is_some());
         let mut site = Builder::new();
         let (_, job) = site.begins(0, &[Stance::Free]).unwrap();
         assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));

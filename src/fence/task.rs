@@ -204,7 +204,7 @@ impl Warden {
             Ok(outcome) => outcome,
             Err(error) => return tracing::error!(%error, "work on this host's firewall has failed"),
         };
-        let (standing, before) = match self.local.ended(outcome, self.settings.lease, now) {
+        let (standing, before) = match self.local.ended(outcome, now) {
             Ok(standings) => standings,
             Err((wanted, error)) => {
                 if !std::mem::replace(&mut self.told_of_wall, true) {
@@ -245,7 +245,7 @@ impl Warden {
         let last = async {
             while let Some(built) = self.building.join_next().await {
                 if let Ok(outcome) = built {
-                    let _ = self.local.ended(outcome, self.settings.lease, Instant::now());
+                    let _ = self.local.ended(outcome, Instant::now());
                 }
             }
             self.local.remove().await
