@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub struct Local {
 pub struct Standing {
     /// Why, by gateway.
     pub reasons: BTreeMap<GatewayName, Arc<str>>,
+    /// Those of them whose names have led to no address yet, so that nothing stands against them.
+    nowhere: BTreeSet<GatewayName>,
     /// When it was asked for last, and when the kernel ends it.
     pub lasts: Option<(Instant, Instant)>,
 }
@@ -38,14 +40,15 @@ pub struct Job {
     wall: Wall,
     wanted: Standing,
     front: Arc<str>,
-    endpoints: Vec<Site>,
+    endpoints: Vec<(GatewayName, Vec<Site>)>,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
     wall: Wall,
-    result: Result<(), FirewallError>,
+    /// The gateways without an address.
+    result: Result<BTreeSet<GatewayName>, FirewallError>,
 }
 
 impl Local {
@@ -99,7 +102,7 @@ impl Local {
         let wall = self.wall.take()?;
         let is_wanted = |gateway: &GatewayName| wanted.reasons.contains_key(gateway);
         let endpoints = stances.iter().filter(|(gateway, ..)| is_wanted(gateway));
-        let endpoints = endpoints.flat_map(|(.., endpoints)| endpoints.clone()).collect();
+        let endpoints = endpoints.map(|(gateway, _, sites)| (gateway.clone(), sites.clone())).collect();
         self.under_way = Some(wanted.clone());
         Some(Job { wall, wanted, front: Arc::clone(front), endpoints })
     }
@@ -113,11 +116,11 @@ impl Local {
         self.wall = Some(wall);
         let wanted = self.under_way.take().unwrap_or_default();
         match result {
-            Ok(()) => {
+            Ok(nowhere) => {
                 self.was_touched = true;
                 (self.looked_at, self.not_before) = (Some(now), None);
-                let before = std::mem::replace(&mut self.standing, wanted);
-                Ok((self.standing.clone(), before))
+                let before = std::mem::replace(&mut self.standing, Standing { nowhere, ..wanted });
+                Ok((self.standing.clone().in_force(), before.in_force()))
             }
             Err(error) => {
                 // where nothing is wanted there is no hurry: what is left there ends by itself
@@ -141,25 +144,43 @@ impl Standing {
     fn is_alive(&self, now: Instant) -> bool {
         self.lasts.is_some_and(|(_, until)| now < until)
     }
+
+    /// What of it the firewall holds.
+    fn in_force(mut self) -> Self {
+        let nowhere = std::mem::take(&mut self.nowhere);
+        self.reasons.retain(|gateway, _| !nowhere.contains(gateway));
+        self
+    }
 }
 
 impl Job {
-    /// Does it. A name that was never found keeps the others from nothing: it leads nobody anywhere either.
+    /// Does it.
     pub async fn run(mut self) -> Outcome {
-        let mut blocks: Vec<Away> = Vec::new();
-        let until = self.wanted.lasts.map(|(_, until)| until);
-        for site in &self.endpoints {
-            let addresses = site.addresses().await.unwrap_or_default();
-            for to in addresses {
-                if let Some(until) = until
-                    && !blocks.iter().any(|block| block.to == to)
-                {
-                    blocks.push(Away { to, until, holders: self.front.to_string() });
+        let (blocks, nowhere) = self.blocks().await;
+        let result = self.wall.set(&blocks).await.map(|_| nowhere);
+        Outcome { wall: self.wall, result }
+    }
+
+    /// What is to be set, and the gateways without an address. A name that was never found keeps the others from
+    /// nothing: it leads nobody anywhere either.
+    async fn blocks(&self) -> (Vec<Away>, BTreeSet<GatewayName>) {
+        let (mut blocks, mut nowhere) = (Vec::<Away>::new(), BTreeSet::new());
+        let Some((_, until)) = self.wanted.lasts else { return (blocks, nowhere) };
+        for (gateway, sites) in &self.endpoints {
+            let mut is_found = false;
+            for site in sites {
+                for to in site.addresses().await.unwrap_or_default() {
+                    is_found = true;
+                    if !blocks.iter().any(|block| block.to == to) {
+                        blocks.push(Away { to, until, holders: self.front.to_string() });
+                    }
                 }
             }
+            if !is_found {
+                nowhere.insert(gateway.clone());
+            }
         }
-        let result = self.wall.set(&blocks).await.map(|_| ());
-        Outcome { wall: self.wall, result }
+        (blocks, nowhere)
     }
 }
 
@@ -204,7 +225,7 @@ mod tests {
         }
 
         fn ends(&mut self, milliseconds: u64, job: Job, result: Result<(), FirewallError>) -> bool {
-            let now = self.at(milliseconds);
+            let (now, result) = (self.at(milliseconds), result.map(|()| BTreeSet::new()));
             self.local.ended(Outcome { wall: job.wall, result }, now).is_ok()
         }
 
@@ -239,6 +260,27 @@ mod tests {
         assert_eq!(site.does(0, &[Stance::AsItIs, Stance::AsItIs]), None);
         assert_eq!(site.does(10, &[Stance::AsItIs, Stance::Free]).as_deref(), Some(" until 15010"));
         assert_eq!(Builder::new().does(0, &[]), None, "where nothing is fenced from here nothing is touched");
+    }
+
+    #[tokio::test]
+    async fn a_gateway_whose_name_leads_nowhere_is_not_said_to_be_blocked_until_it_leads_somewhere() {
+        let mut site = Builder::new();
+        let stands = |(standing, before): (Standing, Standing)| {
+            [standing, before].map(|s| s.reasons.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
+        };
+        let (_, mut job) = site.begins(0, &[block(), block()]).unwrap();
+        job.endpoints[1].1 = vec![Endpoint::parse("never.invalid", 443).unwrap().into()];
+        let (blocks, nowhere) = job.blocks().await;
+        assert_eq!(blocks.iter().map(|block| block.to.to_string()).collect::<Vec<_>>(), ["10.0.0.1:443"]);
+        let outcome = Outcome { wall: job.wall, result: Ok(nowhere) };
+        let ended = site.local.ended(outcome, site.at(300)).unwrap();
+        assert_eq!(stands(ended), [vec!["a".to_owned()], vec![]]);
+        assert!(site.begins(400, &[block(), block()]).is_none(), "it is looked for again when all is looked at");
+        let (told, job) = site.begins(1000, &[block(), block()]).unwrap();
+        assert_eq!(told, "a b until 15000");
+        let outcome = Outcome { wall: job.wall, result: Ok(BTreeSet::new()) };
+        let ended = site.local.ended(outcome, site.at(1000)).unwrap();
+        assert_eq!(stands(ended), [vec!["a".to_owned(), "b".to_owned()], vec!["a".to_owned()]]);
     }
 
     #[test]
