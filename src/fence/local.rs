@@ -85,9 +85,10 @@ impl Local {
                 (Stance::AsItIs | Stance::KeepOpen | Stance::Free, _) => {}
             }
         }
-        // what an earlier life has left is left alone until something is known
-        let knows_nothing = stances.iter().all(|(_, stance, _)| *stance == Stance::AsItIs);
-        let nothing_to_do = if self.was_touched { self.standing.reasons.is_empty() } else { knows_nothing };
+        // what an earlier life has left, of which gateway is not known, is left alone until all are known or one is
+        // to be blocked; it ends by itself
+        let knows_all = !stances.is_empty() && stances.iter().all(|(_, stance, _)| *stance != Stance::AsItIs);
+        let nothing_to_do = if self.was_touched { self.standing.reasons.is_empty() } else { !knows_all };
         if wanted.reasons.is_empty() && nothing_to_do {
             return None;
         }
@@ -255,10 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_life_has_left_stays_until_something_is_known_and_is_then_cleared() {
+    fn what_an_earlier_life_has_left_stays_until_all_is_known_and_is_then_cleared() {
         let mut site = Builder::new();
         assert_eq!(site.does(0, &[Stance::AsItIs, Stance::AsItIs]), None);
-        assert_eq!(site.does(10, &[Stance::AsItIs, Stance::Free]).as_deref(), Some(" until 15010"));
+        assert_eq!(site.does(10, &[Stance::AsItIs, Stance::Free]), None, "it may be that gateway's");
+        assert_eq!(site.does(20, &[Stance::KeepOpen, Stance::Free]).as_deref(), Some(" until 15020"));
+        assert_eq!(Builder::new().does(0, &[Stance::AsItIs, block()]).as_deref(), Some("b until 15000"));
         assert_eq!(Builder::new().does(0, &[]), None, "where nothing is fenced from here nothing is touched");
     }
 
