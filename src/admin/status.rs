@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::listener::ListenerStatus;
 use super::summary;
 use crate::fleet::{
-    Ask, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Snapshot, State,
-    Vpn, VpnMode, VrrpId, exclusion,
+    Ask, Balance, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Snapshot,
+    State, Vpn, VpnMode, VrrpId, exclusion,
 };
 
 /// Everything there is to know of a front door at one moment.
@@ -344,7 +344,7 @@ impl GatewayStatus {
                 .filling_since
                 .is_some_and(|since| now.saturating_duration_since(since) < balance.slow_start),
             drain: DrainStatus::of(view),
-            fence: FenceStatus::of(view, now),
+            fence: FenceStatus::of(view, balance, now),
             checks: view.checks.iter().map(CheckStatus::of).collect(),
         }
     }
@@ -386,7 +386,7 @@ impl DrainStatus {
 }
 
 impl FenceStatus {
-    pub(super) fn of(view: &GatewayView, now: Instant) -> Option<Self> {
+    pub(super) fn of(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Self> {
         let local = view.local_block.as_ref().filter(|block| block.is_alive(now));
         let reading = view.fence.as_ref();
         if reading.is_none() && local.is_none() {
@@ -413,7 +413,7 @@ impl FenceStatus {
         }));
         Some(Self {
             engine: reading.map_or("local", |reading| &*reading.report.engine).to_owned(),
-            blocked: view.is_fenced(now),
+            blocked: view.is_fenced(now, balance.stale_after),
             ports: reading.iter().flat_map(|r| r.report.ports.iter()).map(ToString::to_string).collect(),
             holders,
             kept_open_by,

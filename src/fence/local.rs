@@ -269,7 +269,8 @@ mod tests {
     async fn a_gateway_whose_name_leads_nowhere_is_not_said_to_be_blocked_until_it_leads_somewhere() {
         let mut site = Builder::new();
         let stands = |(standing, before): (Standing, Standing)| {
-            [standing, before].map(|s| s.reasons.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
+            [standing, before]
+                .map(|s| s.reasons.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
         };
         let (_, mut job) = site.begins(0, &[block(), block()]).unwrap();
         job.endpoints[1].1 = vec![Endpoint::parse("never.invalid", 443).unwrap().into()];
@@ -278,7 +279,10 @@ mod tests {
         let outcome = Outcome { wall: job.wall, result: Ok(nowhere) };
         let ended = site.local.ended(outcome, site.at(300)).unwrap();
         assert_eq!(stands(ended), [vec!["a".to_owned()], vec![]]);
-        assert!(site.begins(400, &[block(), block()]).is_none(), "it is looked for again when all is looked at");
+        assert!(
+            site.begins(400, &[block(), block()]).is_none(),
+            "it is looked for again when all is looked at"
+        );
         let (told, job) = site.begins(1000, &[block(), block()]).unwrap();
         assert_eq!(told, "a b until 15000");
         let outcome = Outcome { wall: job.wall, result: Ok(BTreeSet::new()) };
