@@ -189,8 +189,8 @@ fn check_fence(file: &FrontFile, problems: &Problems<'_>) {
     let by_agent = |gateway: &&GatewayTable| gateway.fence_kind() == Kind::Agent;
     let plain = file.gateways.iter().filter(by_agent).filter_map(|gateway| gateway.heartbeat.as_ref());
     if let Some(url) = plain.into_iter().find(|url| !url.get_ref().tls) {
-        let message = "an agent asked over plain http does not know who asks and fences nothing for this front door; use \
-                       https://, or set fence = \"none\"";
+        let message = "an agent asked over plain http does not know who asks: it fences nothing for this front door, \
+                       and does not stay open for its 'keep_at_least'; use https://, or set fence = \"none\"";
         problems.warning(&url.span(), message);
     }
 }

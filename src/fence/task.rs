@@ -109,8 +109,9 @@ impl Warden {
     fn adopt(&mut self, settings: Arc<FenceSettings>) {
         if settings.lacks_a_name() {
             tracing::warn!(
-                "agents cannot be asked to fence their gateways: without https and a client certificate \
-                 ([heartbeat] certificate and key) this front door has no name that they would know it by"
+                "agents cannot be asked to fence their gateways, nor to keep them open for 'keep_at_least': without \
+                 https and a client certificate ([heartbeat] certificate and key) this front door has no name that \
+                 they would know it by"
             );
         }
         self.generation += 1;

@@ -735,8 +735,8 @@ fn a_lease_is_long_enough_to_be_renewed_and_something_may_be_blocked() {
 fn an_agent_over_plain_http_does_not_know_who_asks_it_to_fence() {
     let folder = Folder::with_certificates();
     let gateway = format!("{GATEWAY}heartbeat = \"http://127.0.0.1:9464\"\n");
-    let warning = "v.toml:9:13: warning: an agent asked over plain http does not know who asks and fences nothing for \
-                   this front door; use https://, or set fence = \"none\"";
+    let warning = "v.toml:9:13: warning: an agent asked over plain http does not know who asks: it fences nothing for this \
+                   front door, and does not stay open for its 'keep_at_least'; use https://, or set fence = \"none\"";
     assert_problems(&folder, &format!("{LISTENER}{gateway}"), &[warning]);
     assert_problems(&folder, &format!("{LISTENER}{gateway}fence = \"none\"\n"), &[]);
     assert_problems(&folder, &format!("{LISTENER}{gateway}[fence]\nenabled = false\n"), &[]);
