@@ -11,6 +11,7 @@ use super::local::{Local, Outcome};
 use super::news::{News, Operation};
 use super::plan::{Front, Kind, Post, Stance, plan};
 use super::settings::{FenceSettings, Fenced};
+use super::suspicions::Suspicions;
 use crate::fleet::{GatewayName, GatewayView, LocalBlock, Snapshot, View};
 use crate::net::client::Client;
 use crate::net::stop::Stop;
@@ -62,6 +63,7 @@ struct Warden {
     view: View,
     charges: BTreeMap<GatewayName, Charge>,
     local: Local,
+    suspicions: Suspicions,
     /// At most one for each gateway.
     errands: JoinSet<Errand>,
     /// At most one.
@@ -95,6 +97,7 @@ impl Warden {
             view,
             charges: BTreeMap::new(),
             local: Local::new(),
+            suspicions: Suspicions::default(),
             errands: JoinSet::new(),
             building: JoinSet::new(),
             news,
@@ -132,6 +135,9 @@ impl Warden {
         let snapshot = Arc::clone(self.view.load());
         let stances = self.stances(&snapshot, now);
         let settings = Arc::clone(&self.settings);
+        if let Some(holder) = &settings.holder {
+            self.suspicions.arising(&snapshot, holder, settings.lease, now).iter().for_each(tell_suspicion);
+        }
         let mut from_here = Vec::new();
         for (view, stance) in snapshot.gateways.iter().zip(stances) {
             let Some(charge) = self.charges.get_mut(&view.gateway.name) else { continue };
@@ -261,6 +267,15 @@ impl Warden {
             }
         }
     }
+}
+
+fn tell_suspicion(gateway: &GatewayName) {
+    let gateway = gateway.as_str();
+    tracing::warn!(
+        gateway,
+        "our checks of the gateway are refused while our own block is in force and its agent finds it well; if they \
+         pass a NAT, name that address in 'exempt' of the agent's [fence]"
+    );
 }
 
 /// In intervals: each front door asks once in each, and then it takes a round until the other has seen it.
