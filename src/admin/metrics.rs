@@ -105,7 +105,8 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
             let value = one_if(view.state() == candidate);
             state.push(gauge(&[("gateway", name), ("state", candidate.as_str())], value));
         }
-        fenced.push(gauge(&[("gateway", name)], one_if(view.is_fenced(now))));
+        let is_fenced = view.is_fenced(now, snapshot.balance.stale_after);
+        fenced.push(gauge(&[("gateway", name)], one_if(is_fenced)));
         if let Some(reading) = &view.load {
             report_age.push(gauge(&[("gateway", name)], reading.at.until(now).as_secs_f64()));
         }

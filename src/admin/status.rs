@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use super::listener::ListenerStatus;
 use super::summary;
 use crate::fleet::{
-    Ask, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Snapshot, State,
-    Vpn, VpnMode, VrrpId, exclusion,
+    Ask, Balance, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, SELF,
+    Snapshot, State, Vpn, VpnMode, VrrpId, exclusion,
 };
 
 /// Everything there is to know of a front door at one moment.
@@ -156,7 +156,7 @@ pub enum DrainedBy {
 /// The firewall blocks on a gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FenceStatus {
-    /// What sets them: the word of its agent's report, or `local` for this host's own firewall alone.
+    /// What sets them: the word of its agent's report, or `local` where only this host's own firewall does.
     pub engine: String,
     /// Whether newcomers are refused.
     pub blocked: bool,
@@ -344,7 +344,7 @@ impl GatewayStatus {
                 .filling_since
                 .is_some_and(|since| now.saturating_duration_since(since) < balance.slow_start),
             drain: DrainStatus::of(view),
-            fence: FenceStatus::of(view, now),
+            fence: FenceStatus::of(view, balance, now),
             checks: view.checks.iter().map(CheckStatus::of).collect(),
         }
     }
@@ -386,9 +386,14 @@ impl DrainStatus {
 }
 
 impl FenceStatus {
-    pub(super) fn of(view: &GatewayView, now: Instant) -> Option<Self> {
+    pub(super) fn of(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Self> {
         let local = view.local_block.as_ref().filter(|block| block.is_alive(now));
         let reading = view.fence.as_ref();
+        // an agent without an engine has no part in a block of this host
+        let engine = match reading {
+            Some(reading) if reading.report.can_block() || local.is_none() => &*reading.report.engine,
+            _ => "local",
+        };
         if reading.is_none() && local.is_none() {
             return None;
         }
@@ -412,8 +417,8 @@ impl FenceStatus {
             seconds_left: tenths(block.until.saturating_duration_since(now)),
         }));
         Some(Self {
-            engine: reading.map_or("local", |reading| &*reading.report.engine).to_owned(),
-            blocked: view.is_fenced(now),
+            engine: engine.to_owned(),
+            blocked: view.is_fenced(now, balance.stale_after),
             ports: reading.iter().flat_map(|r| r.report.ports.iter()).map(ToString::to_string).collect(),
             holders,
             kept_open_by,
@@ -425,8 +430,14 @@ impl FenceStatus {
         if !self.blocked {
             return None;
         }
-        let holders: Vec<_> = self.holders.iter().map(|h| format!("by {}: {}", h.by, h.reason)).collect();
-        Some(holders.join(", "))
+        let holders: Vec<_> = self.blockers().map(|h| format!("by {}: {}", h.by, h.reason)).collect();
+        Some(if holders.is_empty() { "though nobody wants it to be".to_owned() } else { holders.join(", ") })
+    }
+
+    /// The holders whose blocks are in force: what the gateway holds by itself is not while it is kept open.
+    pub(super) fn blockers(&self) -> impl Iterator<Item = &HolderStatus> {
+        let is_kept_open = !self.kept_open_by.is_empty();
+        self.holders.iter().filter(move |holder| !(is_kept_open && holder.by == SELF))
     }
 }
 
@@ -626,6 +637,11 @@ pub(super) mod tests {
 
     /// Works, and is fenced by these for 15 s.
     pub fn fenced(holders: &[&str]) -> Observation {
+        kept_open(holders, &[])
+    }
+
+    /// The same while these keep it open.
+    pub fn kept_open(holders: &[&str], by: &[&str]) -> Observation {
         let lease = |by: &str| Lease { by: by.into(), left: Duration::from_secs(15) };
         let holder = |by: &&str| Holder { lease: lease(by), reason: "portal: refused".into() };
         let fence = FenceReport {
@@ -633,7 +649,7 @@ pub(super) mod tests {
             blocked: !holders.is_empty(),
             ports: ["tcp/443".into()].into(),
             holders: holders.iter().map(holder).collect(),
-            kept_open_by: [lease("front-a")].into(),
+            kept_open_by: by.iter().map(|by| lease(by)).collect(),
         };
         let mut observation = report(100, Service::Up);
         if let Some(report) = &mut observation.report {
@@ -704,7 +720,7 @@ pub(super) mod tests {
     #[test]
     fn a_fence_is_told_with_its_holders_its_reasons_and_the_time_left() {
         let mut farm = Farm::new(2);
-        farm.observe("gw1", fenced(&["self", "front-b"])).at(2);
+        farm.observe("gw1", kept_open(&["self", "front-b"], &["front-a"])).at(2);
         let until = farm.now.instant + Duration::from_millis(12_340);
         let block = LocalBlock { by: "front-a".into(), reason: "portal: timeout".into(), until };
         farm.roster.set_local_block(&GatewayName::new("gw2"), Some(block));
@@ -734,6 +750,39 @@ pub(super) mod tests {
         let over = later.gateways[0].fence.as_ref().unwrap();
         assert!(!over.blocked && over.holders.is_empty(), "the leases have run out");
         assert_eq!(later.gateways[1].fence, None);
+    }
+
+    #[test]
+    fn who_blocks_a_gateway_is_told_without_what_is_suspended() {
+        let words = |observation| {
+            let mut farm = Farm::new(1);
+            farm.observe("gw1", observation);
+            farm.status(&[]).gateways[0].fence.as_ref().unwrap().in_words()
+        };
+        let told = |text: &str| Some(text.to_owned());
+        let both = ["self", "front-b"];
+        assert_eq!(words(fenced(&both)), told("by self: portal: refused, by front-b: portal: refused"));
+        assert_eq!(words(kept_open(&both, &["front-a"])), told("by front-b: portal: refused"));
+        // the agent cannot end its block for now
+        assert_eq!(words(kept_open(&["self"], &["front-a"])), told("though nobody wants it to be"));
+        assert_eq!(words(fenced(&[])), None);
+    }
+
+    #[test]
+    fn a_block_of_this_host_is_set_by_it_where_the_agent_has_no_engine() {
+        let mut farm = Farm::new(1);
+        let mut observation = fenced(&[]);
+        let fence = observation.report.as_mut().unwrap().fence.as_mut().unwrap();
+        fence.engine = "none".into();
+        farm.observe("gw1", observation);
+        let engine = |farm: &mut Farm| farm.status(&[]).gateways[0].fence.clone().unwrap().engine;
+        assert_eq!(engine(&mut farm), "none");
+        let until = farm.now.instant + Duration::from_secs(15);
+        let block = LocalBlock { by: "front-a".into(), reason: "portal: timeout".into(), until };
+        farm.roster.set_local_block(&GatewayName::new("gw1"), Some(block));
+        assert_eq!(engine(&mut farm), "local");
+        farm.observe("gw1", fenced(&["front-b"]));
+        assert_eq!(engine(&mut farm), "nftables");
     }
 
     #[test]

@@ -131,7 +131,9 @@ impl Writer<'_> {
                 Some(Trouble::Down)
             }
             State::Down => Some(Trouble::Unreachable),
-            State::Up if view.is_fenced(self.now.instant) => Some(Trouble::Fenced),
+            State::Up if view.is_fenced(self.now.instant, self.snapshot.balance.stale_after) => {
+                Some(Trouble::Fenced)
+            }
             State::Up => self.full(view).map(|_| Trouble::Full),
         }
     }
@@ -158,7 +160,8 @@ impl Writer<'_> {
         let (reason, since) = match kind {
             Trouble::Unknown => return text,
             Trouble::Fenced => {
-                let words = FenceStatus::of(view, self.now.instant).and_then(|fence| fence.in_words());
+                let fence = FenceStatus::of(view, &self.snapshot.balance, self.now.instant);
+                let words = fence.and_then(|fence| fence.in_words());
                 (words.unwrap_or_default(), None)
             }
             // how long it has been full is not kept

@@ -173,9 +173,9 @@ fn report_age(load: &LoadStatus) -> String {
 /// Who keeps newcomers from it.
 fn fenced_by(gateway: &GatewayStatus) -> String {
     let fence = gateway.fence.as_ref().filter(|fence| fence.blocked);
-    let holders =
-        fence.map(|fence| fence.holders.iter().map(|holder| holder.by.as_str()).collect::<Vec<_>>());
-    holders.map_or(UNKNOWN.to_owned(), |holders| holders.join(", "))
+    let Some(fence) = fence else { return UNKNOWN.to_owned() };
+    let blockers: Vec<_> = fence.blockers().map(|holder| holder.by.as_str()).collect();
+    if blockers.is_empty() { "yes".to_owned() } else { blockers.join(", ") }
 }
 
 /// Why it does not take newcomers; nothing for one that does.

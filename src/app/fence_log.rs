@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fleet::{FenceReading, GatewayName, LocalBlock};
 
@@ -8,17 +8,24 @@ pub fn tell_change(
     gateway: &GatewayName,
     before: Option<&FenceReading>,
     after: Option<&FenceReading>,
+    stale_after: Duration,
     now: Instant,
 ) {
     let gateway = gateway.as_str();
-    let was_blocked = before.is_some_and(|reading| reading.is_blocked(now));
-    let is_blocked = after.is_some_and(|reading| reading.is_blocked(now));
+    let was_blocked = before.is_some_and(|reading| reading.is_blocked(now, stale_after));
+    let is_blocked = after.is_some_and(|reading| reading.is_blocked(now, stale_after));
     // leases that have run out meanwhile were there all the same
     let held = before.into_iter().flat_map(|reading| reading.report.holders.iter());
     let holds: Vec<_> = after.into_iter().flat_map(|reading| reading.report.holders.iter()).collect();
     let is_among = |by: &str| holds.iter().any(|holder| &*holder.lease.by == by);
     let (gone, stayed): (Vec<_>, Vec<_>) = held.partition(|holder| !is_among(&holder.lease.by));
     match (was_blocked, is_blocked) {
+        (false, true) if holds.is_empty() => {
+            tracing::warn!(
+                gateway,
+                "gateway is fenced: its firewall refuses newcomers, and nobody wants it to"
+            );
+        }
         (false, true) => {
             for holder in &holds {
                 let (by, reason) = (&*holder.lease.by, &*holder.reason);

@@ -144,7 +144,7 @@ impl Keeper {
         }
         let before = before.as_ref().and_then(|view| view.fence.as_ref());
         let after = self.roster.view(&gateway).and_then(|view| view.fence.as_ref());
-        tell_change(&gateway, before, after, now.instant);
+        tell_change(&gateway, before, after, self.roster.stale_after(), now.instant);
     }
 
     /// Tells whether the farm is another one by it.

@@ -257,7 +257,7 @@ impl Resolver<'_> {
         };
         FenceSettings {
             enabled: self.file.fence.enabled,
-            lease: self.file.fence.lease,
+            lease: *self.file.fence.lease.get_ref(),
             keep_at_least: self.file.fence.keep_at_least,
             front: front.into(),
             holder,

@@ -174,7 +174,7 @@ fn check_fence(file: &FrontFile, problems: &Problems<'_>) {
             (Kind::Agent | Kind::Local | Kind::Off, _) => {}
         }
     }
-    let FenceTable { enabled: true, keep_at_least, keep_at_least_place, .. } = &file.fence else { return };
+    let FenceTable { enabled: true, lease, keep_at_least, keep_at_least_place } = &file.fence else { return };
     let is_fenced = |gateway: &GatewayTable| gateway.fence_kind() != Kind::Off;
     if let Some(place) = keep_at_least_place
         && *keep_at_least >= file.gateways.len()
@@ -186,11 +186,23 @@ fn check_fence(file: &FrontFile, problems: &Problems<'_>) {
         );
         problems.warning(place, message);
     }
+    let concluded = *file.health.interval.get_ref() * (file.health.thresholds.fall.get().saturating_add(2));
+    if *lease.get_ref() < concluded && file.gateways.iter().any(is_fenced) {
+        let message = format!(
+            "'lease' ({:?}) is shorter than 'fall' and two more intervals ({concluded:?}): at a restart of this front door its \
+             blocks lapse before its checks have concluded anything",
+            lease.get_ref()
+        );
+        // those that are not in the file have their defaults, and no place
+        let places = [lease.span(), file.health.interval.span(), file.health.fall_place.clone()];
+        let place = places.into_iter().find(|place| !place.is_empty()).unwrap_or_default();
+        problems.warning(&place, message);
+    }
     let by_agent = |gateway: &&GatewayTable| gateway.fence_kind() == Kind::Agent;
     let plain = file.gateways.iter().filter(by_agent).filter_map(|gateway| gateway.heartbeat.as_ref());
     if let Some(url) = plain.into_iter().find(|url| !url.get_ref().tls) {
-        let message = "an agent asked over plain http does not know who asks and fences nothing for this front door; use \
-                       https://, or set fence = \"none\"";
+        let message = "an agent asked over plain http does not know who asks: it fences nothing for this front door, \
+                       and does not stay open for its 'keep_at_least'; use https://, or set fence = \"none\"";
         problems.warning(&url.span(), message);
     }
 }

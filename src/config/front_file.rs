@@ -35,7 +35,7 @@ pub struct FrontFile {
 
 pub struct FenceTable {
     pub enabled: bool,
-    pub lease: Duration,
+    pub lease: Spanned<Duration>,
     pub keep_at_least: usize,
     /// Where that stands, if it does.
     pub keep_at_least_place: Option<super::problem::Span>,
@@ -84,6 +84,8 @@ pub struct Health {
     pub interval: Spanned<Duration>,
     pub timeout: Spanned<Duration>,
     pub thresholds: Thresholds,
+    /// Where `fall` stands.
+    pub fall_place: super::problem::Span,
 }
 
 pub struct GatewayTable {
@@ -357,8 +359,10 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
     if let Some(table) = &health_table
         && lasts < *health.interval.get_ref() * 2
     {
+        let fences =
+            if lasts < *health.interval.get_ref() { ", and fences could lapse in each round" } else { "" };
         let message = format!(
-            "'stale_after' ({lasts:?}) is shorter than two intervals: loads would be unknown most of the time"
+            "'stale_after' ({lasts:?}) is shorter than two intervals: loads would be unknown most of the time{fences}"
         );
         // the one that is not in the file has its default, and no place
         let culprit = stale_after.as_ref().map_or_else(|| health.interval.span(), Spanned::span);
@@ -399,16 +403,18 @@ pub fn read_health(table: &Section<'_>) -> Health {
     let interval_range = Duration::from_millis(100)..=Duration::from_secs(3600);
     let timeout_range = Duration::from_millis(10)..=Duration::from_secs(60);
     let count = |key, default| {
-        let number = table.integer(key, 1..=1000).and_then(|n| u32::try_from(n.into_inner()).ok());
-        number.and_then(NonZeroU32::new).unwrap_or(default)
+        let number = table.integer(key, 1..=1000);
+        let place = number.as_ref().map_or(0..0, Spanned::span);
+        let number = number.and_then(|n| u32::try_from(n.into_inner()).ok());
+        (number.and_then(NonZeroU32::new).unwrap_or(default), place)
     };
+    let (rise, _) = count("rise", default.thresholds.rise);
+    let (fall, fall_place) = count("fall", default.thresholds.fall);
     let health = Health {
         interval: table.duration("interval", interval_range).unwrap_or(default.interval),
         timeout: table.duration("timeout", timeout_range).unwrap_or(default.timeout),
-        thresholds: Thresholds {
-            rise: count("rise", default.thresholds.rise),
-            fall: count("fall", default.thresholds.fall),
-        },
+        thresholds: Thresholds { rise, fall },
+        fall_place,
     };
     if health.timeout.get_ref() > health.interval.get_ref() {
         let message = format!(
@@ -428,6 +434,7 @@ impl Default for Health {
             interval: Spanned::new(0..0, Duration::from_secs(1)),
             timeout: Spanned::new(0..0, Duration::from_millis(800)),
             thresholds: Thresholds::default(),
+            fall_place: 0..0,
         }
     }
 }
@@ -544,13 +551,13 @@ fn read_heartbeat(root: &Section<'_>) -> Heartbeat {
 fn read_fence(root: &Section<'_>) -> FenceTable {
     let mut fence = FenceTable {
         enabled: true,
-        lease: Duration::from_secs(15),
+        lease: Spanned::new(0..0, Duration::from_secs(15)),
         keep_at_least: 1,
         keep_at_least_place: None,
     };
     let Some(table) = root.section("fence", "[fence]") else { return fence };
     fence.enabled = table.boolean("enabled").unwrap_or(fence.enabled);
-    fence.lease = or(table.duration("lease", LEASE), fence.lease);
+    fence.lease = table.duration("lease", LEASE).unwrap_or(fence.lease);
     if let Some(count) = table.integer("keep_at_least", 0..=100_000) {
         fence.keep_at_least_place = Some(count.span());
         fence.keep_at_least = usize::try_from(count.into_inner()).unwrap_or(fence.keep_at_least);

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub struct Local {
 pub struct Standing {
     /// Why, by gateway.
     pub reasons: BTreeMap<GatewayName, Arc<str>>,
+    /// Those of them whose names have led to no address yet, so that nothing stands against them.
+    nowhere: BTreeSet<GatewayName>,
     /// When it was asked for last, and when the kernel ends it.
     pub lasts: Option<(Instant, Instant)>,
 }
@@ -38,14 +40,15 @@ pub struct Job {
     wall: Wall,
     wanted: Standing,
     front: Arc<str>,
-    endpoints: Vec<Site>,
+    endpoints: Vec<(GatewayName, Vec<Site>)>,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
     wall: Wall,
-    result: Result<(), FirewallError>,
+    /// The gateways without an address.
+    result: Result<BTreeSet<GatewayName>, FirewallError>,
 }
 
 impl Local {
@@ -82,9 +85,10 @@ impl Local {
                 (Stance::AsItIs | Stance::KeepOpen | Stance::Free, _) => {}
             }
         }
-        // what an earlier life has left is left alone until something is known
-        let knows_nothing = stances.iter().all(|(_, stance, _)| *stance == Stance::AsItIs);
-        let nothing_to_do = if self.was_touched { self.standing.reasons.is_empty() } else { knows_nothing };
+        // what an earlier life has left, of which gateway is not known, is left alone until all are known or one is
+        // to be blocked; it ends by itself
+        let knows_all = !stances.is_empty() && stances.iter().all(|(_, stance, _)| *stance != Stance::AsItIs);
+        let nothing_to_do = if self.was_touched { self.standing.reasons.is_empty() } else { !knows_all };
         if wanted.reasons.is_empty() && nothing_to_do {
             return None;
         }
@@ -99,7 +103,7 @@ impl Local {
         let wall = self.wall.take()?;
         let is_wanted = |gateway: &GatewayName| wanted.reasons.contains_key(gateway);
         let endpoints = stances.iter().filter(|(gateway, ..)| is_wanted(gateway));
-        let endpoints = endpoints.flat_map(|(.., endpoints)| endpoints.clone()).collect();
+        let endpoints = endpoints.map(|(gateway, _, sites)| (gateway.clone(), sites.clone())).collect();
         self.under_way = Some(wanted.clone());
         Some(Job { wall, wanted, front: Arc::clone(front), endpoints })
     }
@@ -108,22 +112,21 @@ impl Local {
     pub fn ended(
         &mut self,
         Outcome { wall, result }: Outcome,
-        lease: Duration,
         now: Instant,
     ) -> Result<(Standing, Standing), (Standing, FirewallError)> {
         self.wall = Some(wall);
         let wanted = self.under_way.take().unwrap_or_default();
         match result {
-            Ok(()) => {
+            Ok(nowhere) => {
                 self.was_touched = true;
                 (self.looked_at, self.not_before) = (Some(now), None);
-                let before = std::mem::replace(&mut self.standing, wanted);
-                Ok((self.standing.clone(), before))
+                let before = std::mem::replace(&mut self.standing, Standing { nowhere, ..wanted });
+                Ok((self.standing.clone().in_force(), before.in_force()))
             }
             Err(error) => {
                 // where nothing is wanted there is no hurry: what is left there ends by itself
                 self.was_touched |= wanted.reasons.is_empty();
-                self.not_before = Some(now + (lease / 3).max(LOOK_AGAIN));
+                self.not_before = Some(now + TRY_AGAIN);
                 Err((wanted, error))
             }
         }
@@ -142,30 +145,50 @@ impl Standing {
     fn is_alive(&self, now: Instant) -> bool {
         self.lasts.is_some_and(|(_, until)| now < until)
     }
+
+    /// What of it the firewall holds.
+    fn in_force(mut self) -> Self {
+        let nowhere = std::mem::take(&mut self.nowhere);
+        self.reasons.retain(|gateway, _| !nowhere.contains(gateway));
+        self
+    }
 }
 
 impl Job {
-    /// Does it. A name that was never found keeps the others from nothing: it leads nobody anywhere either.
+    /// Does it.
     pub async fn run(mut self) -> Outcome {
-        let mut blocks: Vec<Away> = Vec::new();
-        let until = self.wanted.lasts.map(|(_, until)| until);
-        for site in &self.endpoints {
-            let addresses = site.addresses().await.unwrap_or_default();
-            for to in addresses {
-                if let Some(until) = until
-                    && !blocks.iter().any(|block| block.to == to)
-                {
-                    blocks.push(Away { to, until, holders: self.front.to_string() });
+        let (blocks, nowhere) = self.blocks().await;
+        let result = self.wall.set(&blocks).await.map(|_| nowhere);
+        Outcome { wall: self.wall, result }
+    }
+
+    /// What is to be set, and the gateways without an address. A name that was never found keeps the others from
+    /// nothing: it leads nobody anywhere either.
+    async fn blocks(&self) -> (Vec<Away>, BTreeSet<GatewayName>) {
+        let (mut blocks, mut nowhere) = (Vec::<Away>::new(), BTreeSet::new());
+        let Some((_, until)) = self.wanted.lasts else { return (blocks, nowhere) };
+        for (gateway, sites) in &self.endpoints {
+            let mut is_found = false;
+            for site in sites {
+                for to in site.addresses().await.unwrap_or_default() {
+                    is_found = true;
+                    if !blocks.iter().any(|block| block.to == to) {
+                        blocks.push(Away { to, until, holders: self.front.to_string() });
+                    }
                 }
             }
+            if !is_found {
+                nowhere.insert(gateway.clone());
+            }
         }
-        let result = self.wall.set(&blocks).await.map(|_| ());
-        Outcome { wall: self.wall, result }
+        (blocks, nowhere)
     }
 }
 
 /// Somebody else may have flushed the rules, which is to be repaired within a second.
 const LOOK_AGAIN: Duration = Duration::from_millis(700);
+/// After a failure: a gateway that works again is free within a second of the time that its checks take.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -203,8 +226,8 @@ mod tests {
         }
 
         fn ends(&mut self, milliseconds: u64, job: Job, result: Result<(), FirewallError>) -> bool {
-            let now = self.at(milliseconds);
-            self.local.ended(Outcome { wall: job.wall, result }, LEASE, now).is_ok()
+            let (now, result) = (self.at(milliseconds), result.map(|()| BTreeSet::new()));
+            self.local.ended(Outcome { wall: job.wall, result }, now).is_ok()
         }
 
         /// Begins and ends well.
@@ -233,23 +256,54 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_life_has_left_stays_until_something_is_known_and_is_then_cleared() {
+    fn what_an_earlier_life_has_left_stays_until_all_is_known_and_is_then_cleared() {
         let mut site = Builder::new();
         assert_eq!(site.does(0, &[Stance::AsItIs, Stance::AsItIs]), None);
-        assert_eq!(site.does(10, &[Stance::AsItIs, Stance::Free]).as_deref(), Some(" until 15010"));
+        assert_eq!(site.does(10, &[Stance::AsItIs, Stance::Free]), None, "it may be that gateway's");
+        assert_eq!(site.does(20, &[Stance::KeepOpen, Stance::Free]).as_deref(), Some(" until 15020"));
+        assert_eq!(Builder::new().does(0, &[Stance::AsItIs, block()]).as_deref(), Some("b until 15000"));
         assert_eq!(Builder::new().does(0, &[]), None, "where nothing is fenced from here nothing is touched");
     }
 
+    #[tokio::test]
+    async fn a_gateway_whose_name_leads_nowhere_is_not_said_to_be_blocked_until_it_leads_somewhere() {
+        let mut site = Builder::new();
+        let stands = |(standing, before): (Standing, Standing)| {
+            [standing, before]
+                .map(|s| s.reasons.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>())
+        };
+        let (_, mut job) = site.begins(0, &[block(), block()]).unwrap();
+        job.endpoints[1].1 = vec![Endpoint::parse("never.invalid", 443).unwrap().into()];
+        let (blocks, nowhere) = job.blocks().await;
+        assert_eq!(blocks.iter().map(|block| block.to.to_string()).collect::<Vec<_>>(), ["10.0.0.1:443"]);
+        let outcome = Outcome { wall: job.wall, result: Ok(nowhere) };
+        let ended = site.local.ended(outcome, site.at(300)).unwrap();
+        assert_eq!(stands(ended), [vec!["a".to_owned()], vec![]]);
+        assert!(
+            site.begins(400, &[block(), block()]).is_none(),
+            "it is looked for again when all is looked at"
+        );
+        let (told, job) = site.begins(1000, &[block(), block()]).unwrap();
+        assert_eq!(told, "a b until 15000");
+        let outcome = Outcome { wall: job.wall, result: Ok(BTreeSet::new()) };
+        let ended = site.local.ended(outcome, site.at(1000)).unwrap();
+        assert_eq!(stands(ended), [vec!["a".to_owned(), "b".to_owned()], vec!["a".to_owned()]]);
+    }
+
     #[test]
-    fn a_firewall_that_cannot_be_set_is_left_alone_for_a_while() {
+    fn a_firewall_that_cannot_be_set_is_tried_again_a_second_later_also_to_free_a_gateway() {
         let mut site = Builder::new();
         let (_, job) = site.begins(0, &[block()]).unwrap();
         assert!(site.local.blocks(&GatewayName::new("a"), site.at(1)), "it may stand any moment");
         assert!(site.begins(1, &[block()]).is_none(), "somebody is at work on it");
         assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));
         assert!(!site.local.blocks(&GatewayName::new("a"), site.at(11)));
-        assert!(site.begins(5009, &[block()]).is_none());
-        assert!(site.begins(5010, &[block()]).is_some());
+        assert!(site.begins(1009, &[block()]).is_none());
+        assert!(site.does(1010, &[block()]).is_some());
+        let (_, job) = site.begins(2000, &[Stance::Free]).unwrap();
+        assert!(!site.ends(2010, job, Err(FirewallError::Failed("nft: busy".into()))));
+        assert!(site.begins(3009, &[Stance::Free]).is_none());
+        assert!(site.does(3010, &[Stance::Free]).is_some());
         let mut site = Builder::new();
         let (_, job) = site.begins(0, &[Stance::Free]).unwrap();
         assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));

@@ -2,7 +2,8 @@
 //! firewall, as long as they do, and never so many that too few stay open.
 //!
 //! The `plan` ● says what is to be done, from the newest snapshot alone; [`run`] asks agents for it (`duty` ● knows
-//! what of it is due) and builds in this host's firewall (`local`). What was done goes to the keeper as [`News`].
+//! what of it is due) and builds in this host's firewall (`local`). Whether a block may be what our own checks run into
+//! is for `suspicions` ●. What was done goes to the keeper as [`News`].
 
 mod duty;
 mod errand;
@@ -12,6 +13,7 @@ mod plan;
 mod settings;
 #[cfg(test)]
 mod simulation;
+mod suspicions;
 mod task;
 
 pub use news::{News, Operation};

@@ -155,7 +155,7 @@ impl<'a> Seat<'a> {
             reading.is_some_and(|reading| reading.kept_open_by(now).any(|lease| whose(&lease.by)))
         };
         let kept_by_us = !post.let_go && kept_by(&|by| Some(by) == holder);
-        let is_blocked = post.blocks || view.is_fenced(now);
+        let is_blocked = post.blocks || view.is_fenced(now, snapshot.balance.stale_after);
         let by_itself = !post.blocks
             && view.local_block.as_ref().is_none_or(|block| !block.is_alive(now))
             && reading.is_some_and(|reading| reading.holders(now).all(|h| &*h.lease.by == SELF));

@@ -11,6 +11,7 @@ use super::local::{Local, Outcome};
 use super::news::{News, Operation};
 use super::plan::{Front, Kind, Post, Stance, plan};
 use super::settings::{FenceSettings, Fenced};
+use super::suspicions::Suspicions;
 use crate::fleet::{GatewayName, GatewayView, LocalBlock, Snapshot, View};
 use crate::net::client::Client;
 use crate::net::stop::Stop;
@@ -62,6 +63,7 @@ struct Warden {
     view: View,
     charges: BTreeMap<GatewayName, Charge>,
     local: Local,
+    suspicions: Suspicions,
     /// At most one for each gateway.
     errands: JoinSet<Errand>,
     /// At most one.
@@ -95,6 +97,7 @@ impl Warden {
             view,
             charges: BTreeMap::new(),
             local: Local::new(),
+            suspicions: Suspicions::default(),
             errands: JoinSet::new(),
             building: JoinSet::new(),
             news,
@@ -109,8 +112,9 @@ impl Warden {
     fn adopt(&mut self, settings: Arc<FenceSettings>) {
         if settings.lacks_a_name() {
             tracing::warn!(
-                "agents cannot be asked to fence their gateways: without https and a client certificate \
-                 ([heartbeat] certificate and key) this front door has no name that they would know it by"
+                "agents cannot be asked to fence their gateways, nor to keep them open for 'keep_at_least': without \
+                 https and a client certificate ([heartbeat] certificate and key) this front door has no name that \
+                 they would know it by"
             );
         }
         self.generation += 1;
@@ -131,6 +135,9 @@ impl Warden {
         let snapshot = Arc::clone(self.view.load());
         let stances = self.stances(&snapshot, now);
         let settings = Arc::clone(&self.settings);
+        if let Some(holder) = &settings.holder {
+            self.suspicions.arising(&snapshot, holder, settings.lease, now).iter().for_each(tell_suspicion);
+        }
         let mut from_here = Vec::new();
         for (view, stance) in snapshot.gateways.iter().zip(stances) {
             let Some(charge) = self.charges.get_mut(&view.gateway.name) else { continue };
@@ -204,7 +211,7 @@ impl Warden {
             Ok(outcome) => outcome,
             Err(error) => return tracing::error!(%error, "work on this host's firewall has failed"),
         };
-        let (standing, before) = match self.local.ended(outcome, self.settings.lease, now) {
+        let (standing, before) = match self.local.ended(outcome, now) {
             Ok(standings) => standings,
             Err((wanted, error)) => {
                 if !std::mem::replace(&mut self.told_of_wall, true) {
@@ -245,7 +252,7 @@ impl Warden {
         let last = async {
             while let Some(built) = self.building.join_next().await {
                 if let Ok(outcome) = built {
-                    let _ = self.local.ended(outcome, self.settings.lease, Instant::now());
+                    let _ = self.local.ended(outcome, Instant::now());
                 }
             }
             self.local.remove().await
@@ -260,6 +267,15 @@ impl Warden {
             }
         }
     }
+}
+
+fn tell_suspicion(gateway: &GatewayName) {
+    let gateway = gateway.as_str();
+    tracing::warn!(
+        gateway,
+        "our checks of the gateway are refused while our own block is in force and its agent finds it well; if they \
+         pass a NAT, name that address in 'exempt' of the agent's [fence]"
+    );
 }
 
 /// In intervals: each front door asks once in each, and then it takes a round until the other has seen it.

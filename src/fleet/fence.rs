@@ -80,10 +80,11 @@ impl FenceReport {
 
 impl FenceReading {
     /// Whether newcomers are refused, as far as is known: until every lease has run out, where no newer report
-    /// comes.
-    pub fn is_blocked(&self, now: Instant) -> bool {
-        let longest = self.report.holders.iter().map(|holder| holder.lease.left).max().unwrap_or_default();
-        self.report.blocked && self.at.until(now) <= longest
+    /// comes. A block without holders is one that the agent could not end: how long it has nobody tells, and it
+    /// counts until the report is too old.
+    pub fn is_blocked(&self, now: Instant, stale_after: Duration) -> bool {
+        let longest = self.report.holders.iter().map(|holder| holder.lease.left).max();
+        self.report.blocked && self.at.until(now) <= longest.unwrap_or(stale_after)
     }
 
     /// How much is left of a lease that it tells of; `None` if it has run out.
@@ -108,6 +109,8 @@ mod tests {
 
     use super::*;
 
+    const STALE: Duration = Duration::from_secs(10);
+
     fn reading(at: Instant, blocked: bool, holders: &[(&str, u64)]) -> FenceReading {
         let holder = |(by, seconds): &(&str, u64)| Holder {
             lease: Lease { by: (*by).into(), left: Duration::from_secs(*seconds) },
@@ -125,18 +128,26 @@ mod tests {
         let later = |seconds| now + Duration::from_secs(seconds);
         let holders = |at| reading.holders(at).map(|h| h.lease.by.to_string()).collect::<Vec<_>>();
         assert_eq!(
-            (reading.is_blocked(later(5)), holders(later(5))),
+            (reading.is_blocked(later(5), STALE), holders(later(5))),
             (true, vec!["front-a".into(), SELF.into()])
         );
-        assert_eq!((reading.is_blocked(later(15)), holders(later(15))), (true, vec![SELF.into()]));
-        assert_eq!((reading.is_blocked(later(16)), holders(later(16))), (false, vec![]));
+        assert_eq!((reading.is_blocked(later(15), STALE), holders(later(15))), (true, vec![SELF.into()]));
+        assert_eq!((reading.is_blocked(later(16), STALE), holders(later(16))), (false, vec![]));
     }
 
     #[test]
     fn who_holds_a_block_that_is_not_in_force_blocks_nobody() {
         let now = Instant::now();
-        assert!(!reading(now, false, &[("front-a", 5)]).is_blocked(now));
-        assert!(!reading(now, true, &[]).is_blocked(now + Duration::from_nanos(1)));
+        assert!(!reading(now, false, &[("front-a", 5)]).is_blocked(now, STALE));
+        assert!(!reading(now, false, &[]).is_blocked(now, STALE));
+    }
+
+    #[test]
+    fn a_block_that_nobody_holds_and_that_stands_all_the_same_counts_while_its_report_is_fresh() {
+        let now = Instant::now();
+        let reading = reading(now, true, &[]);
+        assert!(reading.is_blocked(now + STALE, STALE));
+        assert!(!reading.is_blocked(now + STALE + Duration::from_nanos(1), STALE));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::balance::Balance;
 use super::fence::{FenceReading, LocalBlock};
@@ -160,6 +161,11 @@ impl Roster {
     /// What is known of a gateway.
     pub fn view(&self, name: &GatewayName) -> Option<&Arc<GatewayView>> {
         self.members.iter().map(|member| &member.view).find(|view| view.gateway.name == *name)
+    }
+
+    /// How old a report may be to count.
+    pub fn stale_after(&self) -> Duration {
+        self.settings.balance.stale_after
     }
 
     /// Goes over to other settings. A gateway that keeps its name keeps what is known of it, but for what
@@ -468,7 +474,10 @@ mod tests {
         let name = GatewayName::new("gw2");
         let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until: at(15).instant };
         roster.set_local_block(&name, Some(block.clone()));
-        let fenced = |roster: &Roster, seconds| roster.view(&name).unwrap().is_fenced(at(seconds).instant);
+        let fenced = |roster: &Roster, seconds| {
+            let view = roster.view(&name).unwrap();
+            view.is_fenced(at(seconds).instant, Duration::from_secs(10))
+        };
         assert!(fenced(&roster, 14) && !fenced(&roster, 15));
         roster.set_local_block(&name, None);
         assert!(!fenced(&roster, 1));

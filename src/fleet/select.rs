@@ -118,7 +118,7 @@ pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) 
         Condition::Down => return Some(Exclusion::Down),
         Condition::Up => {}
     }
-    if view.is_fenced(now) {
+    if view.is_fenced(now, balance.stale_after) {
         return Some(Exclusion::Fenced);
     }
     full(view, balance, now)
@@ -180,7 +180,8 @@ pub fn select<'a>(
     }
     // one that would refuse him is no help to anybody
     let excluded = |view: &GatewayView| {
-        if view.is_fenced(now) { Some(Exclusion::Fenced) } else { excluded(view) }
+        let is_fenced = view.is_fenced(now, snapshot.balance.stale_after);
+        if is_fenced { Some(Exclusion::Fenced) } else { excluded(view) }
     };
     let chosen = match snapshot.balance.when_none {
         WhenNone::Refuse => None,

@@ -154,8 +154,8 @@ impl GatewayView {
     }
 
     /// Whether a firewall, its own or this host's, refuses newcomers, as far as is known.
-    pub fn is_fenced(&self, now: Instant) -> bool {
-        self.fence.as_ref().is_some_and(|reading| reading.is_blocked(now))
+    pub fn is_fenced(&self, now: Instant, stale_after: Duration) -> bool {
+        self.fence.as_ref().is_some_and(|reading| reading.is_blocked(now, stale_after))
             || self.local_block.as_ref().is_some_and(|block| block.is_alive(now))
     }
 

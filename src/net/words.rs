@@ -5,8 +5,8 @@ use std::io;
 /// An I/O error in the words an administrator would use, without "(os error 111)".
 pub fn in_words(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connection refused".into(),
-        io::ErrorKind::ConnectionReset => "connection reset".into(),
+        io::ErrorKind::ConnectionRefused => REFUSED.into(),
+        io::ErrorKind::ConnectionReset => RESET.into(),
         io::ErrorKind::HostUnreachable => "no route to host".into(),
         io::ErrorKind::NetworkUnreachable => "network is unreachable".into(),
         io::ErrorKind::UnexpectedEof => "connection closed by the other side".into(),
@@ -20,6 +20,11 @@ pub fn in_words(error: &io::Error) -> String {
         }
     }
 }
+
+/// Nobody listens there, or a firewall says so.
+pub const REFUSED: &str = "connection refused";
+/// The other side has broken it off, or a firewall has.
+pub const RESET: &str = "connection reset";
 
 #[cfg(test)]
 mod tests {

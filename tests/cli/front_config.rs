@@ -540,7 +540,7 @@ fn times_that_do_not_fit_each_other_are_worth_a_warning() {
         &with("interval = \"30s\"\n"),
         &[
             "v.toml:10:12: warning: 'stale_after' (10s) is shorter than two intervals: loads would be unknown \
-           most of the time",
+           most of the time, and fences could lapse in each round",
         ],
     );
     assert_problems(
@@ -686,7 +686,7 @@ fn a_fence_needs_somebody_who_sets_it() {
         &["v.toml:9:9: error: 'fence' cannot be 'firewall'; it is one of 'agent', 'local', 'none'"],
     );
     let with_agent = format!("{GATEWAY}heartbeat = \"https://gw1.example.com\"\n");
-    let good = "fence = \"agent\"\n[fence]\nenabled = true\nlease = \"3s\"\nkeep_at_least = 0\n";
+    let good = "fence = \"agent\"\n[fence]\nenabled = true\nlease = \"5s\"\nkeep_at_least = 0\n";
     assert_problems(&folder, &format!("{LISTENER}{with_agent}{good}{HEARTBEAT}"), &[]);
 }
 
@@ -732,11 +732,31 @@ fn a_lease_is_long_enough_to_be_renewed_and_something_may_be_blocked() {
 }
 
 #[test]
+fn a_lease_outlasts_a_restart_or_that_is_worth_a_warning() {
+    let folder = Folder::with_certificates();
+    let gateway = format!("{GATEWAY}fence = \"local\"\n[fence]\nkeep_at_least = 0\n");
+    let warns = |rest: &str, (place, lease, concluded): (&str, &str, &str)| {
+        let warning = format!(
+            "v.toml:{place}: warning: 'lease' ({lease}) is shorter than 'fall' and two more intervals ({concluded}): at a \
+             restart of this front door its blocks lapse before its checks have concluded anything"
+        );
+        assert_problems(&folder, &format!("{LISTENER}{gateway}{rest}"), &[&warning]);
+    };
+    warns("lease = \"4999ms\"\n", ("12:9", "4.999s", "5s"));
+    warns("[health]\ninterval = \"4s\"\n", ("13:12", "15s", "20s"));
+    warns("[health]\nfall = 14\n", ("13:8", "15s", "16s"));
+    assert_problems(&folder, &format!("{LISTENER}{gateway}lease = \"5s\"\n"), &[]);
+    let off = "[health]\nfall = 14\n[fence]\nenabled = false\n";
+    assert_problems(&folder, &format!("{LISTENER}{GATEWAY}fence = \"local\"\n{off}"), &[]);
+    assert_problems(&folder, &format!("{LISTENER}{GATEWAY}[health]\nfall = 14\n"), &[]);
+}
+
+#[test]
 fn an_agent_over_plain_http_does_not_know_who_asks_it_to_fence() {
     let folder = Folder::with_certificates();
     let gateway = format!("{GATEWAY}heartbeat = \"http://127.0.0.1:9464\"\n");
-    let warning = "v.toml:9:13: warning: an agent asked over plain http does not know who asks and fences nothing for \
-                   this front door; use https://, or set fence = \"none\"";
+    let warning = "v.toml:9:13: warning: an agent asked over plain http does not know who asks: it fences nothing for this \
+                   front door, and does not stay open for its 'keep_at_least'; use https://, or set fence = \"none\"";
     assert_problems(&folder, &format!("{LISTENER}{gateway}"), &[warning]);
     assert_problems(&folder, &format!("{LISTENER}{gateway}fence = \"none\"\n"), &[]);
     assert_problems(&folder, &format!("{LISTENER}{gateway}[fence]\nenabled = false\n"), &[]);

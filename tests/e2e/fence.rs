@@ -205,8 +205,14 @@ fn the_last_open_gateway_is_kept_open_and_a_front_door_that_stops_leaves_its_lea
             let mut fewer = farm.settings();
             fewer.fence.keep_at_least = 1;
             farm.reload(fewer).await.unwrap();
-            let status = farm.wait_until(is_fenced).await;
-            assert_eq!(status.gateways[0].fence.as_ref().unwrap().kept_open_by.len(), 0);
+            farm.wait_until(is_fenced).await;
+            assert!(refuses(), "{}", table());
+            // its block is asked for first, and only then is the gateway kept open no longer
+            farm.wait_until(|status| {
+                let fence = status.gateways[0].fence.as_ref();
+                fence.is_some_and(|fence| fence.blocked && fence.kept_open_by.is_empty())
+            })
+            .await;
             farm.stop().await.unwrap();
             assert!(refuses(), "who starts again soon renews it");
             let stopped = Instant::now();
