@@ -190,6 +190,10 @@ impl Warden {
         if generation == self.generation {
             charge.client = Some(client);
         }
+        if let Err(Refusal::KeptOpen) = result {
+            // two front doors have seen different things for a moment: no failure, and reports tell the rest
+            return charge.duty.kept_open(now);
+        }
         let Some(request) = charge.duty.ended(result.is_ok(), self.settings.pause(), now) else { return };
         let failure = result.err().map(|refusal| refusal.to_string());
         // a renewal that succeeds is no event
