@@ -227,7 +227,7 @@ impl World {
             check(HEARTBEAT, report.is_some()),
             check("portal", truth.own && truth.from[door] && truth.reached[door]),
         ];
-        Observation { checks, report }
+        Observation { checks, report, asked: Some(self.now) }
     }
 
     fn take(&mut self, message: Message) {
