@@ -129,22 +129,24 @@ impl Duty {
         Some(request)
     }
 
-    /// What was under way has ended, one way or the other.
+    /// What was under way, if anything, has ended, one way or the other.
     pub fn ended(&mut self, succeeded: bool, pause: Duration, now: Instant) -> Option<Request> {
+        let request = self.under_way.take()?;
         for deed in [&mut self.block.last, &mut self.open.last].into_iter().flatten() {
             if deed.ended.is_none() {
                 (deed.ended, deed.succeeded) = (Some(now), succeeded);
             }
         }
         self.not_before = (!succeeded).then(|| now + pause);
-        self.under_way.take()
+        Some(request)
     }
 
     /// The block that was under way was not begun, since the gateway is kept open. It is not asked for again before a
     /// report tells by whom.
     pub fn kept_open(&mut self, now: Instant) {
-        self.ended(true, Duration::ZERO, now);
-        if let Some(deed) = &mut self.block.last {
+        if self.ended(true, Duration::ZERO, now).is_some()
+            && let Some(deed) = &mut self.block.last
+        {
             deed.verb = Verb::PutInVain;
         }
     }
