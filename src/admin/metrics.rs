@@ -447,7 +447,7 @@ mod tests {
             check("portal", CheckOutcome::Timeout(Duration::from_millis(800))),
             check("other", CheckOutcome::Inconclusive("too many open files".into())),
         ];
-        metrics.observe(&name, &Observation { checks: rest.into(), report: None });
+        metrics.observe(&name, &Observation { checks: rest.into(), report: None, asked: None });
         let text = text(&registry);
         for line in [
             "vestibule_health_checks_total{check=\"heartbeat\",gateway=\"gw1\",result=\"pass\"} 1",

@@ -632,6 +632,7 @@ pub(super) mod tests {
         Observation {
             checks: vec![check("heartbeat", CheckOutcome::Pass("200 OK".into()))],
             report: Some(ServiceReport { service, load, fence: None }),
+            asked: None,
         }
     }
 
@@ -660,7 +661,7 @@ pub(super) mod tests {
 
     pub fn refused() -> Observation {
         let outcome = CheckOutcome::Fail("connection refused".into());
-        Observation { checks: vec![check("portal", outcome)], report: None }
+        Observation { checks: vec![check("portal", outcome)], report: None, asked: None }
     }
 
     pub fn listener(name: &str, port: u16) -> ListenerStatus {

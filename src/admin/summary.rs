@@ -265,6 +265,7 @@ mod tests {
             ]
             .into(),
             report: None,
+            asked: None,
         };
         farm.up(&["gw1", "gw5"]).observe("gw2", half).observe("gw4", report(1000, Service::Up));
         farm.drain("gw5", "new kernel").observe("gw6", report(1, Service::Draining));

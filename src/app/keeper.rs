@@ -324,7 +324,7 @@ mod tests {
         fn finds_it_good(&self) {
             let outcome = CheckOutcome::Pass("200 OK".into());
             let check = CheckResult { check: "portal".into(), outcome, took: Duration::ZERO };
-            let observation = Observation { checks: vec![check], report: None };
+            let observation = Observation { checks: vec![check], report: None, asked: None };
             self.findings.try_send(Finding { gateway: GatewayName::new("gw1"), observation }).unwrap();
         }
 

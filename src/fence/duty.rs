@@ -13,6 +13,8 @@ pub enum Request {
         reason: Arc<str>,
         /// It did not before, as far as is known.
         is_new: bool,
+        /// The other front doors that are known to keep it open: where there are more by then, it is not to begin.
+        kept_open_by: Arc<[Arc<str>]>,
     },
     /// To refuse them no longer on our account.
     Unblock,
@@ -49,6 +51,8 @@ struct Deed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verb {
     Put,
+    /// It was to be put, and somebody of whom we did not know keeps the gateway open.
+    PutInVain,
     Delete,
 }
 
@@ -102,7 +106,10 @@ impl Duty {
         let may_keep_open = self.open.may_stand(open, terms, now);
         let request = match stance {
             Stance::Block(reason) if self.block.is_due(block, terms, now) => {
-                Request::Block { reason: Arc::clone(reason), is_new: !may_block }
+                let keepers = reading.into_iter().flat_map(|r| r.kept_open_by(now)).map(|lease| &lease.by);
+                let others = keepers.filter(|by| ***by != *terms.holder).take(MOST_NAMES).cloned();
+                let reason = Arc::clone(reason);
+                Request::Block { reason, is_new: !may_block, kept_open_by: others.collect() }
             }
             Stance::KeepOpen | Stance::Free if may_block => Request::Unblock,
             Stance::KeepOpen if reading.is_some_and(answers) && self.open.is_due(open, terms, now) => {
@@ -122,17 +129,31 @@ impl Duty {
         Some(request)
     }
 
-    /// What was under way has ended, one way or the other.
+    /// What was under way, if anything, has ended, one way or the other.
     pub fn ended(&mut self, succeeded: bool, pause: Duration, now: Instant) -> Option<Request> {
+        let request = self.under_way.take()?;
         for deed in [&mut self.block.last, &mut self.open.last].into_iter().flatten() {
             if deed.ended.is_none() {
                 (deed.ended, deed.succeeded) = (Some(now), succeeded);
             }
         }
         self.not_before = (!succeeded).then(|| now + pause);
-        self.under_way.take()
+        Some(request)
+    }
+
+    /// The block that was under way was not begun, since the gateway is kept open. It is not asked for again before a
+    /// report tells by whom.
+    pub fn kept_open(&mut self, now: Instant) {
+        if self.ended(true, Duration::ZERO, now).is_some()
+            && let Some(deed) = &mut self.block.last
+        {
+            deed.verb = Verb::PutInVain;
+        }
     }
 }
+
+/// Agents remember so many, and take no more.
+const MOST_NAMES: usize = 32;
 
 impl Held {
     /// Whether it stands, or nobody knows that it does not.
@@ -155,6 +176,7 @@ impl Held {
                 let lost = deed.is_told_by(word.reading) && is_short;
                 lost || now.saturating_duration_since(deed.began) >= terms.lease / 3
             }
+            Some(deed) if deed.verb == Verb::PutInVain => deed.is_told_by(word.reading),
             _ => true,
         }
     }
@@ -214,7 +236,7 @@ mod tests {
     }
 
     fn asked(is_new: bool) -> Option<Request> {
-        Some(Request::Block { reason: "refused".into(), is_new })
+        Some(Request::Block { reason: "refused".into(), is_new, kept_open_by: Arc::from([]) })
     }
 
     #[test]
@@ -310,6 +332,23 @@ mod tests {
         assert_eq!(duty.next(&block(), Some(&reading), TERMS, clock.at(1799)), None);
         assert!(blocks(&duty, 1800) && !blocks(&duty, 15_800), "a lease after it was asked for last");
         assert_eq!(duty.next(&Stance::Free, Some(&reading), TERMS, clock.at(1800)), Some(Request::Unblock));
+    }
+
+    #[test]
+    fn a_block_that_was_not_begun_waits_for_a_report_that_tells_who_keeps_the_gateway_open() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let before = clock.reading(0, false, false);
+        assert_eq!(duty.next(&block(), Some(&before), TERMS, clock.at(0)), asked(true));
+        duty.kept_open(clock.at(10));
+        assert!(!duty.post(Kind::Agent, Some(&before), LEASE, clock.at(11)).blocks, "nothing stands");
+        assert_eq!(duty.next(&block(), Some(&before), TERMS, clock.at(900)), None);
+        assert_eq!(duty.next(&Stance::Free, Some(&before), TERMS, clock.at(900)), None, "nothing to give up");
+        let mut after = clock.reading(1000, false, true);
+        let other = Lease { by: "front-b".into(), left: LEASE };
+        after.report.kept_open_by = after.report.kept_open_by.iter().cloned().chain([other]).collect();
+        let kept_open_by = Arc::from(["front-b".into()]);
+        let known = Request::Block { reason: "refused".into(), is_new: true, kept_open_by };
+        assert_eq!(duty.next(&block(), Some(&after), TERMS, clock.at(1000)), Some(known));
     }
 
     #[test]

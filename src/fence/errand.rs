@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +18,9 @@ pub enum Refusal {
     /// It gave none in time.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
+    /// It was to begin a block, and is kept open by somebody of whom we did not know.
+    #[error("another front door keeps the gateway open since")]
+    KeptOpen,
     /// It has answered otherwise.
     #[error("{}", in_words(*.0))]
     Status(StatusCode),
@@ -30,6 +34,8 @@ struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     lease_seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_open_by: Option<&'a [Arc<str>]>,
 }
 
 /// Asks an agent for something in the name of `holder`, and waits for its answer no longer than `deadline`.
@@ -40,23 +46,33 @@ pub async fn ask(
     lease: Duration,
     deadline: Duration,
 ) -> Result<(), Refusal> {
-    let (method, room, reason) = match request {
-        Request::Block { reason, .. } => (Method::PUT, "fence", Some(short(reason))),
-        Request::Unblock => (Method::DELETE, "fence", None),
-        Request::KeepOpen => (Method::PUT, "keep-open", None),
-        Request::LetGo => (Method::DELETE, "keep-open", None),
+    let (method, room) = match request {
+        Request::Block { .. } => (Method::PUT, "fence"),
+        Request::Unblock => (Method::DELETE, "fence"),
+        Request::KeepOpen => (Method::PUT, "keep-open"),
+        Request::LetGo => (Method::DELETE, "keep-open"),
+    };
+    let (reason, kept_open_by) = match request {
+        Request::Block { reason, kept_open_by, .. } => (Some(short(reason)), Some(&**kept_open_by)),
+        Request::Unblock | Request::KeepOpen | Request::LetGo => (None, None),
     };
     let path = format!("/v1/{room}/{}", escaped(holder));
     let mut question = Question { method, ..Question::get(&path) };
     if question.method == Method::PUT {
         // whole seconds, and not fewer than were meant
         let lease_seconds = lease.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX);
-        question.body = Bytes::from(serde_json::to_vec(&Body { reason: reason.as_deref(), lease_seconds })?);
+        let body = Body { reason: reason.as_deref(), lease_seconds, kept_open_by };
+        question.body = Bytes::from(serde_json::to_vec(&body)?);
         question.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     let answer = tokio::time::timeout(deadline, client.ask(&question, ANSWER_LIMIT)).await;
     let answer = answer.map_err(|_| Refusal::Timeout(deadline))??;
-    if answer.status.is_success() { Ok(()) } else { Err(Refusal::Status(answer.status)) }
+    match answer.status {
+        status if status.is_success() => Ok(()),
+        // one that has no fence any more says so in its next report, and that is waited for as well
+        StatusCode::CONFLICT if kept_open_by.is_some() => Err(Refusal::KeptOpen),
+        status => Err(Refusal::Status(status)),
+    }
 }
 
 impl Request {
@@ -101,7 +117,6 @@ fn in_words(status: StatusCode) -> String {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::Arc;
 
     use http::Response;
     use http_body_util::{BodyExt, Full};
@@ -147,9 +162,14 @@ mod tests {
     async fn each_request_is_written_as_the_contract_says() {
         let (mut client, mut asked) = agent(200).await;
         let lease = Duration::from_millis(14_500);
-        let block = Request::Block { reason: Arc::from("portal:\nrefused"), is_new: true };
+        let kept_open_by = Arc::from(["front-b".into()]);
+        let block = Request::Block { reason: Arc::from("portal:\nrefused"), is_new: true, kept_open_by };
         for (request, written) in [
-            (block, r#"PUT /v1/fence/front%20a {"reason":"portal: refused","lease_seconds":15}"#),
+            (
+                block,
+                "PUT /v1/fence/front%20a \
+                 {\"reason\":\"portal: refused\",\"lease_seconds\":15,\"kept_open_by\":[\"front-b\"]}",
+            ),
             (Request::Unblock, "DELETE /v1/fence/front%20a "),
             (Request::KeepOpen, r#"PUT /v1/keep-open/front%20a {"lease_seconds":15}"#),
             (Request::LetGo, "DELETE /v1/keep-open/front%20a "),
@@ -171,6 +191,14 @@ mod tests {
             let refused = ask(&mut client, &Request::Unblock, "front-a", SECOND, SECOND).await;
             assert_eq!(refused.unwrap_err().to_string(), words);
         }
+    }
+
+    #[tokio::test]
+    async fn a_block_that_is_not_begun_since_the_gateway_is_kept_open_is_a_refusal_of_its_own() {
+        let (mut client, _asked) = agent(409).await;
+        let block = Request::Block { reason: Arc::from("x"), is_new: true, kept_open_by: Arc::from([]) };
+        let refused = ask(&mut client, &block, "front-a", SECOND, SECOND).await;
+        assert!(matches!(refused, Err(Refusal::KeptOpen)), "{refused:?}");
     }
 
     #[tokio::test]

@@ -361,7 +361,7 @@ mod tests {
                 Some(false) => checks.push(result(CheckOutcome::Fail("refused".into()))),
                 None => checks.push(result(CheckOutcome::Inconclusive("no files".into()))),
             }
-            Observation { checks, report: self.agent.map(|_| report) }
+            Observation { checks, report: self.agent.map(|_| report), asked: None }
         }
     }
 

@@ -50,13 +50,21 @@ impl Agent {
         self.blocks_itself() || !self.holders.is_empty()
     }
 
-    fn asked(&mut self, by: &'static str, request: &Request, now: Instant) {
+    fn asked(&mut self, by: &'static str, request: &Request, now: Instant) -> Answer {
         match request {
-            Request::Block { .. } => _ = self.holders.insert(by, now + LEASE),
+            Request::Block { kept_open_by, .. } => {
+                let is_known =
+                    |keeper: &str| keeper == by || kept_open_by.iter().any(|name| **name == *keeper);
+                if !self.holders.contains_key(by) && !self.keepers.keys().all(|keeper| is_known(keeper)) {
+                    return Answer::KeptOpen;
+                }
+                self.holders.insert(by, now + LEASE);
+            }
             Request::Unblock => _ = self.holders.remove(by),
             Request::KeepOpen => _ = self.keepers.insert(by, now + LEASE),
             Request::LetGo => _ = self.keepers.remove(by),
         }
+        Answer::Done
     }
 
     fn report(&self, now: Instant) -> ServiceReport {
@@ -80,7 +88,14 @@ impl Agent {
 enum Message {
     Finding(usize, usize, Box<Observation>),
     Asked(usize, usize, Request),
-    Answered(usize, usize, bool),
+    Answered(usize, usize, Answer),
+}
+
+enum Answer {
+    Done,
+    KeptOpen,
+    /// None comes.
+    Silence,
 }
 
 struct Door {
@@ -212,7 +227,7 @@ impl World {
             check(HEARTBEAT, report.is_some()),
             check("portal", truth.own && truth.from[door] && truth.reached[door]),
         ];
-        Observation { checks, report }
+        Observation { checks, report, asked: Some(self.now) }
     }
 
     fn take(&mut self, message: Message) {
@@ -222,16 +237,19 @@ impl World {
                 self.doors[door].roster.observe(&name(i), *observation, now);
             }
             Message::Asked(door, i, request) => {
-                let arrives = self.health[i].reached[door];
-                if arrives {
-                    let now = self.now.instant;
-                    self.agents[i].asked(NAMES[door], &request, now);
-                }
-                self.send(Message::Answered(door, i, arrives));
+                let answer = match self.health[i].reached[door] {
+                    true => self.agents[i].asked(NAMES[door], &request, self.now.instant),
+                    false => Answer::Silence,
+                };
+                self.send(Message::Answered(door, i, answer));
             }
-            Message::Answered(door, i, succeeded) => {
-                let now = self.now.instant;
-                self.doors[door].duties[i].ended(succeeded, STEP * 4, now);
+            Message::Answered(door, i, answer) => {
+                let (duty, now) = (&mut self.doors[door].duties[i], self.now.instant);
+                match answer {
+                    Answer::Done => _ = duty.ended(true, STEP * 4, now),
+                    Answer::Silence => _ = duty.ended(false, STEP * 4, now),
+                    Answer::KeptOpen => duty.kept_open(now),
+                }
             }
         }
     }
@@ -288,7 +306,8 @@ impl World {
 
 #[test]
 fn all_gateways_failing_at_once_leave_as_many_open_as_are_to_stay() {
-    for seed in 0..60 {
+    // on a report that is late by a moment each had blocked what the other one kept open
+    for seed in (0..97).chain([571, 630, 1687]) {
         let mut world = World::new(seed, 4, 1 + (seed as usize % 3));
         world.run(Duration::from_secs(10));
         world.health = vec![Truth { own: false, ..FINE }; 4];

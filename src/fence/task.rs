@@ -69,8 +69,6 @@ struct Warden {
     /// At most one.
     building: JoinSet<Outcome>,
     news: mpsc::Sender<News>,
-    /// Grows with every reload: what comes back from an older life is not used on.
-    generation: u64,
     told_of_wall: bool,
 }
 
@@ -85,7 +83,6 @@ struct Charge {
 /// One that has come back.
 struct Errand {
     gateway: GatewayName,
-    generation: u64,
     client: Client,
     result: Result<(), Refusal>,
 }
@@ -101,7 +98,6 @@ impl Warden {
             errands: JoinSet::new(),
             building: JoinSet::new(),
             news,
-            generation: 0,
             told_of_wall: false,
         };
         warden.adopt(settings);
@@ -117,13 +113,16 @@ impl Warden {
                  they would know it by"
             );
         }
-        self.generation += 1;
+        // what they bring back would end requests of another life; nobody knows what becomes of theirs
+        self.errands = JoinSet::new();
+        let (pause, now) = (settings.pause(), Instant::now());
         let mut old = std::mem::take(&mut self.charges);
         // leases in another name are not ours
         let keeps_its_name = settings.holder == self.settings.holder;
         for fenced in &settings.gateways {
             let known = old.remove(&fenced.gateway).filter(|_| keeps_its_name);
-            let duty = known.map(|charge| charge.duty).unwrap_or_default();
+            let mut duty = known.map(|charge| charge.duty).unwrap_or_default();
+            duty.ended(false, pause, now);
             let client = fenced.agent.clone().map(Client::new);
             self.charges.insert(fenced.gateway.clone(), Charge { fenced: fenced.clone(), duty, client });
         }
@@ -180,22 +179,24 @@ impl Warden {
     fn send(&mut self, gateway: &GatewayName, request: Request, holder: &Arc<str>) {
         let Some(charge) = self.charges.get_mut(gateway) else { return };
         let Some(mut client) = charge.client.take() else { return };
-        let (gateway, holder, generation) = (gateway.clone(), Arc::clone(holder), self.generation);
+        let (gateway, holder) = (gateway.clone(), Arc::clone(holder));
         let (lease, deadline) = (self.settings.lease, self.settings.timeout);
         self.errands.spawn(async move {
             let result = errand::ask(&mut client, &request, &holder, lease, deadline).await;
-            Errand { gateway, generation, client, result }
+            Errand { gateway, client, result }
         });
     }
 
     async fn take(&mut self, errand: Result<Errand, JoinError>, now: Instant) {
-        let Errand { gateway, generation, client, result } = match errand {
+        let Errand { gateway, client, result } = match errand {
             Ok(errand) => errand,
             Err(error) => return tracing::error!(%error, "an errand to an agent has failed"),
         };
         let Some(charge) = self.charges.get_mut(&gateway) else { return };
-        if generation == self.generation {
-            charge.client = Some(client);
+        charge.client = Some(client);
+        if let Err(Refusal::KeptOpen) = result {
+            // two front doors have seen different things for a moment: no failure, and reports tell the rest
+            return charge.duty.kept_open(now);
         }
         let Some(request) = charge.duty.ended(result.is_ok(), self.settings.pause(), now) else { return };
         let failure = result.err().map(|refusal| refusal.to_string());
@@ -280,3 +281,94 @@ fn tell_suspicion(gateway: &GatewayName) {
 
 /// In intervals: each front door asks once in each, and then it takes a round until the other has seen it.
 const PATIENCE: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::SystemTime;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::fleet::{
+        Balance, CheckOutcome, CheckResult, Endpoint, FenceReport, FleetSettings, Gateway, HEARTBEAT, Load,
+        Moment, Observation, Publisher, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+    };
+    use crate::net::client::Target;
+
+    const GATEWAY: &str = "gw1";
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// One who is to have gateway gw1 blocked by an agent.
+    fn warden(settings: FenceSettings) -> Warden {
+        let now = Moment { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
+        let gateway = Gateway {
+            name: GatewayName::new(GATEWAY),
+            vrrp_id: None,
+            vpn_mode: VpnMode::Both,
+            ssl_endpoint: Endpoint::parse("10.0.0.1", 443).unwrap(),
+            upstream: Endpoint::parse("10.0.0.1", 443).unwrap(),
+            has_agent: true,
+            tunnels_max: None,
+            capacity_bits_per_second: None,
+        };
+        let settings_of_fleet = FleetSettings {
+            gateways: vec![Arc::new(gateway)],
+            thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+            weights: Weights::default(),
+            balance: Balance { stale_after: LONG, ..Balance::default() },
+        };
+        let mut roster = Roster::new(settings_of_fleet, now);
+        let check = |name: &str, outcome| CheckResult { check: name.into(), outcome, took: Duration::ZERO };
+        let checks = vec![
+            check(HEARTBEAT, CheckOutcome::Pass("reported".into())),
+            check("portal", CheckOutcome::Fail("refused".into())),
+        ];
+        let fence = FenceReport { engine: "nftables".into(), ..FenceReport::default() };
+        let report = ServiceReport { service: Service::Up, load: Load::default(), fence: Some(fence) };
+        let seen = Observation { checks, report: Some(report), asked: Some(now) };
+        roster.observe(&GatewayName::new(GATEWAY), seen, now);
+        let view = Publisher::new(roster.snapshot()).view();
+        Warden::new(Arc::new(settings), view, mpsc::channel(8).0)
+    }
+
+    fn settings(agent: Endpoint, holder: &str, timeout: Duration) -> FenceSettings {
+        let fenced = Fenced {
+            gateway: GatewayName::new(GATEWAY),
+            kind: Kind::Agent,
+            agent: Some(Target { site: agent.into(), tls: None }),
+            endpoints: Vec::new(),
+        };
+        FenceSettings {
+            enabled: true,
+            lease: LONG,
+            keep_at_least: 0,
+            front: "front".into(),
+            holder: Some(holder.into()),
+            interval: SHORT,
+            timeout,
+            gateways: vec![fenced],
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_in_an_older_life_ends_nothing_that_is_asked_in_this_one() {
+        // nobody answers
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let agent = Endpoint::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
+        for (holder, waits) in [("front-a", true), ("front-b", false)] {
+            let mut warden = warden(settings(agent.clone(), "front-a", SHORT));
+            warden.act(Instant::now());
+            assert_eq!(warden.errands.len(), 1);
+            warden.adopt(Arc::new(settings(agent.clone(), holder, LONG)));
+            // what the same front door has asked may have been done; another one has asked nothing
+            warden.act(Instant::now());
+            assert_eq!(warden.errands.is_empty(), waits, "{holder}");
+            warden.act(Instant::now() + 2 * SHORT);
+            assert_eq!(warden.errands.len(), 1, "{holder}");
+            let came_back = tokio::time::timeout(3 * SHORT, warden.errands.join_next()).await;
+            assert!(came_back.is_err(), "{holder}");
+        }
+    }
+}

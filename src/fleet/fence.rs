@@ -44,7 +44,7 @@ pub const SELF: &str = "self";
 pub struct FenceReading {
     /// As reported.
     pub report: FenceReport,
-    /// When it came.
+    /// When it was asked for.
     pub at: Moment,
 }
 

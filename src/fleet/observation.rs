@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::fence::FenceReport;
 use super::gateway::{Endpoint, GatewayName};
 use super::load::Load;
+use super::moment::Moment;
 
 /// What one round of asking a gateway has found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +14,8 @@ pub struct Observation {
     pub checks: Vec<CheckResult>,
     /// What its agent says, where one was asked and answered properly.
     pub report: Option<ServiceReport>,
+    /// When it was asked, if not just now: of what was done after that it need not know.
+    pub asked: Option<Moment>,
 }
 
 /// What a door has found: no connection to a gateway. It counts like a failed check.
@@ -159,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_round_is_good_when_every_check_passes() {
-        let good = Observation { checks: vec![pass(), pass()], report: None };
+        let good = Observation { checks: vec![pass(), pass()], report: None, asked: None };
         assert_eq!(good.verdict(), Verdict::Good);
     }
 
@@ -171,7 +174,7 @@ mod tests {
             check("portal", CheckOutcome::Timeout(Duration::from_millis(800))),
         ];
         assert_eq!(
-            Observation { checks, report: None }.verdict(),
+            Observation { checks, report: None, asked: None }.verdict(),
             Verdict::Bad("heartbeat: connection refused; portal: no answer within 800 ms".into())
         );
     }
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn what_was_seen_from_here_leaves_the_agents_answer_out() {
         let agent = || check(HEARTBEAT, CheckOutcome::Fail("connection refused".into()));
-        let round = |checks| Observation { checks, report: None }.direct_verdict();
+        let round = |checks| Observation { checks, report: None, asked: None }.direct_verdict();
         assert_eq!(round(vec![agent(), pass()]), Some(Verdict::Good));
         assert_eq!(round(vec![agent()]), None);
         let refused = check("portal", CheckOutcome::Fail("refused".into()));
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn a_fault_of_this_host_counts_neither_way() {
         let none_left = check("portal", CheckOutcome::Inconclusive("too many open files".into()));
-        let round = Observation { checks: vec![pass(), none_left], report: None };
+        let round = Observation { checks: vec![pass(), none_left], report: None, asked: None };
         assert_eq!(round.verdict(), Verdict::Inconclusive);
     }
 
@@ -200,7 +203,7 @@ mod tests {
             load: Load::default(),
             fence: None,
         };
-        let round = Observation { checks: vec![pass()], report: Some(report) };
+        let round = Observation { checks: vec![pass()], report: Some(report), asked: None };
         assert_eq!(round.verdict(), Verdict::DeclaredDown("portal: 503".into()));
     }
 }

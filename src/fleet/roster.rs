@@ -105,12 +105,13 @@ impl Roster {
                 direct.observe(&verdict, thresholds, now);
                 direct
             });
+            let at = observation.asked.unwrap_or(now);
             if let Some(report) = observation.report {
                 // one that no longer speaks of a fence has none
-                view.fence = report.fence.map(|report| FenceReading { report, at: now });
+                view.fence = report.fence.map(|report| FenceReading { report, at });
                 let load = report.load.completed_by(&view.gateway);
                 let score = Score::of(&load, &weights);
-                view.load = Some(LoadReading { load, at: now, score });
+                view.load = Some(LoadReading { load, at, score });
             }
             view.checks = observation.checks.into();
         })
@@ -308,13 +309,14 @@ mod tests {
         Observation {
             checks: vec![],
             report: Some(ServiceReport { service: Service::Up, load, fence: None }),
+            asked: None,
         }
     }
 
     fn bad() -> Observation {
         let outcome = CheckOutcome::Fail("connection refused".into());
         let check = CheckResult { check: "heartbeat".into(), outcome, took: Duration::ZERO };
-        Observation { checks: vec![check], report: None }
+        Observation { checks: vec![check], report: None, asked: None }
     }
 
     #[test]
@@ -447,6 +449,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_agent_says_is_as_old_as_the_question() {
+        let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
+        let name = GatewayName::new("gw1");
+        let mut late = Observation { asked: Some(at(3)), ..good(1) };
+        late.report.as_mut().unwrap().fence = Some(FenceReport::default());
+        roster.observe(&name, late, at(4));
+        let view = roster.view(&name).unwrap();
+        assert_eq!((view.fence.as_ref().unwrap().at, view.load.as_ref().unwrap().at), (at(3), at(3)));
+        assert_eq!(view.health.since, at(4));
+    }
+
+    #[test]
     fn what_the_checks_from_here_conclude_is_kept_apart_from_what_the_agent_says() {
         let mut roster = Roster::new(two_gateways("10.0.0.2"), at(0));
         let name = GatewayName::new("gw2");
@@ -454,7 +468,7 @@ mod tests {
         let declared = Service::Down("vpn: dead".into());
         let report = ServiceReport { service: declared, load: Load::default(), fence: None };
         let checks = vec![seen(CheckOutcome::Pass("200 OK".into()))];
-        roster.observe(&name, Observation { checks, report: Some(report) }, at(1));
+        roster.observe(&name, Observation { checks, report: Some(report), asked: None }, at(1));
         let conditions = |roster: &Roster| {
             let view = roster.view(&name).unwrap();
             (view.health.condition, view.direct.as_ref().map(|direct| direct.condition))

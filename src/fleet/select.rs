@@ -385,7 +385,7 @@ pub(super) mod tests {
         fn reports(&mut self, i: usize, load: Load) {
             let report = Some(ServiceReport { service: Service::Up, load, fence: None });
             let (name, now) = (self.name(i), self.now());
-            self.roster.observe(&name, Observation { checks: vec![], report }, now);
+            self.roster.observe(&name, Observation { checks: vec![], report, asked: None }, now);
         }
 
         pub fn tunnels(&mut self, tunnels: &[u64]) -> &mut Self {
@@ -399,7 +399,7 @@ pub(super) mod tests {
             let outcome = CheckOutcome::Fail("connection refused".into());
             let checks = vec![CheckResult { check: "portal".into(), outcome, took: Duration::ZERO }];
             let (name, now) = (self.name(i), self.now());
-            self.roster.observe(&name, Observation { checks, report: None }, now);
+            self.roster.observe(&name, Observation { checks, report: None, asked: None }, now);
             self
         }
 
@@ -778,7 +778,7 @@ pub(super) mod tests {
         let now = farm.now();
         farm.roster.drain(&name(0), "service", now).unwrap();
         let report = ServiceReport { service: Service::Draining, load: Load::default(), fence: None };
-        farm.roster.observe(&name(2), Observation { checks: vec![], report: Some(report) }, now);
+        farm.roster.observe(&name(2), Observation { checks: vec![], report: Some(report), asked: None }, now);
         // drained, full, draining by itself; down, other VRRP ID, other VPN
         assert_eq!(may(&mut farm), [true, true, true, false, false, false]);
         assert_eq!(

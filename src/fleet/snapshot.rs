@@ -64,7 +64,7 @@ pub struct GatewayView {
 pub struct LoadReading {
     /// As reported, completed by the configured capacity.
     pub load: Load,
-    /// When it came.
+    /// When it was asked for.
     pub at: Moment,
     /// What it amounts to.
     pub score: Score,

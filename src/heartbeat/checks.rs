@@ -58,7 +58,7 @@ pub(super) async fn round(checks: &[LocalCheck], timeout: Duration) -> Vec<Check
 
 /// What a round says of the gateway.
 pub(super) fn verdict(results: &[CheckResult]) -> Verdict {
-    Observation { checks: results.to_vec(), report: None }.verdict()
+    Observation { checks: results.to_vec(), report: None, asked: None }.verdict()
 }
 
 /// Only the first line is shown.

@@ -96,6 +96,9 @@ pub(super) enum FenceError {
     /// There is no room for another front door.
     #[error(transparent)]
     TooMany(#[from] TooMany),
+    /// It is kept open by a front door of which the one who wants it blocked does not know. Nothing is set.
+    #[error("{0} keeps this gateway open, and the order does not know of it; nothing is blocked")]
+    KeptOpen(Arc<str>),
     /// The rules could not be set. It is tried again each second.
     #[error("the firewall could not be set: {0}")]
     Firewall(#[from] FirewallError),
@@ -235,14 +238,16 @@ impl Fence {
         }
     }
 
-    /// Blocks, or goes on blocking, for a front door; in force when this returns.
+    /// Blocks, or goes on blocking, for a front door; in force when this returns. Where it says whom it `knows` to keep
+    /// the gateway open, it does not begin to block while anybody else does: it would have decided otherwise.
     pub(super) async fn hold(
         &self,
         by: &str,
         reason: &str,
         lease: Duration,
+        knows: Option<&[String]>,
     ) -> Result<FenceSection, FenceError> {
-        self.held().leases.hold(by, reason, lease, now().instant)?;
+        self.held().hold(by, reason, lease, knows, now().instant)?;
         self.enforced().await
     }
 
@@ -386,6 +391,20 @@ impl Fence {
 }
 
 impl Held {
+    fn hold(
+        &mut self,
+        by: &str,
+        reason: &str,
+        lease: Duration,
+        knows: Option<&[String]>,
+        now: Instant,
+    ) -> Result<(), FenceError> {
+        if let Some(keeper) = knows.and_then(|known| self.leases.unknown_keeper(by, known, now)) {
+            return Err(FenceError::KeptOpen(keeper));
+        }
+        Ok(self.leases.hold(by, reason, lease, now)?)
+    }
+
     fn is_blocked(&self, now: Instant) -> bool {
         self.in_force.is_some_and(|until| until > now)
     }

@@ -127,6 +127,16 @@ impl Leases {
         place(&mut self.holds, by, hold)
     }
 
+    /// Who keeps the gateway open, beside that front door itself and those of whom it knows. Nobody where it holds a
+    /// block already: its block stands, and to renew it closes nothing.
+    pub(super) fn unknown_keeper(&self, by: &str, known: &[String], now: Instant) -> Option<Arc<str>> {
+        if self.holds.get(by).is_some_and(|hold| hold.until > now) {
+            return None;
+        }
+        let is_known = |keeper: &str| keeper == by || known.iter().any(|name| name == keeper);
+        self.keepers(now).map(|(keeper, _)| keeper).find(|keeper| !is_known(keeper)).cloned()
+    }
+
     /// A front door gives its block up, if it has one.
     pub(super) fn give_up(&mut self, by: &str) {
         self.holds.remove(by);
@@ -329,6 +339,27 @@ mod tests {
         leases.keep_open("front-a", LEASE, clock.at(0)).unwrap();
         leases.hold("front-b", "refused", LEASE, clock.at(1)).unwrap();
         assert_eq!(block(&leases, clock.at(2)), Some(("front-b".to_owned(), clock.at(16))));
+    }
+
+    #[test]
+    fn who_keeps_the_gateway_open_unknown_to_one_who_blocks_is_told_but_not_where_the_block_stands() {
+        let (clock, mut leases) = (Clock::new(), Leases::default());
+        let known = ["front-b".to_owned()];
+        let unknown = |leases: &Leases, by, known: &[String], seconds| {
+            leases.unknown_keeper(by, known, clock.at(seconds)).map(|keeper| keeper.to_string())
+        };
+        assert_eq!(unknown(&leases, "front-a", &[], 0), None);
+        leases.keep_open("front-a", LEASE, clock.at(0)).unwrap();
+        assert_eq!(unknown(&leases, "front-a", &[], 1), None, "it knows of itself");
+        leases.keep_open("front-b", LEASE, clock.at(0)).unwrap();
+        assert_eq!(unknown(&leases, "front-a", &known, 1), None);
+        assert_eq!(unknown(&leases, "front-a", &[], 1), Some("front-b".to_owned()));
+        assert_eq!(unknown(&leases, "front-c", &known, 1), Some("front-a".to_owned()));
+        assert_eq!(unknown(&leases, "front-a", &[], 15), None, "it does so no more");
+        leases.keep_open("front-b", LEASE, clock.at(10)).unwrap();
+        leases.hold("front-a", "refused", LEASE, clock.at(0)).unwrap();
+        assert_eq!(unknown(&leases, "front-a", &[], 14), None);
+        assert_eq!(unknown(&leases, "front-a", &[], 15), Some("front-b".to_owned()), "it has run out");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tower::ServiceBuilder;
 use tower::timeout::TimeoutLayer;
 
 use super::fence::{Fence, FenceError};
-use super::leases::MAX_NAME;
+use super::leases::{MAX_NAME, MOST};
 use super::report::FenceSection;
 use super::text::one_line;
 use crate::fleet::SELF;
@@ -39,8 +39,8 @@ pub(super) fn router(fence: Option<Arc<Fence>>) -> Router {
         .with_state(fence)
 }
 
-/// The longest order that is read.
-const MAX_ORDER_BYTES: usize = 4 * 1024;
+/// The longest order that is read: as many names as there can be, in any script, and a reason.
+const MAX_ORDER_BYTES: usize = 16 * 1024;
 /// Longer than the firewall takes when all is well; front doors wait for no longer than for a check.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,7 +53,7 @@ async fn hold(State(fence): Fenced, peer: Asking, Path(by): Path<String>, body: 
     let fence = admit(fence, peer, &by)?;
     let order = Order::read(body)?;
     let reason = order.reason.as_deref().ok_or_else(|| Refused::misunderstood("missing field `reason`"))?;
-    Ok(Json(fence.hold(&by, reason, order.lease()).await?))
+    Ok(Json(fence.hold(&by, reason, order.lease(), order.kept_open_by.as_deref()).await?))
 }
 
 async fn give_up(State(fence): Fenced, peer: Asking, Path(by): Path<String>) -> Answer {
@@ -89,6 +89,8 @@ fn admit(fence: Option<Arc<Fence>>, peer: Asking, by: &str) -> Result<Arc<Fence>
 struct Order {
     reason: Option<String>,
     lease_seconds: u64,
+    /// Whom the one who wants a block knows to keep the gateway open; without it the order has no condition.
+    kept_open_by: Option<Vec<String>>,
 }
 
 impl Order {
@@ -99,6 +101,12 @@ impl Order {
             .map_err(|error| Refused::misunderstood(&one_line(&error.to_string(), 200)))?;
         if !(1..=3600).contains(&order.lease_seconds) {
             return Err(Refused::misunderstood("lease_seconds must be from 1 to 3600"));
+        }
+        let known = order.kept_open_by.as_deref().unwrap_or_default();
+        if known.len() > MOST || known.iter().any(|name| one_line(name, MAX_NAME) != *name) {
+            return Err(Refused::misunderstood(
+                "kept_open_by must be 32 names at most, each one line of 64 characters at most",
+            ));
         }
         Ok(order)
     }
@@ -122,7 +130,11 @@ impl Refused {
 
 impl From<FenceError> for Refused {
     fn from(error: FenceError) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, error: error.to_string() }
+        let status = match error {
+            FenceError::KeptOpen(_) => StatusCode::CONFLICT,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self { status, error: error.to_string() }
     }
 }
 
@@ -142,7 +154,7 @@ mod tests {
     use crate::heartbeat::fence::{FenceSettings, Legacy, OnExit};
     use crate::net::firewall::{self, Connections, Engine, RejectWith};
 
-    /// The fence of a machine whose firewall cannot be set: it has no ports to block.
+    /// A fence to ask in vain: an order that came through would be set in the firewall of this very machine.
     async fn fence() -> Arc<Fence> {
         let refusal = firewall::Fence {
             ports: Vec::new(),
@@ -232,10 +244,41 @@ mod tests {
                 assert_eq!(told(&format!("{path}/front-a"), body).await, StatusCode::BAD_REQUEST, "{body}");
             }
         }
+        let knows = |names: &[String]| {
+            let names = serde_json::to_string(names).unwrap();
+            format!("{{\"reason\": \"x\", \"lease_seconds\": 15, \"kept_open_by\": {names}}}")
+        };
+        let longest = "\u{10348}".repeat(MAX_NAME);
+        for names in
+            [vec![longest.clone() + "n"], vec!["two\nlines".to_owned()], vec![String::new(); MOST + 1]]
+        {
+            assert_eq!(told("/v1/fence/front-a", &knows(&names)).await, StatusCode::BAD_REQUEST);
+        }
+        for wrong in ["\"front-b\"", "[1]", "{}"] {
+            let body = knows(&[]).replace("[]", wrong);
+            assert_eq!(told("/v1/fence/front-a", &body).await, StatusCode::BAD_REQUEST, "{body}");
+        }
         // a block has a reason
         assert_eq!(told("/v1/fence/front-a", "{\"lease_seconds\": 15}").await, StatusCode::BAD_REQUEST);
         let long = format!("{{\"reason\": \"{}\", \"lease_seconds\": 15}}", "x".repeat(MAX_ORDER_BYTES));
         assert_eq!(told("/v1/fence/front-a", &long).await, StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[test]
+    fn an_order_may_say_of_as_many_as_an_agent_remembers_that_they_keep_the_gateway_open() {
+        let names = vec!["\u{10348}".repeat(MAX_NAME); MOST];
+        let order =
+            serde_json::json!({ "reason": "x", "lease_seconds": 15, "kept_open_by": names }).to_string();
+        assert!(order.len() < MAX_ORDER_BYTES);
+        assert_eq!(Order::read(Ok(order.into())).ok().unwrap().kept_open_by, Some(names));
+        assert_eq!(Order::read(Ok(GOOD.into())).ok().unwrap().kept_open_by, None);
+    }
+
+    #[test]
+    fn a_block_that_is_not_begun_since_the_gateway_is_kept_open_is_a_conflict_and_says_so() {
+        let refused = Refused::from(FenceError::KeptOpen("front-b".into()));
+        let text = "front-b keeps this gateway open, and the order does not know of it; nothing is blocked";
+        assert_eq!((refused.status, &*refused.error), (StatusCode::CONFLICT, text));
     }
 
     #[tokio::test]

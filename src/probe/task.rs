@@ -12,6 +12,7 @@ use crate::fleet::{CheckOutcome, CheckResult, GatewayName, HEARTBEAT, Observatio
 use crate::heartbeat::{MAX_REPORT_BYTES, Report};
 use crate::net::check::{Check, all_at_once};
 use crate::net::client::{Client, ClientError, Question, Target};
+use crate::net::clock::now;
 use crate::net::stop::Stop;
 
 /// What a round has found, for the keeper.
@@ -73,6 +74,7 @@ impl Probe {
 
     /// Asks the agent and does every direct check, all at once, each with its own deadline.
     async fn round(&mut self) -> Observation {
+        let asked = Some(now());
         let (deadline, stale_after) = (self.settings.timeout, self.settings.stale_after);
         let from = self.agent.is_some().then(|| checks_from(&self.settings.checks)).flatten();
         let heartbeat = async {
@@ -83,7 +85,7 @@ impl Probe {
         };
         let (heartbeat, direct) = tokio::join!(heartbeat, run_all(&self.settings, deadline));
         let (heartbeat, report) = heartbeat.unzip();
-        Observation { checks: heartbeat.into_iter().chain(direct).collect(), report: report.flatten() }
+        Observation { checks: heartbeat.into_iter().chain(direct).collect(), report: report.flatten(), asked }
     }
 
     /// Up to a fifth shorter than the interval, so that gateways are not asked in step, and one that refuses
@@ -179,11 +181,11 @@ enum Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::Endpoint;
+    use crate::net::check::{Get, Kind, StatusRange};
 
-    #[test]
-    fn pauses_differ_and_are_never_longer_than_the_interval_nor_much_shorter() {
-        let interval = Duration::from_secs(1);
-        let mut probe = Probe::new(ProbeSettings {
+    fn settings(interval: Duration) -> ProbeSettings {
+        ProbeSettings {
             gateway: GatewayName::new("gw1"),
             heartbeat: None,
             checks: Vec::new(),
@@ -191,7 +193,26 @@ mod tests {
             interval,
             timeout: interval,
             stale_after: interval,
-        });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_round_tells_when_it_was_begun_however_long_a_check_hangs() {
+        let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::parse(&hangs.local_addr().unwrap().to_string(), 80).unwrap();
+        let timeout = Duration::from_millis(100);
+        let get = Get { path: "/".into(), expect: StatusRange::usual() };
+        let check = Check { name: "portal".into(), site: endpoint.into(), kind: Kind::Http(get) };
+        let settings = ProbeSettings { checks: vec![check], ..settings(timeout) };
+        let observation = Probe::new(settings).round().await;
+        assert_eq!(observation.checks[0].outcome, CheckOutcome::Timeout(timeout));
+        assert!(observation.asked.unwrap().instant.elapsed() >= timeout);
+    }
+
+    #[test]
+    fn pauses_differ_and_are_never_longer_than_the_interval_nor_much_shorter() {
+        let interval = Duration::from_secs(1);
+        let mut probe = Probe::new(settings(interval));
         let mut pauses: Vec<_> = (0..1000).map(|_| probe.pause()).collect();
         pauses.sort();
         let (shortest, longest) = (pauses[0], pauses[999]);

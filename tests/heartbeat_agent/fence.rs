@@ -222,6 +222,38 @@ fn a_gateway_is_blocked_while_any_front_door_holds_it() {
 }
 
 #[test]
+fn a_gateway_is_not_blocked_by_one_who_does_not_know_that_another_keeps_it_open() {
+    alone(
+        "fence::a_gateway_is_not_blocked_by_one_who_does_not_know_that_another_keeps_it_open",
+        async || {
+            let authority = Authority::new();
+            let (front_a, front_b) = (authority.issue("front-a"), authority.issue("front-b"));
+            let fence = settings("tcp/4443", LEASE, OnExit::Remove);
+            let agent =
+                Agent::start_after(Legacy::default(), &authority, Vec::new(), no_load(), Some(fence)).await;
+            let (a, b) = ((agent.address, &authority, &front_a), (agent.address, &authority, &front_b));
+            let knows = |names: &str| ORDER.replace('}', &format!(", \"kept_open_by\": [{names}]}}"));
+            let (status, _) = order(b, "PUT", "/v1/keep-open/front-b", "", "{\"lease_seconds\": 15}").await;
+            assert_eq!(status, 200);
+            let (status, told) = order(a, "PUT", "/v1/fence/front-a", "", &knows("\"front-c\"")).await;
+            let text =
+                "front-b keeps this gateway open, and the order does not know of it; nothing is blocked";
+            assert_eq!((status, told["error"].as_str()), (409, Some(text)));
+            let mut client = front_door(agent.address, &authority, Some(&front_a));
+            assert_eq!(holders(&fetch(&mut client).await.unwrap()), [""; 0]);
+            assert!(!refuses(4443));
+            assert_eq!(order(a, "PUT", "/v1/fence/front-a", "", &knows("\"front-b\"")).await.0, 200);
+            assert_eq!(order(a, "PUT", "/v1/fence/front-a", "", &knows("")).await.0, 200, "renewed");
+            assert!(refuses(4443));
+            order(a, "DELETE", "/v1/fence/front-a", "", "").await;
+            assert_eq!(order(a, "PUT", "/v1/fence/front-a", "", ORDER).await.0, 200, "without condition");
+            assert!(refuses(4443));
+            agent.stop().await;
+        },
+    );
+}
+
+#[test]
 fn a_failing_gateway_blocks_itself_unless_it_is_kept_open() {
     alone("fence::a_failing_gateway_blocks_itself_unless_it_is_kept_open", async || {
         let directory = tempfile::tempdir().unwrap();
