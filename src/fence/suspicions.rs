@@ -131,6 +131,7 @@ mod tests {
                     load: Load::default(),
                     fence: Some(fence),
                 }),
+                asked: None,
             };
             let moment = Moment { instant: now, wall: SystemTime::UNIX_EPOCH };
             self.roster.observe(&GatewayName::new("gw1"), observation, moment);
