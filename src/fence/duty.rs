@@ -42,6 +42,8 @@ pub struct Duty {
 #[derive(Debug, Default)]
 struct Held {
     last: Option<Deed>,
+    /// How it was given up last, where it has been asked for again since.
+    given_up: Option<Deed>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +87,9 @@ impl Duty {
     pub fn post(&self, kind: Kind, reading: Option<&FenceReading>, lease: Duration, now: Instant) -> Post {
         let newer = |deed: &Deed| !deed.is_told_by(reading);
         let blocks = self.block.last.filter(newer).is_some_and(|deed| deed.may_hold(lease, now));
-        let let_go = self.open.last.filter(newer).is_some_and(|deed| deed.verb == Verb::Delete);
+        // also where it has been asked for again: what the report says is of the time before
+        let given_up = [self.open.last, self.open.given_up].into_iter().flatten();
+        let let_go = given_up.filter(newer).any(|deed| deed.verb == Verb::Delete);
         let failed_lately = |at| now.saturating_duration_since(at) < lease;
         let will_not_open = self.not_opened.is_some_and(failed_lately);
         Post { kind, can_ask: true, blocks, let_go, will_not_open }
@@ -131,6 +135,7 @@ impl Duty {
             Request::KeepOpen { .. } => (Verb::Put, &mut self.open),
             Request::LetGo => (Verb::Delete, &mut self.open),
         };
+        held.given_up = held.last.filter(|deed| deed.verb == Verb::Delete).or(held.given_up);
         held.last = Some(Deed { verb, began: now, ended: None, succeeded: false });
         self.under_way = Some(request.clone());
         Some(request)
@@ -393,6 +398,23 @@ mod tests {
         let still = clock.reading(1000, false, true);
         assert!(!duty.post(Kind::Agent, Some(&still), LEASE, clock.at(1000)).let_go);
         assert_eq!(duty.next(&Stance::Free, Some(&still), TERMS, clock.at(1000)), Some(Request::LetGo));
+    }
+
+    #[test]
+    fn what_a_report_says_of_a_gateway_kept_open_is_over_once_that_was_given_up_also_when_it_is_asked_for_again()
+     {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let kept = clock.reading(0, false, true);
+        let let_go =
+            |duty: &Duty, reading| duty.post(Kind::Agent, Some(reading), LEASE, clock.at(1000)).let_go;
+        assert_eq!(duty.next(&Stance::Free, Some(&kept), TERMS, clock.at(1)), Some(Request::LetGo));
+        duty.ended(true, PAUSE, clock.at(10));
+        let again = duty.next(&Stance::KeepOpen, Some(&kept), TERMS, clock.at(20));
+        assert_eq!(again, Some(Request::KeepOpen { is_new: true }));
+        assert!(let_go(&duty, &kept), "a block may come first");
+        duty.ended(true, PAUSE, clock.at(30));
+        assert!(let_go(&duty, &kept));
+        assert!(!let_go(&duty, &clock.reading(1000, false, true)));
     }
 
     #[test]
