@@ -175,7 +175,7 @@ pub struct HealthMetrics {
 /// From well below what a local check takes to well above the longest sensible timeout.
 const DURATION_BUCKETS: [f64; 12] = [0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-const FENCE_OPERATIONS: [&str; 2] = ["block", "unblock"];
+const FENCE_OPERATIONS: [&str; 4] = ["block", "unblock", "keep_open", "let_go"];
 
 /// What the doors' connections are called among the checks.
 pub const UPSTREAM: &str = "upstream";
@@ -251,12 +251,10 @@ impl HealthMetrics {
         }
     }
 
-    /// Counts that something was done about a gateway's fence, or could not be. Only blocks and their ends count.
+    /// Counts that something was done about a gateway's fence, or could not be.
     pub fn fence_operation(&self, gateway: &GatewayName, operation: &str, succeeded: bool) {
         let labels = [gateway.as_str(), operation, if succeeded { OK } else { ERROR }];
-        if FENCE_OPERATIONS.contains(&operation)
-            && let Ok(counter) = self.fence_operations.get_metric_with_label_values(&labels)
-        {
+        if let Ok(counter) = self.fence_operations.get_metric_with_label_values(&labels) {
             counter.inc();
         }
     }

@@ -437,6 +437,10 @@ mod tests {
             [
                 series("block", "error", 1),
                 series("block", "ok", 1),
+                series("keep_open", "error", 1),
+                series("keep_open", "ok", 0),
+                series("let_go", "error", 0),
+                series("let_go", "ok", 0),
                 series("unblock", "error", 0),
                 series("unblock", "ok", 0)
             ]

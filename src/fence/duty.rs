@@ -19,7 +19,10 @@ pub enum Request {
     /// To refuse them no longer on our account.
     Unblock,
     /// Not to refuse them by itself; or on.
-    KeepOpen,
+    KeepOpen {
+        /// It was not kept open before, as far as is known.
+        is_new: bool,
+    },
     /// To do as it likes again.
     LetGo,
 }
@@ -31,12 +34,16 @@ pub struct Duty {
     open: Held,
     under_way: Option<Request>,
     not_before: Option<Instant>,
+    /// When it was to be kept open last, where that has failed.
+    not_opened: Option<Instant>,
 }
 
 /// A lease at an agent, as far as we have asked for it or given it up.
 #[derive(Debug, Default)]
 struct Held {
     last: Option<Deed>,
+    /// How it was given up last, where it has been asked for again since.
+    given_up: Option<Deed>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +87,12 @@ impl Duty {
     pub fn post(&self, kind: Kind, reading: Option<&FenceReading>, lease: Duration, now: Instant) -> Post {
         let newer = |deed: &Deed| !deed.is_told_by(reading);
         let blocks = self.block.last.filter(newer).is_some_and(|deed| deed.may_hold(lease, now));
-        let let_go = self.open.last.filter(newer).is_some_and(|deed| deed.verb == Verb::Delete);
-        Post { kind, can_ask: true, blocks, let_go }
+        // also where it has been asked for again: what the report says is of the time before
+        let given_up = [self.open.last, self.open.given_up].into_iter().flatten();
+        let let_go = given_up.filter(newer).any(|deed| deed.verb == Verb::Delete);
+        let failed_lately = |at| now.saturating_duration_since(at) < lease;
+        let will_not_open = self.not_opened.is_some_and(failed_lately);
+        Post { kind, can_ask: true, blocks, let_go, will_not_open }
     }
 
     /// What to ask now, if anything; it is under way from then on, until [`ended`](Self::ended).
@@ -113,7 +124,7 @@ impl Duty {
             }
             Stance::KeepOpen | Stance::Free if may_block => Request::Unblock,
             Stance::KeepOpen if reading.is_some_and(answers) && self.open.is_due(open, terms, now) => {
-                Request::KeepOpen
+                Request::KeepOpen { is_new: !may_keep_open }
             }
             Stance::Block(_) | Stance::Free if may_keep_open => Request::LetGo,
             Stance::Block(_) | Stance::KeepOpen | Stance::Free | Stance::AsItIs => return None,
@@ -121,9 +132,10 @@ impl Duty {
         let (verb, held) = match request {
             Request::Block { .. } => (Verb::Put, &mut self.block),
             Request::Unblock => (Verb::Delete, &mut self.block),
-            Request::KeepOpen => (Verb::Put, &mut self.open),
+            Request::KeepOpen { .. } => (Verb::Put, &mut self.open),
             Request::LetGo => (Verb::Delete, &mut self.open),
         };
+        held.given_up = held.last.filter(|deed| deed.verb == Verb::Delete).or(held.given_up);
         held.last = Some(Deed { verb, began: now, ended: None, succeeded: false });
         self.under_way = Some(request.clone());
         Some(request)
@@ -138,7 +150,17 @@ impl Duty {
             }
         }
         self.not_before = (!succeeded).then(|| now + pause);
+        if let Request::KeepOpen { .. } = request {
+            self.not_opened = (!succeeded).then_some(now);
+        }
         Some(request)
+    }
+
+    /// Nobody waits for what is under way any more: it may have been done or not.
+    pub fn abandoned(&mut self, pause: Duration, now: Instant) {
+        let not_opened = self.not_opened;
+        self.ended(false, pause, now);
+        self.not_opened = not_opened;
     }
 
     /// The block that was under way was not begun, since the gateway is kept open. It is not asked for again before a
@@ -376,6 +398,44 @@ mod tests {
         let still = clock.reading(1000, false, true);
         assert!(!duty.post(Kind::Agent, Some(&still), LEASE, clock.at(1000)).let_go);
         assert_eq!(duty.next(&Stance::Free, Some(&still), TERMS, clock.at(1000)), Some(Request::LetGo));
+    }
+
+    #[test]
+    fn what_a_report_says_of_a_gateway_kept_open_is_over_once_that_was_given_up_also_when_it_is_asked_for_again()
+     {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let kept = clock.reading(0, false, true);
+        let let_go =
+            |duty: &Duty, reading| duty.post(Kind::Agent, Some(reading), LEASE, clock.at(1000)).let_go;
+        assert_eq!(duty.next(&Stance::Free, Some(&kept), TERMS, clock.at(1)), Some(Request::LetGo));
+        duty.ended(true, PAUSE, clock.at(10));
+        let again = duty.next(&Stance::KeepOpen, Some(&kept), TERMS, clock.at(20));
+        assert_eq!(again, Some(Request::KeepOpen { is_new: true }));
+        assert!(let_go(&duty, &kept), "a block may come first");
+        duty.ended(true, PAUSE, clock.at(30));
+        assert!(let_go(&duty, &kept));
+        assert!(!let_go(&duty, &clock.reading(1000, false, true)));
+    }
+
+    #[test]
+    fn an_agent_that_has_failed_to_keep_open_is_known_for_that_for_a_lease_or_until_it_does() {
+        let (clock, mut duty) = (Clock(Instant::now()), Duty::default());
+        let reading = clock.reading(0, false, false);
+        let shut =
+            |duty: &Duty, at| duty.post(Kind::Agent, Some(&reading), LEASE, clock.at(at)).will_not_open;
+        let keep = |duty: &mut Duty, at| duty.next(&Stance::KeepOpen, Some(&reading), TERMS, clock.at(at));
+        assert_eq!(keep(&mut duty, 0), Some(Request::KeepOpen { is_new: true }));
+        assert!(!shut(&duty, 5));
+        duty.ended(false, PAUSE, clock.at(10));
+        // it may have been done all the same, and is given up
+        assert_eq!(duty.next(&Stance::Free, Some(&reading), TERMS, clock.at(1010)), Some(Request::LetGo));
+        duty.ended(false, PAUSE, clock.at(1020));
+        assert!(shut(&duty, 15_009) && !shut(&duty, 15_010));
+        assert!(keep(&mut duty, 3000).is_some());
+        duty.abandoned(PAUSE, clock.at(3010));
+        assert!(shut(&duty, 3010) && keep(&mut duty, 5000).is_some());
+        duty.ended(true, PAUSE, clock.at(5010));
+        assert!(!shut(&duty, 5010));
     }
 
     #[test]

@@ -49,12 +49,12 @@ pub async fn ask(
     let (method, room) = match request {
         Request::Block { .. } => (Method::PUT, "fence"),
         Request::Unblock => (Method::DELETE, "fence"),
-        Request::KeepOpen => (Method::PUT, "keep-open"),
+        Request::KeepOpen { .. } => (Method::PUT, "keep-open"),
         Request::LetGo => (Method::DELETE, "keep-open"),
     };
     let (reason, kept_open_by) = match request {
         Request::Block { reason, kept_open_by, .. } => (Some(short(reason)), Some(&**kept_open_by)),
-        Request::Unblock | Request::KeepOpen | Request::LetGo => (None, None),
+        Request::Unblock | Request::KeepOpen { .. } | Request::LetGo => (None, None),
     };
     let path = format!("/v1/{room}/{}", escaped(holder));
     let mut question = Question { method, ..Question::get(&path) };
@@ -81,7 +81,7 @@ impl Request {
         match self {
             Self::Block { .. } => Operation::Block,
             Self::Unblock => Operation::Unblock,
-            Self::KeepOpen => Operation::KeepOpen,
+            Self::KeepOpen { .. } => Operation::KeepOpen,
             Self::LetGo => Operation::LetGo,
         }
     }
@@ -171,7 +171,7 @@ mod tests {
                  {\"reason\":\"portal: refused\",\"lease_seconds\":15,\"kept_open_by\":[\"front-b\"]}",
             ),
             (Request::Unblock, "DELETE /v1/fence/front%20a "),
-            (Request::KeepOpen, r#"PUT /v1/keep-open/front%20a {"lease_seconds":15}"#),
+            (Request::KeepOpen { is_new: true }, r#"PUT /v1/keep-open/front%20a {"lease_seconds":15}"#),
             (Request::LetGo, "DELETE /v1/keep-open/front%20a "),
         ] {
             ask(&mut client, &request, "front a", lease, SECOND).await.unwrap();
@@ -207,7 +207,8 @@ mod tests {
         let endpoint = Endpoint::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
         let mut client = Client::new(Target { site: endpoint.into(), tls: None });
         let deadline = Duration::from_millis(50);
-        let refused = ask(&mut client, &Request::KeepOpen, "front-a", SECOND, deadline).await;
+        let refused =
+            ask(&mut client, &Request::KeepOpen { is_new: true }, "front-a", SECOND, deadline).await;
         assert!(matches!(refused, Err(Refusal::Timeout(_))), "{refused:?}");
     }
 }

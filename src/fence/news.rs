@@ -35,13 +35,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// In messages; the first two in metrics, too.
+    /// In messages and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Block => "block",
             Self::Unblock => "unblock",
-            Self::KeepOpen => "keep open",
-            Self::LetGo => "let go",
+            Self::KeepOpen => "keep_open",
+            Self::LetGo => "let_go",
         }
     }
 }

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::fleet::{CheckOutcome, Condition, GatewayName, GatewayView, SELF, Snapshot};
+use crate::fleet::{
+    CheckOutcome, CheckResult, Condition, GatewayName, GatewayView, HEARTBEAT, SELF, Snapshot,
+};
 
 /// How a gateway is fenced from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +56,8 @@ pub struct Post {
     pub blocks: bool,
     /// What the last report says of our keeping it open is over.
     pub let_go: bool,
+    /// Its agent has failed lately when it was to keep it open.
+    pub will_not_open: bool,
 }
 
 /// Says for each gateway of the snapshot, in its order, what is to be done.
@@ -98,7 +102,8 @@ pub fn plan(
 
 impl Post {
     /// Nothing.
-    pub const NONE: Self = Self { kind: Kind::Off, can_ask: false, blocks: false, let_go: false };
+    pub const NONE: Self =
+        Self { kind: Kind::Off, can_ask: false, blocks: false, let_go: false, will_not_open: false };
 }
 
 /// One gateway, as far as it matters here.
@@ -132,6 +137,9 @@ enum Rank {
     Failing,
     Unknown,
     Down,
+    /// It is open, and its agent has failed to keep it so. One that is blocked does not take its place: it would be
+    /// freed for it.
+    Unwilling,
     /// To keep it open frees it.
     BlockedByItself,
     /// One that we do not block cannot be freed from here; but whoever blocks it ranks it the same, and frees it.
@@ -161,19 +169,23 @@ impl<'a> Seat<'a> {
             && reading.is_some_and(|reading| reading.holders(now).all(|h| &*h.lease.by == SELF));
         let is_failing =
             view.checks.iter().any(|c| matches!(c.outcome, CheckOutcome::Fail(_) | CheckOutcome::Timeout(_)));
+        // one that has never reported may have a fence
+        let may_block_itself = view.gateway.has_agent && (can_block || view.load.is_none());
+        let can_ask = post.can_ask && holder.is_some();
+        let needs_keeping = may_block_itself && can_ask;
+        let answers = |c: &CheckResult| &*c.check == HEARTBEAT && matches!(c.outcome, CheckOutcome::Pass(_));
         let rank = match view.health.condition {
             Condition::Down | Condition::Unknown if !is_fresh => None,
+            // it may have lost its power: a report is fresh for some rounds more
+            Condition::Down if !view.checks.iter().any(answers) => None,
             _ if is_blocked && by_itself => Some(Rank::BlockedByItself),
             _ if is_blocked => Some(Rank::BlockedByFrontDoor),
+            _ if needs_keeping && post.will_not_open && !kept_by_us => Some(Rank::Unwilling),
             Condition::Up if is_failing => Some(Rank::Failing),
             Condition::Up => Some(Rank::Sound),
             Condition::Unknown => Some(Rank::Unknown),
             Condition::Down => Some(Rank::Down),
         };
-        // one that has never reported may have a fence
-        let may_block_itself = view.gateway.has_agent && (can_block || view.load.is_none());
-        let can_ask = post.can_ask && holder.is_some();
-        let needs_keeping = may_block_itself && can_ask;
         let wish = match (&view.direct, post.kind) {
             (None, _) | (_, Kind::Off) => Wish::Free,
             (Some(direct), kind) => match direct.condition {
@@ -220,8 +232,8 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, CheckResult, Endpoint, FenceReport, FleetSettings, Gateway, HEARTBEAT, Holder, Lease, Load,
-        Moment, Observation, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        Balance, Endpoint, FenceReport, FleetSettings, Gateway, Holder, Lease, Load, Moment, Observation,
+        Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
     };
 
     /// What one front door sees of one gateway.
@@ -233,6 +245,8 @@ mod tests {
         passes: Option<bool>,
         /// Of the last round.
         fails_lately: bool,
+        /// Its agent has given no answer in the last round.
+        falls_silent: bool,
         holders: Vec<&'static str>,
         kept_open_by: Vec<&'static str>,
         post: Post,
@@ -243,6 +257,7 @@ mod tests {
             agent: Some("nftables"),
             passes: Some(true),
             fails_lately: false,
+            falls_silent: false,
             holders: vec![],
             kept_open_by: vec![],
             post: Post { kind: Kind::Agent, can_ask: true, ..Post::NONE },
@@ -296,6 +311,12 @@ mod tests {
                 failing.checks.push(result(CheckOutcome::Fail("late".into())));
                 roster.observe(&name(i), failing, start);
             }
+        }
+        for (i, _) in seen.iter().enumerate().filter(|(_, seen)| seen.falls_silent) {
+            let outcome = CheckOutcome::Timeout(Duration::ZERO);
+            let checks =
+                vec![CheckResult { check: HEARTBEAT.into(), ..result(outcome.clone()) }, result(outcome)];
+            roster.observe(&name(i), Observation { checks, report: None, asked: None }, start);
         }
         let posts = seen.iter().enumerate().map(|(i, seen)| (name(i), seen.post)).collect();
         let stances = plan(&roster.snapshot(), front, &posts, start.instant);
@@ -369,6 +390,8 @@ mod tests {
     fn what_is_done_about_each_gateway() {
         let ours = |post: &mut Post| post.blocks = true;
         let local = |post: &mut Post| post.kind = Kind::Local;
+        let shut = |post: &mut Post| post.will_not_open = true;
+        let silent = |seen: Seen| Seen { falls_silent: true, ..seen };
         let alone = |seen: Seen| Seen { agent: None, ..seen };
         let mut wrong = Vec::new();
         for (keep, seen, stances, why) in [
@@ -425,6 +448,22 @@ mod tests {
             ),
             (1, vec![up().kept(&["A"]), Seen { agent: Some("none"), ..down() }], "K-", "who cannot block"),
             (1, vec![up().kept(&["A"]), alone(down())], "K-", "who does not answer"),
+            (
+                1,
+                vec![silent(down().kept(&["A"])), down().held(&["A"])],
+                "KK",
+                "beside one that is down and answers no more another is opened",
+            ),
+            (1, vec![silent(up().kept(&["A"])), down()], "KB", "one that is up has three rounds"),
+            (
+                1,
+                vec![up().post(shut), up().kept(&["A"]), down()],
+                "FKB",
+                "one that fails to stay open is passed over",
+            ),
+            (1, vec![up().post(shut), down(), down()], "FK-", "also where the others are down"),
+            (1, vec![up().post(shut), down().held(&["A"])], "KB", "but none is freed for it"),
+            (1, vec![up().kept(&["A"]).post(shut), down()], "KB", "nor while it is kept open all the same"),
             (1, vec![up().post(|p| p.can_ask = false), down()], "KB", "one that cannot be asked is as it is"),
             (1, vec![up().kept(&["A"]), down().post(|p| p.can_ask = false)], "K-", "or who cannot be asked"),
             (1, vec![up().kept(&["A"]), alone(down()).post(local)], "KB", "but from here"),

@@ -27,6 +27,7 @@ struct Agent {
     bad: u32,
     good: u32,
     is_down: bool,
+    will_not_open: bool,
     holders: BTreeMap<&'static str, Instant>,
     keepers: BTreeMap<&'static str, Instant>,
 }
@@ -61,7 +62,8 @@ impl Agent {
                 self.holders.insert(by, now + LEASE);
             }
             Request::Unblock => _ = self.holders.remove(by),
-            Request::KeepOpen => _ = self.keepers.insert(by, now + LEASE),
+            Request::KeepOpen { .. } if self.will_not_open => return Answer::Silence,
+            Request::KeepOpen { .. } => _ = self.keepers.insert(by, now + LEASE),
             Request::LetGo => _ = self.keepers.remove(by),
         }
         Answer::Done
@@ -307,7 +309,7 @@ impl World {
 #[test]
 fn all_gateways_failing_at_once_leave_as_many_open_as_are_to_stay() {
     // on a report that is late by a moment each had blocked what the other one kept open
-    for seed in (0..97).chain([571, 630, 1687]) {
+    for seed in (0..97).chain([571, 630, 1687, 2981]) {
         let mut world = World::new(seed, 4, 1 + (seed as usize % 3));
         world.run(Duration::from_secs(10));
         world.health = vec![Truth { own: false, ..FINE }; 4];
@@ -324,6 +326,26 @@ fn all_gateways_failing_at_once_leave_as_many_open_as_are_to_stay() {
         world.health = vec![FINE; 4];
         world.settle();
         assert_eq!(world.open(), 4, "seed {seed}\n{}", world.told());
+    }
+}
+
+#[test]
+fn an_agent_that_fails_to_keep_its_gateway_open_stops_nobody_from_blocking_another() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 1);
+        world.agents[0].will_not_open = true;
+        world.run(Duration::from_secs(10));
+        world.health[2].from = [false, false];
+        world.settle();
+        let holders: Vec<_> = world.agents[2].holders.keys().collect();
+        assert_eq!(holders, [&"front-a", &"front-b"], "seed {seed}\n{}", world.told());
+        world.assert_settled(seed);
+        world.health = vec![Truth { own: false, ..FINE }; 3];
+        for _ in 0..400 {
+            world.step();
+            assert!(world.open() >= 1, "seed {seed}\n{}", world.told());
+        }
+        assert_eq!(world.open(), 1, "seed {seed}\n{}", world.told());
     }
 }
 

@@ -122,7 +122,7 @@ impl Warden {
         for fenced in &settings.gateways {
             let known = old.remove(&fenced.gateway).filter(|_| keeps_its_name);
             let mut duty = known.map(|charge| charge.duty).unwrap_or_default();
-            duty.ended(false, pause, now);
+            duty.abandoned(pause, now);
             let client = fenced.agent.clone().map(Client::new);
             self.charges.insert(fenced.gateway.clone(), Charge { fenced: fenced.clone(), duty, client });
         }
@@ -201,7 +201,8 @@ impl Warden {
         let Some(request) = charge.duty.ended(result.is_ok(), self.settings.pause(), now) else { return };
         let failure = result.err().map(|refusal| refusal.to_string());
         // a renewal that succeeds is no event
-        let is_renewal = matches!(request, Request::Block { is_new: false, .. } | Request::KeepOpen);
+        let is_renewal =
+            matches!(request, Request::Block { is_new: false, .. } | Request::KeepOpen { is_new: false });
         if failure.is_some() || !is_renewal {
             self.tell(News::Done { gateway, operation: request.operation(), failure }).await;
         }
