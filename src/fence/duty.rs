@@ -34,8 +34,9 @@ pub struct Duty {
     open: Held,
     under_way: Option<Request>,
     not_before: Option<Instant>,
-    /// When it was to be kept open last, where that has failed.
+    /// When it was to be kept open last, where that has failed more than once in a row.
     not_opened: Option<Instant>,
+    was_not_opened: bool,
 }
 
 /// A lease at an agent, as far as we have asked for it or given it up.
@@ -117,14 +118,16 @@ impl Duty {
         let may_keep_open = self.open.may_stand(open, terms, now);
         let request = match stance {
             Stance::Block(reason) if self.block.is_due(block, terms, now) => {
-                let keepers = reading.into_iter().flat_map(|r| r.kept_open_by(now)).map(|lease| &lease.by);
+                // also those whose time seems to be over: the agent may know better
+                let keepers = reading.into_iter().flat_map(|r| r.report.kept_open_by.iter()).map(|l| &l.by);
                 let others = keepers.filter(|by| ***by != *terms.holder).take(MOST_NAMES).cloned();
                 let reason = Arc::clone(reason);
-                Request::Block { reason, is_new: !may_block, kept_open_by: others.collect() }
+                let is_new = !self.block.stands(block, terms, now);
+                Request::Block { reason, is_new, kept_open_by: others.collect() }
             }
             Stance::KeepOpen | Stance::Free if may_block => Request::Unblock,
             Stance::KeepOpen if reading.is_some_and(answers) && self.open.is_due(open, terms, now) => {
-                Request::KeepOpen { is_new: !may_keep_open }
+                Request::KeepOpen { is_new: !self.open.stands(open, terms, now) }
             }
             Stance::Block(_) | Stance::Free if may_keep_open => Request::LetGo,
             Stance::Block(_) | Stance::KeepOpen | Stance::Free | Stance::AsItIs => return None,
@@ -151,16 +154,18 @@ impl Duty {
         }
         self.not_before = (!succeeded).then(|| now + pause);
         if let Request::KeepOpen { .. } = request {
-            self.not_opened = (!succeeded).then_some(now);
+            // one order may get lost
+            self.not_opened = (!succeeded && self.was_not_opened).then_some(now);
+            self.was_not_opened = !succeeded;
         }
         Some(request)
     }
 
     /// Nobody waits for what is under way any more: it may have been done or not.
     pub fn abandoned(&mut self, pause: Duration, now: Instant) {
-        let not_opened = self.not_opened;
+        let before = (self.not_opened, self.was_not_opened);
         self.ended(false, pause, now);
-        self.not_opened = not_opened;
+        (self.not_opened, self.was_not_opened) = before;
     }
 
     /// The block that was under way was not begun, since the gateway is kept open. It is not asked for again before a
@@ -180,11 +185,16 @@ const MOST_NAMES: usize = 32;
 impl Held {
     /// Whether it stands, or nobody knows that it does not.
     fn may_stand(&self, word: Word<'_>, terms: Terms<'_>, now: Instant) -> bool {
+        let may_have_been_done = |deed: &Deed| {
+            !deed.is_told_by(word.reading) && !deed.succeeded && deed.may_hold(terms.lease, now)
+        };
+        self.stands(word, terms, now) || self.last.as_ref().is_some_and(may_have_been_done)
+    }
+
+    /// Whether it is known to stand.
+    fn stands(&self, word: Word<'_>, terms: Terms<'_>, now: Instant) -> bool {
         match &self.last {
             Some(deed) if !deed.is_told_by(word.reading) && deed.succeeded => deed.may_hold(terms.lease, now),
-            Some(deed) if !deed.is_told_by(word.reading) => {
-                word.left.is_some() || deed.may_hold(terms.lease, now)
-            }
             _ => word.left.is_some(),
         }
     }
@@ -425,17 +435,19 @@ mod tests {
             |duty: &Duty, at| duty.post(Kind::Agent, Some(&reading), LEASE, clock.at(at)).will_not_open;
         let keep = |duty: &mut Duty, at| duty.next(&Stance::KeepOpen, Some(&reading), TERMS, clock.at(at));
         assert_eq!(keep(&mut duty, 0), Some(Request::KeepOpen { is_new: true }));
-        assert!(!shut(&duty, 5));
         duty.ended(false, PAUSE, clock.at(10));
+        assert!(!shut(&duty, 10), "one order may get lost");
+        assert_eq!(keep(&mut duty, 2000), Some(Request::KeepOpen { is_new: true }));
+        duty.ended(false, PAUSE, clock.at(2010));
         // it may have been done all the same, and is given up
-        assert_eq!(duty.next(&Stance::Free, Some(&reading), TERMS, clock.at(1010)), Some(Request::LetGo));
-        duty.ended(false, PAUSE, clock.at(1020));
-        assert!(shut(&duty, 15_009) && !shut(&duty, 15_010));
-        assert!(keep(&mut duty, 3000).is_some());
-        duty.abandoned(PAUSE, clock.at(3010));
-        assert!(shut(&duty, 3010) && keep(&mut duty, 5000).is_some());
-        duty.ended(true, PAUSE, clock.at(5010));
-        assert!(!shut(&duty, 5010));
+        assert_eq!(duty.next(&Stance::Free, Some(&reading), TERMS, clock.at(3010)), Some(Request::LetGo));
+        duty.ended(false, PAUSE, clock.at(3020));
+        assert!(shut(&duty, 17_009) && !shut(&duty, 17_010));
+        assert!(keep(&mut duty, 5000).is_some());
+        duty.abandoned(PAUSE, clock.at(5010));
+        assert!(shut(&duty, 5010) && keep(&mut duty, 7000).is_some());
+        duty.ended(true, PAUSE, clock.at(7010));
+        assert!(!shut(&duty, 7010));
     }
 
     #[test]

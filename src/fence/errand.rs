@@ -69,8 +69,7 @@ pub async fn ask(
     let answer = answer.map_err(|_| Refusal::Timeout(deadline))??;
     match answer.status {
         status if status.is_success() => Ok(()),
-        // one that has no fence any more says so in its next report, and that is waited for as well
-        StatusCode::CONFLICT if kept_open_by.is_some() => Err(Refusal::KeptOpen),
+        StatusCode::PRECONDITION_FAILED if kept_open_by.is_some() => Err(Refusal::KeptOpen),
         status => Err(Refusal::Status(status)),
     }
 }
@@ -195,7 +194,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_block_that_is_not_begun_since_the_gateway_is_kept_open_is_a_refusal_of_its_own() {
-        let (mut client, _asked) = agent(409).await;
+        let (mut client, _asked) = agent(412).await;
         let block = Request::Block { reason: Arc::from("x"), is_new: true, kept_open_by: Arc::from([]) };
         let refused = ask(&mut client, &block, "front-a", SECOND, SECOND).await;
         assert!(matches!(refused, Err(Refusal::KeptOpen)), "{refused:?}");

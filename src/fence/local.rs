@@ -15,6 +15,8 @@ pub struct Local {
     standing: Standing,
     /// What is being built.
     under_way: Option<Standing>,
+    /// What may have been set all the same when the firewall failed.
+    in_doubt: Option<Standing>,
     /// Whether it was ever looked at.
     was_touched: bool,
     /// When it was found as it should be.
@@ -59,7 +61,8 @@ impl Local {
 
     /// Whether a block on that gateway stands, or is being set.
     pub fn blocks(&self, gateway: &GatewayName, now: Instant) -> bool {
-        let standing = [Some(&self.standing), self.under_way.as_ref()].into_iter().flatten();
+        let standing =
+            [Some(&self.standing), self.under_way.as_ref(), self.in_doubt.as_ref()].into_iter().flatten();
         standing.filter(|standing| standing.is_alive(now)).any(|s| s.reasons.contains_key(gateway))
     }
 
@@ -89,7 +92,7 @@ impl Local {
         // to be blocked; it ends by itself
         let knows_all = !stances.is_empty() && stances.iter().all(|(_, stance, _)| *stance != Stance::AsItIs);
         let nothing_to_do = if self.was_touched { self.standing.reasons.is_empty() } else { !knows_all };
-        if wanted.reasons.is_empty() && nothing_to_do {
+        if wanted.reasons.is_empty() && nothing_to_do && self.in_doubt.is_none() {
             return None;
         }
         let same = wanted.reasons.keys().eq(self.standing.reasons.keys());
@@ -119,7 +122,7 @@ impl Local {
         match result {
             Ok(nowhere) => {
                 self.was_touched = true;
-                (self.looked_at, self.not_before) = (Some(now), None);
+                (self.looked_at, self.not_before, self.in_doubt) = (Some(now), None, None);
                 let before = std::mem::replace(&mut self.standing, Standing { nowhere, ..wanted });
                 Ok((self.standing.clone().in_force(), before.in_force()))
             }
@@ -127,6 +130,9 @@ impl Local {
                 // where nothing is wanted there is no hurry: what is left there ends by itself
                 self.was_touched |= wanted.reasons.is_empty();
                 self.not_before = Some(now + TRY_AGAIN);
+                if !matches!(error, FirewallError::Unusable(_)) {
+                    self.in_doubt = Some(wanted.clone());
+                }
                 Err((wanted, error))
             }
         }
@@ -308,5 +314,17 @@ mod tests {
         let (_, job) = site.begins(0, &[Stance::Free]).unwrap();
         assert!(!site.ends(10, job, Err(FirewallError::Unusable("no nft".into()))));
         assert!(site.begins(10_000, &[Stance::Free]).is_none(), "nothing is to be done there");
+    }
+
+    #[test]
+    fn what_may_have_been_set_though_the_firewall_failed_counts_and_is_taken_away() {
+        let mut site = Builder::new();
+        assert!(site.does(0, &[Stance::Free]).is_some());
+        let (_, job) = site.begins(100, &[block()]).unwrap();
+        assert!(!site.ends(110, job, Err(FirewallError::NotInForce("table inet vestibule_front".into()))));
+        assert!(site.local.blocks(&GatewayName::new("a"), site.at(111)));
+        assert!(site.does(1110, &[Stance::Free]).is_some());
+        assert!(!site.local.blocks(&GatewayName::new("a"), site.at(1111)));
+        assert!(site.begins(3000, &[Stance::Free]).is_none());
     }
 }

@@ -131,7 +131,7 @@ impl Refused {
 impl From<FenceError> for Refused {
     fn from(error: FenceError) -> Self {
         let status = match error {
-            FenceError::KeptOpen(_) => StatusCode::CONFLICT,
+            FenceError::KeptOpen(_) => StatusCode::PRECONDITION_FAILED,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self { status, error: error.to_string() }
@@ -278,7 +278,7 @@ mod tests {
     fn a_block_that_is_not_begun_since_the_gateway_is_kept_open_is_a_conflict_and_says_so() {
         let refused = Refused::from(FenceError::KeptOpen("front-b".into()));
         let text = "front-b keeps this gateway open, and the order does not know of it; nothing is blocked";
-        assert_eq!((refused.status, &*refused.error), (StatusCode::CONFLICT, text));
+        assert_eq!((refused.status, &*refused.error), (StatusCode::PRECONDITION_FAILED, text));
     }
 
     #[tokio::test]

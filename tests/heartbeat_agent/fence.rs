@@ -238,7 +238,7 @@ fn a_gateway_is_not_blocked_by_one_who_does_not_know_that_another_keeps_it_open(
             let (status, told) = order(a, "PUT", "/v1/fence/front-a", "", &knows("\"front-c\"")).await;
             let text =
                 "front-b keeps this gateway open, and the order does not know of it; nothing is blocked";
-            assert_eq!((status, told["error"].as_str()), (409, Some(text)));
+            assert_eq!((status, told["error"].as_str()), (412, Some(text)));
             let mut client = front_door(agent.address, &authority, Some(&front_a));
             assert_eq!(holders(&fetch(&mut client).await.unwrap()), [""; 0]);
             assert!(!refuses(4443));

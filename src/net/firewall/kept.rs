@@ -122,7 +122,7 @@ async fn told(nft: &Program, name: &str) -> Result<Option<Finished>, FirewallErr
     }
     let said = String::from_utf8_lossy(&listing.stderr.bytes);
     // where nft itself cannot be started, the same is said of its libraries
-    let says_so = |line: &str| line.starts_with("Error: ") && line.contains("No such file or directory");
+    let says_so = |line: &str| line.contains("Error: ") && line.contains("No such file or directory");
     let is_missing = listing.status.code() == Some(NOT_DONE) && said.lines().any(says_so);
     if is_missing { Ok(None) } else { Err(nft.refused(&listing)) }
 }
