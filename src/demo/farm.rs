@@ -1,9 +1,10 @@
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, ServerName};
+use socket2::{Domain, Socket, Type};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -33,7 +34,7 @@ pub struct Farm {
     tls: Vec<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)>,
     authority: CertificateDer<'static>,
     certificates: Arc<Certificates>,
-    ports: Ports,
+    ports: Taken,
 }
 
 /// Which ports a farm takes.
@@ -49,6 +50,7 @@ pub enum Ports {
 impl Farm {
     /// Makes a farm of `count` gateways. It answers nobody yet.
     pub async fn open(count: usize, ports: Ports) -> anyhow::Result<Self> {
+        let mut ports = Taken { ports, held: Vec::new() };
         let names: Vec<_> = (1..=count).map(|n| format!("gw{n}")).collect();
         let made = make_certificates(&names)?;
         let mut gateways = Vec::new();
@@ -64,7 +66,7 @@ impl Farm {
         let facts = CertificateFacts::of(&made.portal.certificate)?;
         let certificates = Arc::new(Certificates::new((identity(&made.portal)?, facts), Vec::new()));
         let redirect = Mode::Redirect(Arc::clone(&certificates));
-        let settings = settings(&made, &gateways, redirect, ports)?;
+        let settings = settings(&made, &gateways, redirect, &mut ports)?;
         let authority = made.authority.certificate;
         Ok(Self { settings, gateways, tls, authority, certificates, ports })
     }
@@ -107,6 +109,7 @@ impl Farm {
         reload: Reread<FrontSettings>,
         stop: Stop,
     ) -> anyhow::Result<()> {
+        let _held_to_the_end = self.ports;
         let front = FrontDoor::open(self.settings).await?;
         // the gateways outlive the front door, which asks them to the last
         let (stopper, gateways_stop) = stop::channel();
@@ -135,15 +138,30 @@ impl Farm {
     }
 }
 
-impl Ports {
-    fn choose(self, usual: u16) -> anyhow::Result<u16> {
-        let wanted = if self == Self::Usual { usual } else { 0 };
-        // without SO_REUSEPORT, so that a port that anybody listens on counts as taken
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
-            .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .context("no port is free on loopback")?;
-        Ok(listener.local_addr()?.port())
+/// Ports that a farm has chosen and that nobody else gets until it listens there, nor afterwards.
+struct Taken {
+    ports: Ports,
+    held: Vec<Socket>,
+}
+
+impl Taken {
+    fn choose(&mut self, usual: u16) -> anyhow::Result<u16> {
+        let wanted = if self.ports == Ports::Usual { usual } else { 0 };
+        let socket = hold(wanted).or_else(|_| hold(0)).context("no port is free on loopback")?;
+        let port = socket.local_addr()?.as_socket().context("a socket without an address")?.port();
+        self.held.push(socket);
+        Ok(port)
     }
+}
+
+/// A socket that has a port and does not listen. Another may listen there that says SO_REUSEADDR too, as ours do;
+/// the kernel gives the port to no connection and to nobody who takes any that is free. It fails where
+/// somebody listens.
+fn hold(port: u16) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&loopback(port).into())?;
+    Ok(socket)
 }
 
 async fn make_weather(
@@ -188,7 +206,7 @@ fn settings(
     made: &Made,
     gateways: &[PretendGateway],
     redirect: Mode,
-    ports: Ports,
+    ports: &mut Taken,
 ) -> anyhow::Result<FrontSettings> {
     let trust = Trust::Authorities(vec![made.authority.certificate.clone()]);
     let (_, front) = made.fronts.first().context("no certificate was made for the front door")?;
