@@ -573,6 +573,7 @@ pub(super) mod tests {
                     vrrp_id: VrrpId::new(31),
                     vpn_mode: VpnMode::Both,
                     ssl_endpoint: Endpoint::parse(&format!("192.168.200.{i}"), 443).unwrap(),
+                    native_endpoint: Endpoint::parse(&format!("192.168.200.{i}"), 500).unwrap(),
                     upstream: Endpoint::parse(&format!("192.168.200.{i}"), 443).unwrap(),
                     has_agent: true,
                     tunnels_max: Some(1000),

@@ -270,6 +270,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            native_endpoint: Endpoint::parse(host, 500).unwrap(),
             upstream: Endpoint::parse(host, 443).unwrap(),
             has_agent: false,
             tunnels_max: None,

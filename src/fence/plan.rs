@@ -341,6 +341,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse("10.0.0.1", 443).unwrap(),
+            native_endpoint: Endpoint::parse("10.0.0.1", 500).unwrap(),
             upstream: Endpoint::parse("10.0.0.1", 443).unwrap(),
             has_agent,
             tunnels_max: None,

@@ -91,6 +91,7 @@ mod tests {
                 name: GatewayName::new("gw1"),
                 vrrp_id: None,
                 vpn_mode: VpnMode::Both,
+                native_endpoint: ssl_endpoint.clone(),
                 upstream: ssl_endpoint.clone(),
                 ssl_endpoint,
                 has_agent: true,

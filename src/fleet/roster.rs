@@ -284,6 +284,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            native_endpoint: Endpoint::parse(host, 500).unwrap(),
             upstream: Endpoint::parse(host, 443).unwrap(),
             has_agent: true,
             tunnels_max: Some(100),

@@ -351,6 +351,7 @@ pub(super) mod tests {
                         vrrp_id: None,
                         vpn_mode: VpnMode::Both,
                         ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
+                        native_endpoint: Endpoint::parse("gw.example.com", 500).unwrap(),
                         upstream: Endpoint::parse("gw.example.com", 443).unwrap(),
                         has_agent: true,
                         tunnels_max: Some(1000),

@@ -133,6 +133,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse("localhost", 443).unwrap(),
+            native_endpoint: Endpoint::parse("localhost", 500).unwrap(),
             upstream: Endpoint::parse("localhost", 443).unwrap(),
             has_agent: false,
             tunnels_max: None,

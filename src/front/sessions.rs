@@ -293,6 +293,7 @@ mod tests {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
+            native_endpoint: Endpoint::parse("gw.example.com", 500).unwrap(),
             upstream: Endpoint::parse("gw.example.com", 443).unwrap(),
             has_agent: false,
             tunnels_max: None,
