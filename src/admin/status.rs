@@ -547,8 +547,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, Endpoint, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Load, LocalBlock,
-        Observation, Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
+        Balance, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Load, LocalBlock, Observation,
+        Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
     };
 
     /// A farm whose clock starts at 12:00:00 on 2 May 2026.
@@ -569,15 +569,9 @@ pub(super) mod tests {
             let start = Moment { instant: Instant::now(), wall };
             let gateways = (1..=count).map(|i| {
                 let mut gateway = Gateway {
-                    name: GatewayName::new(&format!("gw{i}")),
                     vrrp_id: VrrpId::new(31),
-                    vpn_mode: VpnMode::Both,
-                    ssl_endpoint: Endpoint::parse(&format!("192.168.200.{i}"), 443).unwrap(),
-                    native_endpoint: Endpoint::parse(&format!("192.168.200.{i}"), 500).unwrap(),
-                    upstream: Endpoint::parse(&format!("192.168.200.{i}"), 443).unwrap(),
-                    has_agent: true,
                     tunnels_max: Some(1000),
-                    capacity_bits_per_second: None,
+                    ..Gateway::plain(&format!("gw{i}"), &format!("192.168.200.{i}"))
                 };
                 define(i, &mut gateway);
                 std::sync::Arc::new(gateway)

@@ -260,22 +260,12 @@ mod tests {
     use crate::fence::Operation;
     use crate::fleet::{
         Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, LocalBlock,
-        Observation, Thresholds, VpnMode, Weights,
+        Observation, Thresholds, Weights,
     };
     use crate::net::stop::{self, Stopper};
 
     fn settings(host: &str) -> FleetSettings {
-        let gateway = Gateway {
-            name: GatewayName::new("gw1"),
-            vrrp_id: None,
-            vpn_mode: VpnMode::Both,
-            ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
-            native_endpoint: Endpoint::parse(host, 500).unwrap(),
-            upstream: Endpoint::parse(host, 443).unwrap(),
-            has_agent: false,
-            tunnels_max: None,
-            capacity_bits_per_second: None,
-        };
+        let gateway = Gateway { has_agent: false, ..Gateway::plain("gw1", host) };
         FleetSettings {
             gateways: vec![Arc::new(gateway)],
             thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::new(3).unwrap() },

@@ -110,7 +110,7 @@ fn ask(request: &Request) -> Ask {
 mod tests {
     use std::num::NonZeroU32;
     use std::sync::Arc;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use super::super::message::{Accept, FEWEST_REQUEST_BYTES, REQUEST_BYTES};
     use super::*;
@@ -124,15 +124,9 @@ mod tests {
         let now = Moment { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let gateways = endpoints.iter().enumerate().map(|(i, endpoint)| {
             let mut gateway = Gateway {
-                name: GatewayName::new(&format!("gw{i}")),
-                vrrp_id: None,
-                vpn_mode: VpnMode::Both,
-                ssl_endpoint: Endpoint::parse("vpn.example.com", 443).unwrap(),
                 native_endpoint: Endpoint::parse(endpoint, 500).unwrap(),
-                upstream: Endpoint::parse("vpn.example.com", 443).unwrap(),
-                has_agent: true,
                 tunnels_max: Some(1000),
-                capacity_bits_per_second: None,
+                ..Gateway::plain(&format!("gw{i}"), "vpn.example.com")
             };
             define(i, &mut gateway);
             Arc::new(gateway)

@@ -232,8 +232,8 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, Endpoint, FenceReport, FleetSettings, Gateway, Holder, Lease, Load, Moment, Observation,
-        Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        Balance, FenceReport, FleetSettings, Gateway, Holder, Lease, Load, Moment, Observation, Roster,
+        Service, ServiceReport, Thresholds, Weights,
     };
 
     /// What one front door sees of one gateway.
@@ -336,17 +336,7 @@ mod tests {
     }
 
     fn gateway(name: GatewayName, has_agent: bool) -> Arc<Gateway> {
-        Arc::new(Gateway {
-            name,
-            vrrp_id: None,
-            vpn_mode: VpnMode::Both,
-            ssl_endpoint: Endpoint::parse("10.0.0.1", 443).unwrap(),
-            native_endpoint: Endpoint::parse("10.0.0.1", 500).unwrap(),
-            upstream: Endpoint::parse("10.0.0.1", 443).unwrap(),
-            has_agent,
-            tunnels_max: None,
-            capacity_bits_per_second: None,
-        })
+        Arc::new(Gateway { has_agent, ..Gateway::plain(name.as_str(), "10.0.0.1") })
     }
 
     fn settings(gateways: Vec<Arc<Gateway>>) -> FleetSettings {

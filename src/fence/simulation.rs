@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use super::duty::{Duty, Request, Terms};
 use super::plan::{Front, Kind, plan};
 use crate::fleet::{
-    Balance, CheckOutcome, CheckResult, Condition, Endpoint, FenceReport, FleetSettings, Gateway,
-    GatewayName, HEARTBEAT, Holder, Lease, Load, Moment, Observation, Roster, SELF, Service, ServiceReport,
-    Thresholds, VpnMode, Weights,
+    Balance, CheckOutcome, CheckResult, Condition, FenceReport, FleetSettings, Gateway, GatewayName,
+    HEARTBEAT, Holder, Lease, Load, Moment, Observation, Roster, SELF, Service, ServiceReport, Thresholds,
+    Weights,
 };
 
 /// A tick of the clock.
@@ -149,19 +149,7 @@ impl World {
     }
 
     fn new_door(&self) -> Door {
-        let gateway = |i| {
-            Arc::new(Gateway {
-                name: name(i),
-                vrrp_id: None,
-                vpn_mode: VpnMode::Both,
-                ssl_endpoint: Endpoint::parse("10.0.0.1", 443).unwrap(),
-                native_endpoint: Endpoint::parse("10.0.0.1", 500).unwrap(),
-                upstream: Endpoint::parse("10.0.0.1", 443).unwrap(),
-                has_agent: true,
-                tunnels_max: None,
-                capacity_bits_per_second: None,
-            })
-        };
+        let gateway = |i| Arc::new(Gateway::plain(name(i).as_str(), "10.0.0.1"));
         let rounds = |n| NonZeroU32::new(n).unwrap();
         let settings = FleetSettings {
             gateways: (0..self.agents.len()).map(gateway).collect(),

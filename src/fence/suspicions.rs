@@ -72,8 +72,8 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, Endpoint, FenceReport, FleetSettings, Gateway, Holder, Lease, Load, Moment, Observation,
-        Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        Balance, FenceReport, FleetSettings, Gateway, Holder, Lease, Load, Moment, Observation, Roster,
+        Service, ServiceReport, Thresholds, Weights,
     };
 
     const LEASE: Duration = Duration::from_secs(15);
@@ -86,18 +86,7 @@ mod tests {
 
     impl Site {
         fn new() -> Self {
-            let ssl_endpoint = Endpoint::parse("192.0.2.1", 443).unwrap();
-            let gateway = Gateway {
-                name: GatewayName::new("gw1"),
-                vrrp_id: None,
-                vpn_mode: VpnMode::Both,
-                native_endpoint: ssl_endpoint.clone(),
-                upstream: ssl_endpoint.clone(),
-                ssl_endpoint,
-                has_agent: true,
-                tunnels_max: None,
-                capacity_bits_per_second: None,
-            };
+            let gateway = Gateway::plain("gw1", "192.0.2.1");
             let settings = FleetSettings {
                 gateways: vec![Arc::new(gateway)],
                 thresholds: Thresholds::default(),

@@ -293,7 +293,7 @@ mod tests {
     use super::*;
     use crate::fleet::{
         Balance, CheckOutcome, CheckResult, Endpoint, FenceReport, FleetSettings, Gateway, HEARTBEAT, Load,
-        Moment, Observation, Publisher, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        Moment, Observation, Publisher, Roster, Service, ServiceReport, Thresholds, Weights,
     };
     use crate::net::client::Target;
 
@@ -304,17 +304,7 @@ mod tests {
     /// One who is to have gateway gw1 blocked by an agent.
     fn warden(settings: FenceSettings) -> Warden {
         let now = Moment { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
-        let gateway = Gateway {
-            name: GatewayName::new(GATEWAY),
-            vrrp_id: None,
-            vpn_mode: VpnMode::Both,
-            ssl_endpoint: Endpoint::parse("10.0.0.1", 443).unwrap(),
-            native_endpoint: Endpoint::parse("10.0.0.1", 500).unwrap(),
-            upstream: Endpoint::parse("10.0.0.1", 443).unwrap(),
-            has_agent: true,
-            tunnels_max: None,
-            capacity_bits_per_second: None,
-        };
+        let gateway = Gateway::plain(GATEWAY, "10.0.0.1");
         let settings_of_fleet = FleetSettings {
             gateways: vec![Arc::new(gateway)],
             thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },

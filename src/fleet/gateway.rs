@@ -37,6 +37,24 @@ impl Gateway {
     }
 }
 
+#[cfg(test)]
+impl Gateway {
+    /// One with an agent and nothing special about it, all of it on one host.
+    pub fn plain(name: &str, host: &str) -> Self {
+        Self {
+            name: GatewayName::new(name),
+            vrrp_id: None,
+            vpn_mode: VpnMode::Both,
+            ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            native_endpoint: Endpoint::parse(host, 500).unwrap(),
+            upstream: Endpoint::parse(host, 443).unwrap(),
+            has_agent: true,
+            tunnels_max: None,
+            capacity_bits_per_second: None,
+        }
+    }
+}
+
 /// The name of a gateway. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayName(Arc<str>);

@@ -268,7 +268,7 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        CheckOutcome, CheckResult, Endpoint, FenceReport, Load, Service, ServiceReport, VpnMode, WhenNone,
+        CheckOutcome, CheckResult, Endpoint, FenceReport, Load, Service, ServiceReport, WhenNone,
     };
 
     fn at(seconds: u64) -> Moment {
@@ -279,17 +279,7 @@ mod tests {
     }
 
     fn gateway(name: &str, host: &str) -> Arc<Gateway> {
-        Arc::new(Gateway {
-            name: GatewayName::new(name),
-            vrrp_id: None,
-            vpn_mode: VpnMode::Both,
-            ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
-            native_endpoint: Endpoint::parse(host, 500).unwrap(),
-            upstream: Endpoint::parse(host, 443).unwrap(),
-            has_agent: true,
-            tunnels_max: Some(100),
-            capacity_bits_per_second: None,
-        })
+        Arc::new(Gateway { tunnels_max: Some(100), ..Gateway::plain(name, host) })
     }
 
     fn settings(gateways: Vec<Arc<Gateway>>) -> FleetSettings {

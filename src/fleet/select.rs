@@ -324,8 +324,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        CheckOutcome, CheckResult, Endpoint, FleetSettings, GatewayName, Load, LocalBlock, Moment,
-        Observation, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        CheckOutcome, CheckResult, FleetSettings, GatewayName, Load, LocalBlock, Moment, Observation, Roster,
+        Service, ServiceReport, Thresholds, VpnMode, Weights,
     };
 
     /// A farm of gateways named a, b, c …, all up from the start, and a clock.
@@ -347,15 +347,8 @@ pub(super) mod tests {
             let gateways = (0..count)
                 .map(|i| {
                     let mut gateway = Gateway {
-                        name: name(i),
-                        vrrp_id: None,
-                        vpn_mode: VpnMode::Both,
-                        ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
-                        native_endpoint: Endpoint::parse("gw.example.com", 500).unwrap(),
-                        upstream: Endpoint::parse("gw.example.com", 443).unwrap(),
-                        has_agent: true,
                         tunnels_max: Some(1000),
-                        capacity_bits_per_second: None,
+                        ..Gateway::plain(name(i).as_str(), "gw.example.com")
                     };
                     define(i, &mut gateway);
                     Arc::new(gateway)

@@ -123,22 +123,12 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::fleet::{Balance, FleetSettings, Gateway, Roster, Thresholds, VpnMode, Weights};
+    use crate::fleet::{Balance, FleetSettings, Gateway, Roster, Thresholds, Weights};
     use crate::net::clock::now;
 
     #[tokio::test]
     async fn doors_share_what_is_known_of_a_name_also_with_those_that_take_their_place() {
-        let gateway = Gateway {
-            name: GatewayName::new("gw1"),
-            vrrp_id: None,
-            vpn_mode: VpnMode::Both,
-            ssl_endpoint: Endpoint::parse("localhost", 443).unwrap(),
-            native_endpoint: Endpoint::parse("localhost", 500).unwrap(),
-            upstream: Endpoint::parse("localhost", 443).unwrap(),
-            has_agent: false,
-            tunnels_max: None,
-            capacity_bits_per_second: None,
-        };
+        let gateway = Gateway { has_agent: false, ..Gateway::plain("gw1", "localhost") };
         let settings = FleetSettings {
             gateways: vec![Arc::new(gateway)],
             thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },

@@ -283,22 +283,10 @@ mod tests {
     use std::thread;
 
     use super::*;
-    use crate::fleet::{
-        Balance, Endpoint, FleetSettings, Gateway, Moment, Roster, Thresholds, VpnMode, Weights,
-    };
+    use crate::fleet::{Balance, FleetSettings, Gateway, Moment, Roster, Thresholds, Weights};
 
     fn settings(names: &[impl AsRef<str>]) -> FleetSettings {
-        let gateway = |name: &str| Gateway {
-            name: GatewayName::new(name),
-            vrrp_id: None,
-            vpn_mode: VpnMode::Both,
-            ssl_endpoint: Endpoint::parse("gw.example.com", 443).unwrap(),
-            native_endpoint: Endpoint::parse("gw.example.com", 500).unwrap(),
-            upstream: Endpoint::parse("gw.example.com", 443).unwrap(),
-            has_agent: false,
-            tunnels_max: None,
-            capacity_bits_per_second: None,
-        };
+        let gateway = |name: &str| Gateway { has_agent: false, ..Gateway::plain(name, "gw.example.com") };
         FleetSettings {
             gateways: names.iter().map(|name| Arc::new(gateway(name.as_ref()))).collect(),
             thresholds: Thresholds::default(),
