@@ -24,6 +24,8 @@ pub mod fence;
 
 pub mod front;
 
+pub mod dve;
+
 pub mod admin;
 
 pub mod certs;

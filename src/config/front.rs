@@ -374,6 +374,7 @@ fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
         vrrp_id: table.vrrp_id.as_ref().map(|id| *id.get_ref()),
         vpn_mode: table.vpn_mode,
         ssl_endpoint: table.ssl_endpoint.as_ref()?.get_ref().clone(),
+        native_endpoint: table.native_endpoint.as_ref()?.get_ref().clone(),
         upstream: table.upstream.as_ref()?.get_ref().clone(),
         has_agent: table.heartbeat.is_some(),
         tunnels_max: table.tunnels,

@@ -93,6 +93,8 @@ pub struct GatewayTable {
     pub vrrp_id: Option<Spanned<VrrpId>>,
     pub vpn_mode: VpnMode,
     pub ssl_endpoint: Option<Spanned<Endpoint>>,
+    /// Where native clients are sent.
+    pub native_endpoint: Option<Spanned<Endpoint>>,
     /// Where proxies and passthroughs connect to it.
     pub upstream: Option<Spanned<Endpoint>>,
     pub has_upstream: bool,
@@ -452,12 +454,20 @@ impl GatewayTable {
             capacity.finish();
         }
         let ssl_endpoint = table.required_parsed("ssl_endpoint", |text| endpoint(text, 443));
+        let native_endpoint = table.parsed("native_endpoint", |text| endpoint(text, IKE_PORT));
+        let has_native_endpoint = table.has("native_endpoint");
         let upstream = table.parsed("upstream", |text| endpoint(text, 443));
         let has_upstream = table.has("upstream");
         let gateway = Self {
             name: table.required_name("name"),
             vrrp_id: vrrp_id(&table),
             vpn_mode: table.word("vpn_mode", &modes).unwrap_or(VpnMode::Both),
+            native_endpoint: if has_native_endpoint {
+                native_endpoint
+            } else {
+                let same_host = |e: &Endpoint| Endpoint { host: e.host.clone(), port: IKE_PORT };
+                ssl_endpoint.as_ref().map(|e| Spanned::new(e.span(), same_host(e.get_ref())))
+            },
             upstream: if has_upstream { upstream } else { ssl_endpoint.clone() },
             has_upstream,
             ssl_endpoint,
@@ -473,7 +483,7 @@ impl GatewayTable {
                 .map(CheckTable::read_direct)
                 .collect(),
         };
-        for later in ["vrrp_mode", "native_endpoint"] {
+        for later in ["vrrp_mode"] {
             table.not_yet(later);
         }
         table.finish();
@@ -587,6 +597,9 @@ impl HeartbeatUrl {
 
 /// Where the admin endpoint listens unless told otherwise.
 pub const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9463);
+
+/// Where a native client begins (RFC 7296 §2).
+const IKE_PORT: u16 = 500;
 
 /// The agent's usual port.
 const HEARTBEAT_PORT: u16 = 9464;

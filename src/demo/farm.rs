@@ -240,6 +240,7 @@ fn settings(
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: endpoint(gateway.page_address()?),
+            native_endpoint: Endpoint { port: 500, ..endpoint(gateway.page_address()?) },
             upstream: endpoint(gateway.page_address()?),
             has_agent: true,
             tunnels_max: None,

@@ -15,6 +15,8 @@ pub struct Gateway {
     pub vpn_mode: VpnMode,
     /// Where a browser or SSL VPN client is sent.
     pub ssl_endpoint: Endpoint,
+    /// Where a native client is sent.
+    pub native_endpoint: Endpoint,
     /// Where proxies and passthrough connect to it.
     pub upstream: Endpoint,
     /// Whether it has an agent that reports on it.
@@ -23,6 +25,16 @@ pub struct Gateway {
     pub tunnels_max: Option<u64>,
     /// Bits per second it can carry in one direction, where its reports do not say.
     pub capacity_bits_per_second: Option<u64>,
+}
+
+impl Gateway {
+    /// Where a client of that kind is sent.
+    pub fn endpoint(&self, vpn: Vpn) -> &Endpoint {
+        match vpn {
+            Vpn::Native => &self.native_endpoint,
+            Vpn::Ssl => &self.ssl_endpoint,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -34,6 +46,7 @@ impl Gateway {
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
+            native_endpoint: Endpoint::parse(host, 500).unwrap(),
             upstream: Endpoint::parse(host, 443).unwrap(),
             has_agent: true,
             tunnels_max: None,
@@ -213,6 +226,12 @@ impl fmt::Display for Endpoint {
 }
 
 impl Host {
+    /// A DNS name in any case; `None`: it is none, or an address.
+    pub fn name(text: &str) -> Option<Self> {
+        let is_name = is_host_name(text) && text.parse::<IpAddr>().is_err();
+        is_name.then(|| Self::Name(text.to_ascii_lowercase().into()))
+    }
+
     /// The host as a TLS server name or certificate name: without brackets.
     pub fn bare(&self) -> String {
         match self {
