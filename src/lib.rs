@@ -26,6 +26,10 @@ pub mod front;
 
 pub mod dve;
 
+pub mod ike;
+
+pub mod vrrp;
+
 pub mod admin;
 
 pub mod certs;

@@ -4,7 +4,10 @@ mod answer;
 mod keys;
 mod merkle;
 mod message;
+mod settings;
 mod verify;
+
+pub use settings::DveSettings;
 
 #[cfg(test)]
 mod tests;

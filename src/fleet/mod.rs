@@ -17,6 +17,7 @@ mod roster;
 mod select;
 mod snapshot;
 mod source;
+mod standing;
 
 pub use balance::{Balance, Policy, WhenNone};
 pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
@@ -32,3 +33,4 @@ pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
 pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};
 pub use source::source;
+pub use standing::Standing;

@@ -7,12 +7,14 @@ pub mod check;
 pub mod client;
 pub mod clock;
 pub mod command;
+pub mod datagrams;
 pub mod fault;
 pub mod firewall;
 #[cfg(test)]
 pub mod heard;
 pub mod pem;
 mod places;
+pub mod rate;
 pub mod records;
 pub mod seldom;
 pub mod serve;
