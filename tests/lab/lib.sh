@@ -207,6 +207,9 @@ stop() {
 # listens HOST ADDRESS:PORT : a TCP socket is bound there, as ss writes it (0.0.0.0:443, [fd99::10]:443, *:443)
 listens() { ip netns exec "$LAB_PREFIX-$1" ss -Hltn | awk '{ print $4 }' | grep -qxF -- "$2"; }
 
+# listens_udp HOST ADDRESS:PORT : the same of a UDP socket
+listens_udp() { ip netns exec "$LAB_PREFIX-$1" ss -Hlun | awk '{ print $4 }' | grep -qxF -- "$2"; }
+
 # listens_on_port HOST PORT
 listens_on_port() { ip netns exec "$LAB_PREFIX-$1" ss -Hltn | awk '{ print $4 }' | grep -q ":$2\$"; }
 
@@ -331,8 +334,11 @@ web_start() {
 web_breaks() { local name; for name in "$@"; do : >"$WORK/$name.broken"; done; }
 web_works() { local name; for name in "$@"; do rm -f "$WORK/$name.broken"; done; }
 
-# agent_config NAME ADDRESS TUNNELS : $WORK/NAME.heartbeat.toml; TUNNELS is the inline table for [load] tunnels
+# agent_config NAME ADDRESS TUNNELS [LINE...] : $WORK/NAME.heartbeat.toml; TUNNELS is the inline table for [load]
+# tunnels; its check is of https, or what the lines say
 agent_config() {
+  local check=('name = "portal"' 'kind = "https"' "address = \"$2:443\"")
+  [ $# -le 3 ] || check=("${@:4}")
   cat >"$WORK/$1.heartbeat.toml" <<CONFIG
 [agent]
 name = "$1"
@@ -348,9 +354,7 @@ rise = 2
 fall = 3
 
 [[check]]
-name = "portal"
-kind = "https"
-address = "$2:443"
+$(printf '%s\n' "${check[@]}")
 
 [load]
 interface = "eth0"
@@ -439,6 +443,19 @@ front_gateway() {
   } >>"$WORK/$1.toml"
 }
 
+# front_native NAME GATEWAY ENDPOINT AGENT : one more gateway, for native VPN clients alone, which only its agent looks at
+front_native() {
+  printf '\n[[gateway]]\nname = "%s"\nvpn_mode = "native"\nssl_endpoint = "%s"\nnative_endpoint = "%s"\nheartbeat = "https://%s:9464"\n' \
+    "$2" "$4" "$3" "$4" >>"$WORK/$1.toml"
+}
+
+# quoted WORD... : "WORD", "WORD"
+quoted() { printf ', "%s"' "$@" | cut -c3-; }
+
+# front_dve NAME ADDRESS:PORT... / front_ike NAME ADDRESS:PORT... : it answers DVE / redirects IKEv2 there
+front_dve() { printf '\n[dve]\nlisten = [%s]\nkeys = ["certs/dve.key"]\n' "$(quoted "${@:2}")" >>"$WORK/$1.toml"; }
+front_ike() { printf '\n[ikev2_redirect]\nlisten = [%s]\n' "$(quoted "${@:2}")" >>"$WORK/$1.toml"; }
+
 # front_fence NAME LINE... : it has a [fence] section with these lines
 front_fence() { printf '%s\n' '' '[fence]' "${@:2}" >>"$WORK/$1.toml"; }
 
@@ -476,6 +493,10 @@ metric() {
 # metric_is VALUE NAME [LABEL="VALUE"...]
 metric_is() { local value=$1; shift; [ "$(metric "$@")" = "$value" ]; }
 
+# is_native_up GATEWAY / is_native_down GATEWAY : in the eyes of the front door, for native VPN
+is_native_up() { metric_is 1 vestibule_gateway_up "gateway=\"$1\"" 'vpn="native"'; }
+is_native_down() { metric_is 0 vestibule_gateway_up "gateway=\"$1\"" 'vpn="native"'; }
+
 # is_up GATEWAY / is_down GATEWAY : in the eyes of the front door, for SSL VPN
 is_up() { metric_is 1 vestibule_gateway_up "gateway=\"$1\"" 'vpn="ssl"'; }
 is_down() { metric_is 0 vestibule_gateway_up "gateway=\"$1\"" 'vpn="ssl"'; }
@@ -494,6 +515,88 @@ status() {
   local url=$1; shift
   on "${CLIENT:-client}" curl -sS --noproxy '*' -m 3 --cacert "$WORK/web/ca.pem" -o /dev/null -w '%{http_code}' "$@" "$url" 2>>"$WORK/curl.log"
 }
+
+# ---- strongSwan ------------------------------------------------------------------------------------
+
+# ESP is done in charon itself (kernel-libipsec): the kernel of the machine need not have it, nor give it to namespaces.
+CHARON_PLUGINS='random nonce aes sha1 sha2 hmac kdf drbg gmp pem pkcs1 x509 pubkey constraints
+  kernel-libipsec kernel-netlink socket-default updown vici'
+
+# charon_start HOST [LINE...] : strongSwan on that host, and further lines for its charon section; what it says of
+# IKE is in $WORK/HOST.charon; its pid in $STARTED
+charon_start() {
+  local host=$1; shift
+  printf '%s\n' 'charon {' "load = ${CHARON_PLUGINS//$'\n'/ }" 'retransmit_tries = 3' 'retransmit_timeout = 1.0' "$@" \
+    "filelog { f { path = $WORK/$host.charon" 'time_format = %H:%M:%S' 'default = 1' 'ike = 2' 'flush_line = yes } }' \
+    "plugins { vici { socket = unix://$WORK/$host.vici } }" '}' >"$WORK/$host.strongswan"
+  : >"$WORK/$host.charon"
+  rm -f "$WORK/$host.vici"
+  # its pid file has one place for all, in /run
+  # shellcheck disable=SC2016
+  start "$host" "$host.charon.out" sh -c 'mount -t tmpfs none /run && exec env STRONGSWAN_CONF="$0" /usr/lib/ipsec/charon' \
+    "$WORK/$host.strongswan"
+  lab_log "$host.charon"
+  wait_for 5 test -S "$WORK/$host.vici" || fail "charon does not start on $host"
+}
+
+# swan HOST ARGUMENT... : swanctl, asking the charon of that host
+swan() { local host=$1; shift; timeout 30 swanctl "$@" --uri "unix://$WORK/$host.vici"; }
+
+# swan_load HOST : gives it $WORK/HOST.swanctl
+swan_load() {
+  swan "$1" --load-all --file "$WORK/$1.swanctl" >"$WORK/$1.load.log" 2>&1 || { lab_log "$1.load.log"; fail "charon on $1 takes its configuration"; }
+}
+
+# swan_gateway NAME INNER POOL : strongSwan as a gateway on the host of that name; clients with the right key get an
+# address of POOL, and reach INNER through the tunnel
+swan_gateway() {
+  ip -n "$LAB_PREFIX-$1" address replace "$2/32" dev lo
+  cat >"$WORK/$1.swanctl" <<CONFIG
+connections { rw {
+  version = 2
+  proposals = aes128-sha256-modp2048
+  pools = people
+  local { auth = psk
+    id = gateway.lab }
+  remote { auth = psk
+    id = %any }
+  children { net { local_ts = $2/32
+    esp_proposals = aes128-sha256 } }
+} }
+pools { people { addrs = $3 } }
+secrets { ike-1 { secret = "a key of the lab" } }
+CONFIG
+  charon_start "$1"
+  swan_load "$1"
+}
+
+# swan_client HOST INNER : begins $WORK/HOST.swanctl; see swan_connection
+swan_client() { printf 'secrets { ike-1 { secret = "a key of the lab" } }\n' >"$WORK/$1.swanctl"; SWAN_INNER=$2; }
+
+# swan_connection HOST NAME ADDRESS [LINE...] : one more connection, to that address; its child is called NAME
+swan_connection() {
+  local host=$1 name=$2 address=$3; shift 3
+  {
+    printf 'connections { %s {\n version = 2\n proposals = aes128-sha256-modp2048\n remote_addrs = %s\n vips = 0.0.0.0\n' "$name" "$address"
+    printf ' local { auth = psk\n id = %s }\n remote { auth = psk\n id = gateway.lab }\n' "$host"
+    printf ' children { %s { remote_ts = %s/32\n esp_proposals = aes128-sha256 } }\n' "$name" "$SWAN_INNER"
+    [ $# = 0 ] || printf ' %s\n' "$@"
+    printf '} }\n'
+  } >>"$WORK/$host.swanctl"
+}
+
+# swan_initiate HOST NAME : brings that connection up, or says no; what happens is in $WORK/initiate.log
+swan_initiate() {
+  : >"$WORK/$1.charon"
+  lab_log initiate.log
+  swan "$1" --initiate --child "$2" --timeout 20 >"$WORK/initiate.log" 2>&1
+}
+
+# swan_peer HOST : the gateway that its established IKE_SA is with: address and port
+swan_peer() { swan "$1" --list-sas --raw 2>/dev/null | sed -n 's/.* state=ESTABLISHED .*remote-host=\([^ ]*\) remote-port=\([0-9]*\) .*/\1 \2/p' | head -n 1; }
+
+# swan_terminate HOST NAME
+swan_terminate() { swan "$1" --terminate --ike "$2" --force --timeout 5 >/dev/null 2>&1; }
 
 # ---- fences ----------------------------------------------------------------------------------------
 
