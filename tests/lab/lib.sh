@@ -223,13 +223,13 @@ web_ca() {
     -keyout "$WORK/web/ca.key" -out "$WORK/web/ca.pem" 2>/dev/null
 }
 
-# web_certificate NAME SAN : e.g. web_certificate gw1 DNS:gw1.lab,IP:10.99.0.11
+# web_certificate NAME SAN [USAGE] : e.g. web_certificate gw1 DNS:gw1.lab,IP:10.99.0.11; for a server, or clientAuth
 web_certificate() {
   openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
     -keyout "$WORK/web/$1.key" -out "$WORK/web/$1.csr" 2>/dev/null
   openssl x509 -req -in "$WORK/web/$1.csr" -CA "$WORK/web/ca.pem" -CAkey "$WORK/web/ca.key" -CAcreateserial \
     -days 2 -out "$WORK/web/$1.pem" 2>/dev/null \
-    -extfile <(printf 'subjectAltName=%s\nextendedKeyUsage=serverAuth\nbasicConstraints=CA:FALSE\n' "$2")
+    -extfile <(printf 'subjectAltName=%s\nkeyUsage=digitalSignature\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\n' "$2" "${3:-serverAuth}")
 }
 
 # heartbeat_certificates FRONT[,FRONT...] NAME=ADDRESS... : what front doors and agents show each other, in
