@@ -278,6 +278,8 @@ fn settings(
             balance: Balance { slow_start: Duration::from_secs(10), ..Balance::default() },
         },
         probes,
+        dve: None,
+        ike: None,
         fence,
         files: Vec::new(),
     })

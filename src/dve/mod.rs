@@ -4,9 +4,14 @@ mod answer;
 mod keys;
 mod merkle;
 mod message;
+mod meter;
+mod responder;
 mod settings;
 mod verify;
 
+pub use keys::{NotAKey, PublicKey, SigningKey};
+pub use meter::{Meter, Outcome};
+pub use responder::{Responder, Shared};
 pub use settings::DveSettings;
 
 #[cfg(test)]
