@@ -1,6 +1,6 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::doors::what_to_do;
 use super::udp::{Duty, UdpThread};
 use crate::dve::{self, DveSettings};
-use crate::fleet::{Standing, View};
+use crate::fleet::{Ask, Standing, View, Vpn};
 use crate::ike::IkeSettings;
 use crate::net::datagrams::{self, Responder};
 use crate::net::stop::Stop;
@@ -17,26 +17,43 @@ use crate::net::stop::Stop;
 pub struct Responders {
     count: usize,
     threads: Vec<UdpThread>,
-    open: Vec<SocketAddr>,
+    places: Places,
     view: View,
     standing: Standing,
-    meters: Meters,
     taken: watch::Sender<usize>,
     stop: Stop,
 }
 
-/// What they count, for as long as the front door runs.
+/// Where datagrams are answered, and were: for whoever wants to see.
 #[derive(Clone, Default)]
-pub struct Meters {
+pub struct Places(Arc<Mutex<Vec<Place>>>);
+
+/// One address.
+#[derive(Clone)]
+pub struct Place {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether it is answered there now.
+    pub is_open: bool,
+    /// Whom its clients may be sent to.
+    pub ask: Ask,
+    /// What it has counted. It goes on counting when the address comes again.
+    pub meter: Meter,
+}
+
+/// What is counted, by what is spoken.
+#[derive(Clone)]
+pub enum Meter {
     /// DVE.
-    pub dve: Arc<dve::Meter>,
+    Dve(Arc<dve::Meter>),
 }
 
 /// New responders with their sockets, made ready and not yet in use.
 pub struct Prepared {
-    addresses: Vec<(SocketAddr, Kind, Option<Vec<UdpSocket>>)>,
+    places: Vec<(Place, Kind, Option<Vec<UdpSocket>>)>,
 }
 
+/// What a responder is made of.
 #[derive(Clone)]
 enum Kind {
     Dve(Arc<dve::Shared>),
@@ -67,18 +84,17 @@ impl Responders {
         Self {
             count,
             threads: Vec::new(),
-            open: Vec::new(),
+            places: Places::default(),
             view: view.clone(),
             standing,
-            meters: Meters::default(),
             taken: watch::Sender::new(0),
             stop: stop.clone(),
         }
     }
 
-    /// What they count.
-    pub fn meters(&self) -> Meters {
-        self.meters.clone()
+    /// Where datagrams are answered, as it is at any time from now on.
+    pub fn places(&self) -> Places {
+        self.places.clone()
     }
 
     /// Makes everything ready that can fail. Nothing is answered otherwise until this is [taken up](Self::take_up).
@@ -87,40 +103,46 @@ impl Responders {
         dve: Option<&DveSettings>,
         _ike: Option<&IkeSettings>,
     ) -> Result<Prepared, RespondersError> {
-        let mut addresses = Vec::new();
+        let mut places = Vec::new();
         if let Some(settings) = dve {
-            let shared = dve::Shared::new(settings.clone(), Arc::clone(&self.meters.dve), Instant::now());
-            let kind = Kind::Dve(Arc::new(shared));
-            addresses.extend(settings.listen.iter().map(|address| ("[dve] listen", *address, kind.clone())));
+            let kind = Kind::Dve(Arc::new(dve::Shared::new(settings.clone(), Instant::now())));
+            let ask = Ask { vrrp_id: None, vpn: Vpn::Native };
+            for address in &settings.listen {
+                places.push(self.place("[dve] listen", *address, ask, kind.clone())?);
+            }
         }
-        let addresses = addresses.into_iter().map(|(section, address, kind)| {
-            let is_open = self.open.contains(&address);
-            let bind = || datagrams::bind(address, self.count);
-            let sockets = (!is_open).then(bind).transpose();
-            Ok((address, kind, sockets.map_err(|cause| RespondersError::Bind { section, address, cause })?))
-        });
-        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
-        if self.threads.is_empty() && !addresses.is_empty() {
+        if self.threads.is_empty() && !places.is_empty() {
             let start = |number| UdpThread::start(number, self.taken.clone(), self.stop.clone());
             let threads = (0..self.count).map(start).collect::<Result<_, _>>();
             self.threads = threads.map_err(RespondersError::Thread)?;
         }
-        Ok(Prepared { addresses })
+        Ok(Prepared { places })
+    }
+
+    /// An address with its sockets, where it is not open yet.
+    fn place(
+        &self,
+        section: &'static str,
+        address: SocketAddr,
+        ask: Ask,
+        kind: Kind,
+    ) -> Result<(Place, Kind, Option<Vec<UdpSocket>>), RespondersError> {
+        let before = self.places.get().into_iter().filter(|place| place.address == address);
+        let is_open = before.clone().any(|place| place.is_open);
+        let sockets = (!is_open).then(|| datagrams::bind(address, self.count)).transpose();
+        let sockets = sockets.map_err(|cause| RespondersError::Bind { section, address, cause })?;
+        let meter = before.map(|place| place.meter).find(|meter| meter.is_of(&kind));
+        let meter = meter.unwrap_or_else(|| Meter::new(&kind));
+        Ok((Place { address, is_open: true, ask, meter }, kind, sockets))
     }
 
     /// Has every thread answer what was prepared; returns when they do, or should.
-    pub async fn take_up(&mut self, mut prepared: Prepared) {
-        self.open = prepared.addresses.iter().map(|(address, ..)| *address).collect();
+    pub async fn take_up(&self, mut prepared: Prepared) {
+        self.places.go_over_to(prepared.places.iter().map(|(place, ..)| place));
         self.taken.send_replace(0);
         for thread in &self.threads {
-            let addresses = prepared.addresses.iter_mut().map(|(address, kind, sockets)| {
-                let responder: Box<dyn Responder + Send> = match kind {
-                    Kind::Dve(shared) => {
-                        let (view, standing) = (self.view.clone(), self.standing.clone());
-                        Box::new(dve::Responder::new(Arc::clone(shared), view, standing))
-                    }
-                };
-                (*address, responder, sockets.as_mut().and_then(Vec::pop))
+            let addresses = prepared.places.iter_mut().map(|(place, kind, sockets)| {
+                (place.address, self.responder(kind, &place.meter), sockets.as_mut().and_then(Vec::pop))
             });
             thread.assign(Duty { addresses: addresses.collect() });
         }
@@ -128,6 +150,15 @@ impl Responders {
         let all = taken.wait_for(|count| *count >= self.threads.len());
         // one that does not take its duty up has said why
         let _ = tokio::time::timeout(HANDING_OVER, all).await;
+    }
+
+    fn responder(&self, kind: &Kind, meter: &Meter) -> Box<dyn Responder + Send> {
+        let (view, standing) = (self.view.clone(), self.standing.clone());
+        match (kind, meter) {
+            (Kind::Dve(shared), Meter::Dve(meter)) => {
+                Box::new(dve::Responder::new(Arc::clone(shared), Arc::clone(meter), view, standing))
+            }
+        }
     }
 
     /// Whether a thread has ended though nobody has told it to.
@@ -138,6 +169,45 @@ impl Responders {
     /// Waits for the threads to end after their stop; tells how many have panicked.
     pub fn join(self) -> usize {
         self.threads.into_iter().filter_map(|thread| thread.join().err()).count()
+    }
+}
+
+impl Places {
+    /// As they are now, also those that are no longer open.
+    pub fn get(&self) -> Vec<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn go_over_to<'a>(&self, new: impl Iterator<Item = &'a Place>) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now: Vec<_> = new.cloned().collect();
+        // what was counted elsewhere is not lost
+        for old in places.drain(..) {
+            if !now.iter().any(|place| place.meter.is_same(&old.meter)) {
+                now.push(Place { is_open: false, ..old });
+            }
+        }
+        *places = now;
+    }
+}
+
+impl Meter {
+    fn new(kind: &Kind) -> Self {
+        match kind {
+            Kind::Dve(_) => Self::Dve(Arc::default()),
+        }
+    }
+
+    fn is_of(&self, kind: &Kind) -> bool {
+        match (self, kind) {
+            (Self::Dve(_), Kind::Dve(_)) => true,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dve(one), Self::Dve(other)) => Arc::ptr_eq(one, other),
+        }
     }
 }
 
