@@ -73,7 +73,7 @@ impl FrontDoor {
         let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
-        let mut responders = Responders::new(settings.workers, &view, Standing::active(), &stop);
+        let mut responders = Responders::new(settings.workers, &view, Standing::active(), &stop)?;
         let places = responders.places();
         let prepared_responders = responders.prepare(settings.dve.as_ref(), settings.ike.as_ref())?;
         FarmCollector::register(&registry, view.clone())?;
