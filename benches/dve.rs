@@ -31,9 +31,10 @@ fn answers(bencher: Bencher<'_, '_>, batch: usize) {
         ttl: 30,
         answers_per_second_per_source: u32::MAX,
     };
-    let shared = Arc::new(Shared::new(settings, Arc::new(Meter::default()), now.instant));
+    let shared = Arc::new(Shared::new(settings, now.instant));
     let publisher = Publisher::new(farm(now).snapshot());
-    let mut responder = Responder::new(shared, publisher.view(), Standing::active());
+    let mut responder =
+        Responder::new(shared, Arc::new(Meter::default()), publisher.view(), Standing::active());
     let requests: Vec<_> = (0..batch).map(request).collect();
     let asked: Vec<_> = requests.iter().map(|(bytes, from)| Datagram { bytes, from: *from }).collect();
     let mut replies = Replies::default();

@@ -16,7 +16,7 @@ use super::fences::Fences;
 use super::files::WatchedFiles;
 use super::keeper::Keeper;
 use super::listen_error;
-use super::native_metrics::NativeMetrics;
+use super::native_metrics::{self, NativeMetrics};
 use super::open_files;
 use super::probes::Probes;
 use super::reload::Reloader;
@@ -73,10 +73,11 @@ impl FrontDoor {
         let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
-        let mut responders = Responders::new(settings.workers, &view, Standing::active(), &stop);
+        let mut responders = Responders::new(settings.workers, &view, Standing::active(), &stop)?;
+        let places = responders.places();
         let prepared_responders = responders.prepare(settings.dve.as_ref(), settings.ike.as_ref())?;
         FarmCollector::register(&registry, view.clone())?;
-        registry.register(Box::new(NativeMetrics::new(responders.meters())?))?;
+        registry.register(Box::new(NativeMetrics::new(responders.places())?))?;
         registry.register(Box::new(DoorMetrics::new(plans.clone())?))?;
         crate::admin::metrics::register_process(&registry)?;
         let config_metrics = ConfigMetrics::register(&registry, started)?;
@@ -85,7 +86,10 @@ impl FrontDoor {
         let router = Admin {
             node: Node { name: settings.node_name.clone(), started },
             farm: view.clone(),
-            listeners: Arc::new(move || door_metrics::statuses(&plans)),
+            listeners: Arc::new(move || {
+                let native = native_metrics::statuses(&places);
+                door_metrics::statuses(&plans).into_iter().chain(native).collect()
+            }),
             registry,
             orders: order_sender,
         }

@@ -17,6 +17,7 @@ mod probes;
 mod reload;
 mod reread;
 mod responders;
+mod samples;
 mod udp;
 
 pub use agent::run_agent;

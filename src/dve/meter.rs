@@ -4,13 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::message::Status;
 
-/// What became of the datagrams that came, over all threads. Written once a turn.
+/// What became of the datagrams that came to one address, over all threads. Written once a turn.
 #[derive(Debug, Default)]
 pub struct Meter {
     outcomes: [AtomicU64; Outcome::COUNT],
     batches: [AtomicU64; BATCH_SIZES.len()],
-    signatures: AtomicU64,
-    signed: AtomicU64,
+    answers: AtomicU64,
 }
 
 /// What becomes of a datagram.
@@ -29,8 +28,7 @@ pub enum Outcome {
 pub struct Tally {
     outcomes: [u64; Outcome::COUNT],
     batches: [u64; BATCH_SIZES.len()],
-    signatures: u64,
-    signed: u64,
+    answers: u64,
 }
 
 impl Outcome {
@@ -73,8 +71,7 @@ impl Tally {
             .nth(bucket.unwrap_or(BATCH_SIZES.len() - 1))
             .into_iter()
             .for_each(|n| *n += 1);
-        self.signatures += 1;
-        self.signed += size as u64;
+        self.answers += size as u64;
     }
 }
 
@@ -82,8 +79,7 @@ impl Meter {
     /// Adds a turn's counts.
     pub fn add(&self, tally: &Tally) {
         let all = self.outcomes.iter().zip(&tally.outcomes).chain(self.batches.iter().zip(&tally.batches));
-        let sums = [(&self.signatures, &tally.signatures), (&self.signed, &tally.signed)];
-        for (total, more) in all.chain(sums).filter(|(_, more)| **more > 0) {
+        for (total, more) in all.chain([(&self.answers, &tally.answers)]).filter(|(_, more)| **more > 0) {
             total.fetch_add(*more, Ordering::Relaxed);
         }
     }
@@ -94,13 +90,13 @@ impl Meter {
     }
 
     /// How many signatures were for so many answers at most and for more than the size before, by [`BATCH_SIZES`].
-    pub fn batches(&self) -> impl Iterator<Item = (usize, u64)> {
-        BATCH_SIZES.into_iter().zip(self.batches.iter().map(|count| count.load(Ordering::Relaxed)))
+    pub fn batches(&self) -> impl Iterator<Item = u64> {
+        self.batches.iter().map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// How many signatures there were, and how many answers they were for.
-    pub fn signed(&self) -> (u64, u64) {
-        (self.signatures.load(Ordering::Relaxed), self.signed.load(Ordering::Relaxed))
+    /// How many answers they were for.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 }
 

@@ -10,7 +10,8 @@ mod settings;
 mod verify;
 
 pub use keys::{NotAKey, PublicKey, SigningKey};
-pub use meter::{Meter, Outcome};
+pub use message::Status;
+pub use meter::{BATCH_SIZES, Meter, Outcome};
 pub use responder::{Responder, Shared};
 pub use settings::DveSettings;
 

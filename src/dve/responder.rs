@@ -17,28 +17,28 @@ use crate::net::rate::Rate;
 pub struct Shared {
     settings: DveSettings,
     rate: Rate,
-    meter: Arc<Meter>,
 }
 
 /// One thread's answers at one address.
 pub struct Responder {
     shared: Arc<Shared>,
+    meter: Arc<Meter>,
     view: View,
     standing: Standing,
     alone: usize,
 }
 
 impl Shared {
-    /// Nobody has asked yet. The meter goes on from one configuration to the next.
-    pub fn new(settings: DveSettings, meter: Arc<Meter>, now: Instant) -> Self {
-        Self { rate: Rate::new(settings.answers_per_second_per_source, now), settings, meter }
+    /// Nobody has asked yet.
+    pub fn new(settings: DveSettings, now: Instant) -> Self {
+        Self { rate: Rate::new(settings.answers_per_second_per_source, now), settings }
     }
 }
 
 impl Responder {
     /// Answers by the newest snapshot, as long as this front door is the active one.
-    pub fn new(shared: Arc<Shared>, view: View, standing: Standing) -> Self {
-        Self { shared, view, standing, alone: 0 }
+    pub fn new(shared: Arc<Shared>, meter: Arc<Meter>, view: View, standing: Standing) -> Self {
+        Self { shared, meter, view, standing, alone: 0 }
     }
 }
 
@@ -52,7 +52,7 @@ impl datagrams::Responder for Responder {
         for (i, batch) in asked.chunks(MOST_LEAVES).enumerate() {
             self.answer_batch(batch, i * MOST_LEAVES, knows, &mut tally, replies);
         }
-        self.shared.meter.add(&tally);
+        self.meter.add(&tally);
     }
 }
 
@@ -180,8 +180,8 @@ mod tests {
             Publisher::new(super::super::answer::tests::snapshot(&["192.0.2.1", "192.0.2.2"], |_, _| {}))
                 .view();
         let (meter, standing) = (Arc::new(Meter::default()), Standing::active());
-        let shared = Arc::new(Shared::new(settings, Arc::clone(&meter), now.instant));
-        let responder = Responder::new(shared, view.clone(), standing.clone());
+        let shared = Arc::new(Shared::new(settings, now.instant));
+        let responder = Responder::new(shared, Arc::clone(&meter), view.clone(), standing.clone());
         Door { responder, view, standing, meter, key: public, now }
     }
 
@@ -200,6 +200,10 @@ mod tests {
             replies
         }
 
+        fn signed(&self) -> (u64, u64) {
+            (self.meter.batches().sum(), self.meter.answers())
+        }
+
         fn count(&self, outcome: Outcome) -> u64 {
             self.meter.outcome(outcome)
         }
@@ -216,7 +220,7 @@ mod tests {
                 let body = verify(&bytes, &[place as u8; 16], &[door.key], None).unwrap();
                 assert_eq!((body.status, body.endpoints.len()), (Status::Ok, 2));
             }
-            assert_eq!(door.meter.signed(), (signatures, count.into()));
+            assert_eq!(door.signed(), (signatures, count.into()));
             assert_eq!(door.count(Outcome::Answered(Status::Ok)), u64::from(count));
         }
     }
@@ -240,7 +244,7 @@ mod tests {
             .collect();
         let answers = door.answers(&asked);
         assert_eq!(answers.len(), 10 + MOST_ALONE);
-        assert_eq!(door.meter.signed(), (1 + MOST_ALONE as u64, answers.len() as u64));
+        assert_eq!(door.signed(), (1 + MOST_ALONE as u64, answers.len() as u64));
         assert_eq!(door.count(Outcome::Dropped), 6);
         // one that comes alone has room enough
         assert_eq!(door.answers(&asked[..1]).len(), 1);
