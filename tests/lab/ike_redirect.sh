@@ -30,7 +30,7 @@ heartbeat_certificates front-a gw1=10.99.0.11 gw2=10.99.0.12
 # agent GATEWAY ADDRESS : what works there is charon; the load is in a file
 agent() {
   agent_config "$1" "$2" "{ source = \"file\", path = \"$WORK/$1.tunnels\" }" \
-    'name = "ike"' 'kind = "exec"' "command = [\"swanctl\", \"--stats\", \"--uri\", \"unix://$WORK/$1.vici\"]"
+    'name = "ike"' 'kind = "exec"' "command = [\"swanctl\", \"--stats\", \"--uri\", \"unix://$WORK/$1.run/charon.vici\"]"
   agent_start "$1"
 }
 

@@ -523,24 +523,24 @@ CHARON_PLUGINS='random nonce aes sha1 sha2 hmac kdf drbg gmp pem pkcs1 x509 pubk
   kernel-libipsec kernel-netlink socket-default updown vici'
 
 # charon_start HOST [LINE...] : strongSwan on that host, and further lines for its charon section; what it says of
-# IKE is in $WORK/HOST.charon; its pid in $STARTED
+# IKE is in $WORK/HOST.charon, its /run is $WORK/HOST.run; its pid in $STARTED
 charon_start() {
   local host=$1; shift
   printf '%s\n' 'charon {' "load = ${CHARON_PLUGINS//$'\n'/ }" 'retransmit_tries = 3' 'retransmit_timeout = 1.0' "$@" \
     "filelog { f { path = $WORK/$host.charon" 'time_format = %H:%M:%S' 'default = 1' 'ike = 2' 'flush_line = yes } }' \
-    "plugins { vici { socket = unix://$WORK/$host.vici } }" '}' >"$WORK/$host.strongswan"
+    '}' >"$WORK/$host.strongswan"
   : >"$WORK/$host.charon"
-  rm -f "$WORK/$host.vici"
-  # its pid file has one place for all, in /run
+  mkdir -p "$WORK/$host.run"
+  rm -f "$WORK/$host.run"/charon.*
   # shellcheck disable=SC2016
-  start "$host" "$host.charon.out" sh -c 'mount -t tmpfs none /run && exec env STRONGSWAN_CONF="$0" /usr/lib/ipsec/charon' \
-    "$WORK/$host.strongswan"
+  start "$host" "$host.charon.out" sh -c 'mount --bind "$0.run" /run && STRONGSWAN_CONF="$0.strongswan" exec /usr/lib/ipsec/charon' \
+    "$WORK/$host"
   lab_log "$host.charon"
-  wait_for 5 test -S "$WORK/$host.vici" || fail "charon does not start on $host"
+  wait_for 5 test -S "$WORK/$host.run/charon.vici" || fail "charon does not start on $host"
 }
 
 # swan HOST ARGUMENT... : swanctl, asking the charon of that host
-swan() { local host=$1; shift; timeout 30 swanctl "$@" --uri "unix://$WORK/$host.vici"; }
+swan() { local host=$1; shift; timeout 30 swanctl "$@" --uri "unix://$WORK/$host.run/charon.vici"; }
 
 # swan_load HOST : gives it $WORK/HOST.swanctl
 swan_load() {
@@ -557,7 +557,7 @@ connections { rw {
   proposals = aes128-sha256-modp2048
   pools = people
   local { auth = psk
-    id = gateway.lab }
+    id = vpn.example.com }
   remote { auth = psk
     id = %any }
   children { net { local_ts = $2/32
@@ -578,7 +578,7 @@ swan_connection() {
   local host=$1 name=$2 address=$3; shift 3
   {
     printf 'connections { %s {\n version = 2\n proposals = aes128-sha256-modp2048\n remote_addrs = %s\n vips = 0.0.0.0\n' "$name" "$address"
-    printf ' local { auth = psk\n id = %s }\n remote { auth = psk\n id = gateway.lab }\n' "$host"
+    printf ' local { auth = psk\n id = %s }\n remote { auth = psk\n id = vpn.example.com }\n' "$host"
     printf ' children { %s { remote_ts = %s/32\n esp_proposals = aes128-sha256 } }\n' "$name" "$SWAN_INNER"
     [ $# = 0 ] || printf ' %s\n' "$@"
     printf '} }\n'
