@@ -20,6 +20,7 @@ use super::open_files;
 use super::probes::Probes;
 use super::reload::Reloader;
 use super::reread::Reread;
+use super::standing::{self, StandingFollower};
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
@@ -27,7 +28,7 @@ use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
-use crate::fleet::Failure;
+use crate::fleet::{Failure, Standing};
 use crate::front::Common;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
@@ -39,6 +40,7 @@ pub struct FrontDoor {
     prepared: Prepared,
     keeper: Keeper,
     farm: Farm,
+    standing: Standing,
     failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
@@ -84,12 +86,14 @@ impl FrontDoor {
         }
         .router(trust.clone());
         let farm = Farm { view, published: keeper.published() };
+        let standing = standing::at_the_start(&settings.vrrp);
         Ok(Self {
             settings,
             doors,
             prepared,
             keeper,
             farm,
+            standing,
             failures,
             admin,
             socket,
@@ -111,6 +115,7 @@ impl FrontDoor {
         let (news_sender, news) = mpsc::channel(256);
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
         let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
+        let follower = StandingFollower::start(&self.settings.vrrp, self.standing);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes
@@ -138,6 +143,7 @@ impl FrontDoor {
             trust: self.trust,
             metrics: self.config_metrics,
             fences,
+            follower,
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
         let mut roll_call = tokio::time::interval(ROLL_CALL);
@@ -159,6 +165,10 @@ impl FrontDoor {
                 ended = reloader.fences.ended() => {
                     ended.context("the one who fences has failed")?;
                     bail!("the one who fences has ended");
+                }
+                ended = reloader.follower.ended() => {
+                    ended.context("the one who follows the virtual addresses has failed")?;
+                    bail!("the one who follows the virtual addresses has ended");
                 }
                 _ = roll_call.tick() => {
                     if reloader.doors.has_lost_a_worker() {
@@ -183,7 +193,7 @@ impl FrontDoor {
         // who asks for a reload from now on is told so
         drop(admin_orders);
         self.workers_stop.stop();
-        let (doors, fences) = (reloader.doors, reloader.fences);
+        let (doors, fences, follower) = (reloader.doors, reloader.fences, reloader.follower);
         let ended = tokio::task::spawn_blocking(move || {
             let panicked = doors.join();
             access_log.finish();
@@ -192,6 +202,7 @@ impl FrontDoor {
         let panicked = ended.await.context("the workers are lost")?;
         probes.stop().await;
         fences.stop().await;
+        follower.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
             ended.context("a part of the front door has failed")?;

@@ -15,6 +15,7 @@ mod open_files;
 mod probes;
 mod reload;
 mod reread;
+mod standing;
 
 pub use agent::run_agent;
 pub use doors::DoorsError;

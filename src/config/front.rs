@@ -15,6 +15,7 @@ use super::front_file::{
 use super::problem::{Problem, Span};
 use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
+use super::vrrp::VrrpTable;
 use crate::admin::metrics::UPSTREAM;
 use crate::admin::trust::Token;
 use crate::fence::{FenceSettings, Fenced, Kind as FenceKind};
@@ -61,6 +62,7 @@ impl Resolver<'_> {
             self.file.gateways.iter().map(|g| self.probe(g, agents.as_ref(), mark.as_ref())).collect();
         let node_name = self.file.node_name.clone().unwrap_or_else(host_name);
         let probes = probes.into_iter().collect::<Option<Vec<_>>>();
+        let vrrp: Option<Vec<_>> = self.file.vrrp.iter().map(VrrpTable::instance).collect();
         let fence = probes.as_deref().map(|probes| self.fence(&node_name, holder.flatten(), probes));
         Some(FrontSettings {
             node_name,
@@ -79,6 +81,7 @@ impl Resolver<'_> {
             },
             probes: probes?,
             fence: fence?,
+            vrrp: vrrp?,
             files: self.files.seen(),
         })
     }

@@ -8,7 +8,7 @@ use serde_spanned::Spanned;
 
 use super::front_file::{DEFAULT_ADMIN, FenceTable, FrontFile, GatewayTable, Preset};
 use super::problem::{Problems, Span};
-use super::proxy_checks;
+use super::{proxy_checks, vrrp};
 use crate::admin::metrics::UPSTREAM;
 use crate::fence::Kind;
 use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn};
@@ -24,6 +24,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
     check_circles(file, problems);
     check_fence(file, problems);
     proxy_checks::check(file, problems);
+    vrrp::check(file, problems);
 }
 
 /// Names and addresses that must be unique.
@@ -100,7 +101,11 @@ fn check_checks(gateway: &GatewayTable, problems: &Problems<'_>) {
     }
 }
 
-fn repeated<'a, T: Eq + Hash + 'a>(items: impl Iterator<Item = &'a Spanned<T>>, tell: impl Fn(&T, &Span)) {
+/// Tells of every item that has been there before.
+pub fn repeated<'a, T: Eq + Hash + 'a>(
+    items: impl Iterator<Item = &'a Spanned<T>>,
+    tell: impl Fn(&T, &Span),
+) {
     let mut seen = HashSet::new();
     for item in items {
         if !seen.insert(item.get_ref()) {

@@ -13,6 +13,7 @@ use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
 use super::units;
+use super::vrrp::VrrpTable;
 use crate::fence::Kind;
 use crate::fleet::{Balance, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, Weights, WhenNone};
 use crate::front::{Limits, Redirect};
@@ -31,6 +32,7 @@ pub struct FrontFile {
     pub gateways: Vec<GatewayTable>,
     pub heartbeat: Heartbeat,
     pub fence: FenceTable,
+    pub vrrp: Vec<VrrpTable>,
 }
 
 pub struct FenceTable {
@@ -181,6 +183,7 @@ impl FrontFile {
             gateways: root.sections("gateway", "[[gateway]]").into_iter().map(GatewayTable::read).collect(),
             heartbeat: read_heartbeat(&root),
             fence: read_fence(&root),
+            vrrp: root.sections("vrrp", "[[vrrp]]").into_iter().map(VrrpTable::read).collect(),
         };
         if !root.has("listener") || root.is_empty_list("listener") {
             root.error("there is no [[listener]]: this front door would answer nobody; add one");
@@ -188,7 +191,7 @@ impl FrontFile {
         if !root.has("gateway") || root.is_empty_list("gateway") {
             root.error("there is no [[gateway]]: there is nobody to send clients to; add one");
         }
-        for later in ["dve", "ikev2_redirect", "vrrp"] {
+        for later in ["dve", "ikev2_redirect"] {
             root.not_yet(later);
         }
         root.finish();
@@ -650,7 +653,7 @@ fn request_path(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
+pub fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
     let id = table.integer("vrrp_id", 1..=255)?;
     Some(Spanned::new(id.span(), VrrpId::new(*id.get_ref())?))
 }

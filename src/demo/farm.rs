@@ -279,6 +279,7 @@ fn settings(
         },
         probes,
         fence,
+        vrrp: Vec::new(),
         files: Vec::new(),
     })
 }
