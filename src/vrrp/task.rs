@@ -101,3 +101,57 @@ const BREATH: Duration = Duration::from_millis(5);
 
 /// From one look to the next where no change is told: should a notice be lost in a way that nobody knows of.
 const LONGEST: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::VrrpId;
+    use crate::net::heard::Heard;
+    use crate::net::stop;
+    use crate::vrrp::Role;
+
+    fn instance(address: &str) -> Instance {
+        Instance {
+            vrrp_id: VrrpId::new(31).unwrap(),
+            role: Role::Master,
+            interface: "lo".into(),
+            addresses: vec![address.parse().unwrap()],
+            peers: Vec::new(),
+            advertisement_interval: Duration::from_secs(1),
+            preempt: false,
+            notify_fifo: "/run/vestibule/keepalived.fifo".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_change_is_logged_once() {
+        let heard = Heard::begin();
+        let standing = Standing::active();
+        let (instances, receiver) = watch::channel(Arc::from([]));
+        let (stopper, stop) = stop::channel();
+        let task = tokio::spawn(run(receiver, standing.clone(), stop));
+        let mut lines = Vec::new();
+        for shared in [
+            vec![],
+            vec![instance("127.0.0.1/8")],
+            vec![instance("127.0.0.1/8")],
+            vec![instance("192.0.2.1/24")],
+            vec![],
+        ] {
+            instances.send_replace(shared.into());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            lines.push((standing.is_active(), heard.lines()));
+        }
+        let line = |words: &str| vec![format!("INFO this front door is {words}")];
+        let expected = [
+            (true, vec![]),
+            (true, line("active: it has 127.0.0.1 (vrrp_id 31)")),
+            (true, vec![]),
+            (false, line("standby: it does not have 192.0.2.1 (vrrp_id 31)")),
+            (true, line("active: it shares no virtual address")),
+        ];
+        assert_eq!(lines, expected);
+        stopper.stop();
+        task.await.unwrap();
+    }
+}

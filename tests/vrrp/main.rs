@@ -12,6 +12,7 @@ mod namespace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use vestibule::fleet::{Standing, VrrpId};
 use vestibule::net::stop::{self, Stopper};
@@ -221,5 +222,26 @@ fn a_reload_brings_other_instances() {
         change(&[instance(31, &["10.0.0.100/24"])]);
         follower.until(false).await;
         follower.stays(false).await;
+    });
+}
+
+#[test]
+fn a_front_door_that_cannot_look_claims_nothing_and_tries_again() {
+    alone("a_front_door_that_cannot_look_claims_nothing_and_tries_again", async || {
+        interface();
+        ip("addr add 10.0.0.100/24 dev d0");
+        let limit = getrlimit(Resource::Nofile);
+        // no file and no socket more
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: limit.maximum }).unwrap();
+        let follower = Follower::of(&[instance(31, &["10.0.0.100/24"])]);
+        follower.stays(false).await;
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let start = Instant::now();
+        while !follower.standing.is_active() {
+            assert!(start.elapsed() < Duration::from_secs(2));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        ip("addr del 10.0.0.100/24 dev d0");
+        follower.until(false).await;
     });
 }
