@@ -1,13 +1,21 @@
 //! DVE/1: native VPN clients ask over UDP which gateway to use. Signed answers, and the client for them.
 
 mod answer;
+mod client;
+mod exchange;
 mod keys;
 mod merkle;
 mod message;
 mod settings;
 mod verify;
 
+pub use client::{Attempt, Clock, Failure, PORT, ResolveError, Resolved, resolve};
+pub use exchange::Question;
+pub use keys::{NotAKey, PublicKey, SigningKey};
+pub use merkle::{Tree, leaf};
+pub use message::{Accept, Asked, Body, Proof, Request, Status};
 pub use settings::DveSettings;
+pub use verify::Rejection;
 
 #[cfg(test)]
 mod tests;
