@@ -16,5 +16,6 @@ mod help;
 mod passthrough;
 mod privacy;
 mod proxy_config;
+mod resolve;
 mod serve;
 mod support;
