@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 45] = [
+const PURE: [&str; 47] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -42,6 +42,8 @@ const PURE: [&str; 45] = [
     "src/config/agent_file.rs",
     "src/config/front_checks.rs",
     "src/config/front_file.rs",
+    "src/config/native_checks.rs",
+    "src/config/native_file.rs",
     "src/config/problem.rs",
     "src/config/proxy_checks.rs",
     "src/config/proxy_file.rs",

@@ -5,6 +5,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use super::doors::Plans;
+use super::samples::{Buckets, Sample, Value, family};
 use crate::admin::listener::ListenerStatus;
 use crate::fleet::GatewayName;
 use crate::front::{
@@ -32,17 +33,6 @@ enum Read {
     Listener(fn(&Plan) -> Vec<Sample>),
     /// For each gateway that listeners take clients to, over all of these; the label `gateway` is added.
     Gateway(fn(&[Arc<GatewayMeter>]) -> Vec<Sample>),
-}
-
-struct Sample {
-    labels: Vec<(&'static str, String)>,
-    value: Value,
-}
-
-enum Value {
-    Counter(u64),
-    Gauge(u64),
-    Histogram { buckets: [u64; BOUNDS.len()], count: u64, sum: f64 },
 }
 
 impl DoorMetrics {
@@ -292,14 +282,14 @@ fn durations<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Value {
         count += n;
         sum += seconds;
     }
-    Value::Histogram { buckets, count, sum }
+    Value::Histogram(Buckets { counts: BOUNDS.into_iter().zip(buckets).collect(), count, sum })
 }
 
 impl Family {
     fn collect(&self, plans: &[Arc<Plan>]) -> proto::MetricFamily {
-        let metrics = match self.read {
+        let samples = match self.read {
             Read::Listener(read) => {
-                let of = |plan: &Arc<Plan>| Sample::metrics(read(plan), LISTENER, &plan.settings.name);
+                let of = |plan: &Arc<Plan>| labelled(read(plan), LISTENER, &plan.settings.name);
                 plans.iter().flat_map(of).collect()
             }
             Read::Gateway(read) => {
@@ -310,75 +300,20 @@ impl Family {
                     }
                 }
                 let of = |(gateway, meters): (&GatewayName, &Vec<_>)| {
-                    Sample::metrics(read(meters), GATEWAY, gateway.as_str())
+                    labelled(read(meters), GATEWAY, gateway.as_str())
                 };
                 all.iter().flat_map(of).collect()
             }
         };
-        let mut family = proto::MetricFamily::default();
-        family.set_name(self.name.to_owned());
-        family.set_help(self.help.to_owned());
-        family.set_field_type(self.kind);
-        family.set_metric(metrics);
-        family
+        family(self.name, self.help, self.kind, samples)
     }
 }
 
-impl Sample {
-    fn counter(labels: Vec<(&'static str, String)>, count: u64) -> Self {
-        Self { labels, value: Value::Counter(count) }
-    }
-
-    /// With one label more for each.
-    fn metrics(samples: Vec<Self>, name: &'static str, value: &str) -> Vec<proto::Metric> {
-        samples.into_iter().map(|sample| sample.metric(name, value)).collect()
-    }
-
-    fn metric(self, name: &'static str, value: &str) -> proto::Metric {
-        let mut metric = proto::Metric::default();
-        let labels = std::iter::once((name, value.to_owned())).chain(self.labels);
-        metric.set_label(labels.map(|(name, value)| label(name, value)).collect());
-        match self.value {
-            Value::Counter(count) => {
-                let mut counter = proto::Counter::default();
-                counter.set_value(count as f64);
-                metric.set_counter(counter);
-            }
-            Value::Gauge(count) => {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(count as f64);
-                metric.set_gauge(gauge);
-            }
-            Value::Histogram { buckets, count, sum } => metric.set_histogram(histogram(buckets, count, sum)),
-        }
-        metric
-    }
+/// With one label more for each.
+fn labelled(mut samples: Vec<Sample>, name: &'static str, value: &str) -> Vec<Sample> {
+    samples.iter_mut().for_each(|sample| sample.labels.insert(0, (name, value.to_owned())));
+    samples
 }
-
-fn label(name: &str, value: String) -> proto::LabelPair {
-    let mut label = proto::LabelPair::default();
-    label.set_name(name.to_owned());
-    label.set_value(value);
-    label
-}
-
-fn histogram(buckets: [u64; BOUNDS.len()], count: u64, sum: f64) -> proto::Histogram {
-    let mut cumulated = 0;
-    let bucket = |(bound, n): (f64, u64)| {
-        cumulated += n;
-        let mut bucket = proto::Bucket::default();
-        bucket.set_upper_bound(bound);
-        bucket.set_cumulative_count(cumulated);
-        bucket
-    };
-    let buckets = BOUNDS.into_iter().zip(buckets).map(bucket).collect();
-    let mut histogram = proto::Histogram::default();
-    histogram.set_bucket(buckets);
-    histogram.set_sample_count(count);
-    histogram.set_sample_sum(sum);
-    histogram
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;

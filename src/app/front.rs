@@ -16,10 +16,12 @@ use super::fences::Fences;
 use super::files::WatchedFiles;
 use super::keeper::Keeper;
 use super::listen_error;
+use super::native_metrics::{self, NativeMetrics};
 use super::open_files;
 use super::probes::Probes;
 use super::reload::Reloader;
 use super::reread::Reread;
+use super::responders::{self, Responders};
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
@@ -27,7 +29,7 @@ use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
-use crate::fleet::Failure;
+use crate::fleet::{Failure, Standing};
 use crate::front::Common;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
@@ -37,6 +39,8 @@ pub struct FrontDoor {
     settings: FrontSettings,
     doors: Doors,
     prepared: Prepared,
+    responders: Responders,
+    prepared_responders: responders::Prepared,
     keeper: Keeper,
     farm: Farm,
     failures: mpsc::Receiver<Failure>,
@@ -69,7 +73,11 @@ impl FrontDoor {
         let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
+        let mut responders = Responders::new(settings.workers, &view, Standing::active(), &stop);
+        let places = responders.places();
+        let prepared_responders = responders.prepare(settings.dve.as_ref(), settings.ike.as_ref())?;
         FarmCollector::register(&registry, view.clone())?;
+        registry.register(Box::new(NativeMetrics::new(responders.places())?))?;
         registry.register(Box::new(DoorMetrics::new(plans.clone())?))?;
         crate::admin::metrics::register_process(&registry)?;
         let config_metrics = ConfigMetrics::register(&registry, started)?;
@@ -78,7 +86,10 @@ impl FrontDoor {
         let router = Admin {
             node: Node { name: settings.node_name.clone(), started },
             farm: view.clone(),
-            listeners: Arc::new(move || door_metrics::statuses(&plans)),
+            listeners: Arc::new(move || {
+                let native = native_metrics::statuses(&places);
+                door_metrics::statuses(&plans).into_iter().chain(native).collect()
+            }),
             registry,
             orders: order_sender,
         }
@@ -88,6 +99,8 @@ impl FrontDoor {
             settings,
             doors,
             prepared,
+            responders,
+            prepared_responders,
             keeper,
             farm,
             failures,
@@ -120,6 +133,7 @@ impl FrontDoor {
             () = stop.stopped() => true,
         };
         self.doors.take_up(self.prepared).await;
+        self.responders.take_up(self.prepared_responders).await;
         tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
         let socket_file = self.socket.map(|(listener, file)| {
             tasks.spawn(serve(Door::Unix(listener), self.router, control_stop.clone()));
@@ -133,6 +147,7 @@ impl FrontDoor {
             read,
             settings: self.settings,
             doors: self.doors,
+            responders: self.responders,
             keeper: order_sender,
             farm: self.farm,
             trust: self.trust,
@@ -161,7 +176,7 @@ impl FrontDoor {
                     bail!("the one who fences has ended");
                 }
                 _ = roll_call.tick() => {
-                    if reloader.doors.has_lost_a_worker() {
+                    if reloader.doors.has_lost_a_worker() || reloader.responders.has_lost_a_thread() {
                         bail!("a worker has failed; its last words are above");
                     }
                     continue;
@@ -183,9 +198,9 @@ impl FrontDoor {
         // who asks for a reload from now on is told so
         drop(admin_orders);
         self.workers_stop.stop();
-        let (doors, fences) = (reloader.doors, reloader.fences);
+        let (doors, responders, fences) = (reloader.doors, reloader.responders, reloader.fences);
         let ended = tokio::task::spawn_blocking(move || {
-            let panicked = doors.join();
+            let panicked = doors.join() + responders.join();
             access_log.finish();
             panicked
         });
@@ -213,6 +228,12 @@ fn tell_ready(settings: &FrontSettings) {
         let (name, address, mode) = (&*listener.name, listener.address, listener.mode.as_str());
         let vrrp_id = listener.ask.vrrp_id.map_or_else(|| "any".to_owned(), |id| id.to_string());
         tracing::info!(name, %address, mode, vrrp_id, "listener is open");
+    }
+    let udp = settings.dve.iter().flat_map(|dve| dve.listen.iter().map(|address| ("dve", address)));
+    let ike =
+        settings.ike.iter().flat_map(|ike| ike.listen.iter().map(|address| ("ikev2_redirect", address)));
+    for (name, address) in udp.chain(ike) {
+        tracing::info!(name, %address, "UDP is answered");
     }
     let (gateways, workers) = (settings.fleet.gateways.len(), settings.workers);
     let version = env!("CARGO_PKG_VERSION");

@@ -11,10 +11,14 @@ mod files;
 mod front;
 mod keeper;
 pub mod log;
+mod native_metrics;
 mod open_files;
 mod probes;
 mod reload;
 mod reread;
+mod responders;
+mod samples;
+mod udp;
 
 pub use agent::run_agent;
 pub use doors::DoorsError;

@@ -9,6 +9,7 @@ use super::keeper::Order;
 use super::open_files;
 use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
+use super::responders::Responders;
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
@@ -22,6 +23,8 @@ pub struct Reloader {
     pub settings: FrontSettings,
     /// The listeners.
     pub doors: Doors,
+    /// Who answers native clients.
+    pub responders: Responders,
     /// The keeper of the farm.
     pub keeper: mpsc::Sender<Order>,
     /// What the keeper knows.
@@ -57,6 +60,8 @@ impl Reloader {
         // the last thing that can fail
         let prepared = self.doors.prepare(&settings.listeners, settings.log.access);
         let prepared = prepared.map_err(|error| vec![error.to_string()])?;
+        let native = self.responders.prepare(settings.dve.as_ref(), settings.ike.as_ref());
+        let native = native.map_err(|error| vec![error.to_string()])?;
         self.tell_what_needs_a_restart(&settings);
         probes.pause().await;
         let (done, published) = oneshot::channel();
@@ -69,6 +74,7 @@ impl Reloader {
         // new gateways first, or a new listener would have nobody to name
         self.farm.first_round(&settings.probes).await;
         self.doors.take_up(prepared).await;
+        self.responders.take_up(native).await;
         // what needs a restart is told at every reload until there was one
         settings.node_name.clone_from(&self.settings.node_name);
         settings.workers = self.settings.workers;

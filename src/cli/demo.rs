@@ -6,12 +6,15 @@ use super::{Answer, output, running};
 use crate::app::log;
 use crate::config::LogSettings;
 use crate::demo::{Farm, Ports};
+use crate::dve::PublicKey;
+use anyhow::Context;
 
 /// Run a whole farm on this machine to try things out.
 ///
 /// A front door, gateways with heartbeat agents and made certificates, all on loopback, as an ordinary user,
 /// without a file. The gateways are pretend ones, and their load moves: visit the front door again and again
-/// and see it steer, by a redirect, as a proxy, or with TLS passed through. Ctrl-C ends it.
+/// and see it steer, by a redirect, as a proxy, with TLS passed through, or
+/// by an answer over UDP. Ctrl-C ends it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  vestibule demo --gateways 5")]
 pub struct Demo {
@@ -26,14 +29,15 @@ impl Demo {
         running::until_told_to_stop(async |stop| {
             let mut farm = Farm::open(usize::from(self.gateways), Ports::Usual).await?;
             farm.add_proxy_and_passthrough()?;
-            output::print(&introduction(&mut farm)?)?;
+            let key = farm.add_dve()?;
+            output::print(&introduction(&mut farm, &key)?)?;
             farm.run(true, stop).await
         })?;
         Ok(Answer::Yes)
     }
 }
 
-fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
+fn introduction(farm: &mut Farm, key: &PublicKey) -> anyhow::Result<String> {
     let program = std::env::args_os().next().unwrap_or_else(|| "vestibule".into());
     let program = program.to_string_lossy();
     let admin = farm.settings().admin.listen;
@@ -41,6 +45,8 @@ fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
     let [front, proxy, passthrough] = addresses.as_slice() else {
         anyhow::bail!("the demo lacks a listener")
     };
+    let dve = farm.settings().dve.as_ref().and_then(|dve| dve.listen.first().copied());
+    let dve = dve.context("the demo answers no DVE")?;
     let mut text = format!(
         "A front door and {} gateways on this machine, with certificates made just now. Ctrl-C ends it all.\n\n\
          \x20 Ask where you would be sent     curl -k -i https://{front}/\n\
@@ -49,6 +55,7 @@ fn introduction(farm: &mut Farm) -> anyhow::Result<String> {
          \x20 Through a proxy, by turns       curl -k https://{proxy}/\n\
          \x20 With a session, to the same     curl -k -b jar -c jar https://{proxy}/\n\
          \x20 With TLS passed through         curl -k https://{passthrough}/   (always the same one: by your address)\n\
+         \x20 As a native client, over DVE     {program} resolve --server {dve} --key {key}
          \x20 See the farm                    {program} status --admin {admin}\n\
          \x20 The same for programs           curl http://{admin}/api/v1/status\n\
          \x20 Metrics                         curl http://{admin}/metrics\n\n",

@@ -13,6 +13,7 @@ use toml::de::DeTable;
 
 use super::problem::{Problem, Problems, Severity, Span};
 use super::section::Section;
+use crate::dve::{NotAKey, SigningKey};
 use crate::net::certificate::CertificateFacts;
 use crate::net::pem::{self, PemError};
 use crate::net::tls::{self, Identity};
@@ -196,6 +197,18 @@ impl<'a> Files<'a> {
                 None
             }
         }
+    }
+
+    /// A key that signs DVE answers.
+    pub fn signing_key(&self, named: &Spanned<String>) -> Option<SigningKey> {
+        let path = self.note(named);
+        let key = pem::read_key(&path).map_err(|error| self.pem_problem(named, &path, &error)).ok()?;
+        let key = match &key {
+            PrivateKeyDer::Pkcs8(der) => SigningKey::from_pkcs8(der.secret_pkcs8_der()),
+            _ => Err(NotAKey::Private),
+        };
+        let told = |error| self.problems.error(&named.span(), format!("{} {error}", path.display()));
+        key.map_err(told).ok()
     }
 
     fn note(&self, named: &Spanned<String>) -> PathBuf {

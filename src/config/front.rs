@@ -12,6 +12,7 @@ use super::front_file::{
     CheckKind, CheckTable, DEFAULT_ADMIN, FrontFile, GatewayTable, HeartbeatUrl, Listener, Mode, Preset,
     Verify,
 };
+use super::native;
 use super::problem::{Problem, Span};
 use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
@@ -60,6 +61,8 @@ impl Resolver<'_> {
         let probes: Vec<_> =
             self.file.gateways.iter().map(|g| self.probe(g, agents.as_ref(), mark.as_ref())).collect();
         let node_name = self.file.node_name.clone().unwrap_or_else(host_name);
+        let (dve, ike) =
+            (self.file.dve.as_ref().map(|table| native::dve(table, self.files)), native::ike(self.file));
         let probes = probes.into_iter().collect::<Option<Vec<_>>>();
         let fence = probes.as_deref().map(|probes| self.fence(&node_name, holder.flatten(), probes));
         Some(FrontSettings {
@@ -78,6 +81,11 @@ impl Resolver<'_> {
                 balance: self.file.balance,
             },
             probes: probes?,
+            dve: match dve {
+                Some(settings) => Some(settings?),
+                None => None,
+            },
+            ike,
             fence: fence?,
             files: self.files.seen(),
         })

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde_spanned::Spanned;
 
 use super::front_file::{DEFAULT_ADMIN, FenceTable, FrontFile, GatewayTable, Preset};
+use super::native_checks;
 use super::problem::{Problems, Span};
 use super::proxy_checks;
 use crate::admin::metrics::UPSTREAM;
@@ -24,6 +25,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
     check_circles(file, problems);
     check_fence(file, problems);
     proxy_checks::check(file, problems);
+    native_checks::check(file, problems);
 }
 
 /// Names and addresses that must be unique.
@@ -65,12 +67,12 @@ fn check_addresses(file: &FrontFile, problems: &Problems<'_>) {
     }
 }
 
-fn pairs<T>(items: &[T]) -> impl Iterator<Item = (&T, &T)> {
+pub fn pairs<T>(items: &[T]) -> impl Iterator<Item = (&T, &T)> {
     items.iter().flat_map(move |one| items.iter().map(move |other| (one, other)))
 }
 
 /// Whether `wide` is all addresses of a port, and `narrow` one of them.
-fn contains(wide: &SocketAddr, narrow: &SocketAddr) -> bool {
+pub fn contains(wide: &SocketAddr, narrow: &SocketAddr) -> bool {
     wide.ip().is_unspecified()
         && !narrow.ip().is_unspecified()
         && wide.is_ipv4() == narrow.is_ipv4()
@@ -100,7 +102,10 @@ fn check_checks(gateway: &GatewayTable, problems: &Problems<'_>) {
     }
 }
 
-fn repeated<'a, T: Eq + Hash + 'a>(items: impl Iterator<Item = &'a Spanned<T>>, tell: impl Fn(&T, &Span)) {
+pub fn repeated<'a, T: Eq + Hash + 'a>(
+    items: impl Iterator<Item = &'a Spanned<T>>,
+    tell: impl Fn(&T, &Span),
+) {
     let mut seen = HashSet::new();
     for item in items {
         if !seen.insert(item.get_ref()) {
@@ -131,16 +136,25 @@ fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
     for gateway in &file.gateways {
         let Some(name) = &gateway.name else { continue };
         let id = gateway.vrrp_id.as_ref().map(|id| *id.get_ref());
-        let reached = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
+        let of_listeners = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
+        // whoever asks over DVE names the vrrp_id, or none
+        let natively = file.dve.is_some() || file.ikev2.is_some();
+        let natively = natively && gateway.vpn_mode.offers(Vpn::Native);
+        let reached = of_listeners || natively || (file.dve.is_some() && gateway.vpn_mode.offers(Vpn::Ssl));
         if !reached && !listener_ids.is_empty() {
             let message = format!(
                 "no listener has the vrrp_id of gateway '{}'; nobody is ever sent to it",
                 name.get_ref()
             );
             problems.warning(&name.span(), message);
-        } else if !gateway.vpn_mode.offers(Vpn::Ssl) {
+        } else if !natively && !gateway.vpn_mode.offers(Vpn::Ssl) {
+            let otherwise = if gateway.vpn_mode.offers(Vpn::Native) {
+                ", and there is no [dve] and no [ikev2_redirect]"
+            } else {
+                ""
+            };
             let message = format!(
-                "gateway '{}' has vpn_mode '{}'; no listener sends anybody to it",
+                "gateway '{}' has vpn_mode '{}'; no listener sends anybody to it{otherwise}",
                 name.get_ref(),
                 gateway.vpn_mode.as_str()
             );

@@ -9,6 +9,7 @@ use http::StatusCode;
 use ipnet::IpNet;
 use serde_spanned::Spanned;
 
+use super::native_file::{DveTable, Ikev2Table};
 use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
@@ -31,6 +32,8 @@ pub struct FrontFile {
     pub gateways: Vec<GatewayTable>,
     pub heartbeat: Heartbeat,
     pub fence: FenceTable,
+    pub dve: Option<DveTable>,
+    pub ikev2: Option<Ikev2Table>,
 }
 
 pub struct FenceTable {
@@ -181,16 +184,20 @@ impl FrontFile {
             gateways: root.sections("gateway", "[[gateway]]").into_iter().map(GatewayTable::read).collect(),
             heartbeat: read_heartbeat(&root),
             fence: read_fence(&root),
+            dve: DveTable::read(&root),
+            ikev2: Ikev2Table::read(&root),
         };
-        if !root.has("listener") || root.is_empty_list("listener") {
-            root.error("there is no [[listener]]: this front door would answer nobody; add one");
+        let has_listener = root.has("listener") && !root.is_empty_list("listener");
+        if !has_listener && file.dve.is_none() && file.ikev2.is_none() {
+            root.error(
+                "there is no [[listener]], no [dve] and no [ikev2_redirect]: this front door would answer nobody; \
+                 add one",
+            );
         }
         if !root.has("gateway") || root.is_empty_list("gateway") {
             root.error("there is no [[gateway]]: there is nobody to send clients to; add one");
         }
-        for later in ["dve", "ikev2_redirect", "vrrp"] {
-            root.not_yet(later);
-        }
+        root.not_yet("vrrp");
         root.finish();
         file
     }
@@ -650,7 +657,7 @@ fn request_path(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
+pub fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
     let id = table.integer("vrrp_id", 1..=255)?;
     Some(Spanned::new(id.span(), VrrpId::new(*id.get_ref())?))
 }

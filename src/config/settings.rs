@@ -3,9 +3,11 @@ use std::path::PathBuf;
 
 use super::files::SeenFile;
 use crate::admin::trust::Token;
+use crate::dve::DveSettings;
 use crate::fence::FenceSettings;
 use crate::fleet::FleetSettings;
 use crate::front::ListenerSettings;
+use crate::ike::IkeSettings;
 use crate::probe::ProbeSettings;
 
 /// Everything a front door runs on.
@@ -25,6 +27,10 @@ pub struct FrontSettings {
     pub fleet: FleetSettings,
     /// How each gateway is asked.
     pub probes: Vec<ProbeSettings>,
+    /// What answers native clients over DVE, if anything does.
+    pub dve: Option<DveSettings>,
+    /// What redirects IKEv2 clients, if anything does.
+    pub ike: Option<IkeSettings>,
     /// How gateways that fail are fenced.
     pub fence: FenceSettings,
     /// The certificates, keys and other files these settings were read from, beside the configuration.

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,6 +13,7 @@ use super::weather;
 use crate::app::{FrontDoor, Reread};
 use crate::certs::{self, GatewayHost, Made, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
+use crate::dve::{DveSettings, PublicKey, SigningKey};
 use crate::fence::{FenceSettings, Fenced, Kind};
 use crate::fleet::{
     Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights,
@@ -34,14 +35,15 @@ pub struct Farm {
     tls: Vec<(Arc<rustls::ServerConfig>, Arc<rustls::ServerConfig>)>,
     authority: CertificateDer<'static>,
     certificates: Arc<Certificates>,
+    dve_key: Vec<u8>,
     ports: Taken,
 }
 
 /// Which ports a farm takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ports {
-    /// 8443 for the front door, 8543 and 8643 for its proxy and its passthrough, 9463 for its admin endpoint,
-    /// 8444 and on for the gateways; any that is free instead of one that is taken.
+    /// 8443 for the front door, 8543 and 8643 for its proxy and its passthrough, 9463 for its admin endpoint, 4463/udp for
+    /// DVE, 8444 and on for the gateways; any that is free instead of one that is taken.
     Usual,
     /// Any that are free.
     Free,
@@ -67,8 +69,8 @@ impl Farm {
         let certificates = Arc::new(Certificates::new((identity(&made.portal)?, facts), Vec::new()));
         let redirect = Mode::Redirect(Arc::clone(&certificates));
         let settings = settings(&made, &gateways, redirect, &mut ports)?;
-        let authority = made.authority.certificate;
-        Ok(Self { settings, gateways, tls, authority, certificates, ports })
+        let (authority, dve_key) = (made.authority.certificate, made.dve.key.secret_der().to_vec());
+        Ok(Self { settings, gateways, tls, authority, certificates, dve_key, ports })
     }
 
     /// Puts a proxy and a passthrough before the same gateways, as the second and the third listener.
@@ -84,6 +86,20 @@ impl Farm {
             self.settings.listeners.push(listener(name, loopback(self.ports.choose(usual)?), mode));
         }
         Ok(())
+    }
+
+    /// Answers DVE, too: native clients are sent to the same gateways. The public half of the key is what clients know
+    /// this front door by.
+    pub fn add_dve(&mut self) -> anyhow::Result<PublicKey> {
+        let key = SigningKey::from_pkcs8(&self.dve_key)?;
+        let public = *key.public();
+        self.settings.dve = Some(DveSettings {
+            listen: vec![loopback(self.ports.choose_udp(4463)?)],
+            key: Arc::new(key),
+            ttl: 5,
+            answers_per_second_per_source: 100,
+        });
+        Ok(public)
     }
 
     /// The front door's settings; may be changed before the farm runs.
@@ -151,6 +167,13 @@ impl Taken {
         let port = socket.local_addr()?.as_socket().context("a socket without an address")?.port();
         self.held.push(socket);
         Ok(port)
+    }
+
+    /// The same for datagrams, which nobody can hold a port for: somebody else could take it meanwhile.
+    fn choose_udp(&self, usual: u16) -> anyhow::Result<u16> {
+        let wanted = if self.ports == Ports::Usual { usual } else { 0 };
+        let socket = UdpSocket::bind(loopback(wanted)).or_else(|_| UdpSocket::bind(loopback(0)));
+        Ok(socket.context("no UDP port is free on loopback")?.local_addr()?.port())
     }
 }
 
@@ -240,7 +263,8 @@ fn settings(
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
             ssl_endpoint: endpoint(gateway.page_address()?),
-            native_endpoint: Endpoint { port: 500, ..endpoint(gateway.page_address()?) },
+            // no pretend gateway speaks IKE; this one tells them apart
+            native_endpoint: endpoint(gateway.page_address()?),
             upstream: endpoint(gateway.page_address()?),
             has_agent: true,
             tunnels_max: None,
@@ -278,6 +302,8 @@ fn settings(
             balance: Balance { slow_start: Duration::from_secs(10), ..Balance::default() },
         },
         probes,
+        dve: None,
+        ike: None,
         fence,
         files: Vec::new(),
     })

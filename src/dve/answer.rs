@@ -107,7 +107,7 @@ fn ask(request: &Request) -> Ask {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::num::NonZeroU32;
     use std::sync::Arc;
     use std::time::SystemTime;
@@ -120,7 +120,7 @@ mod tests {
     };
 
     /// Gateways with these native endpoints, all up, each with ten tunnels more than the one before.
-    fn snapshot(endpoints: &[&str], define: impl Fn(usize, &mut Gateway)) -> Snapshot {
+    pub fn snapshot(endpoints: &[&str], define: impl Fn(usize, &mut Gateway)) -> Snapshot {
         let now = Moment { instant: Instant::now(), wall: SystemTime::UNIX_EPOCH };
         let gateways = endpoints.iter().enumerate().map(|(i, endpoint)| {
             let mut gateway = Gateway {

@@ -1,5 +1,6 @@
 //! Who signs answers, and by what clients know them: Ed25519 (RFC 8032). Pure.
 
+use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -79,6 +80,13 @@ impl PublicKey {
     }
 }
 
+impl fmt::Display for PublicKey {
+    /// 64 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl FromStr for PublicKey {
     type Err = NotAKey;
 
@@ -116,6 +124,7 @@ mod tests {
     fn a_public_key_is_read_as_people_have_it() {
         let hex = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8";
         let key: PublicKey = hex.parse().unwrap();
+        assert_eq!(key.to_string(), hex);
         assert_eq!(hex.to_uppercase().parse(), Ok(key));
         assert_eq!(PublicKey::from_spki(&[SPKI, &key.bytes].concat()), Ok(key));
         for text in ["", "03", &hex[..63], &format!("{hex}0"), &hex.replace('f', "g"), &"+1".repeat(32)] {

@@ -6,14 +6,18 @@ mod exchange;
 mod keys;
 mod merkle;
 mod message;
+mod meter;
+mod responder;
 mod settings;
 mod verify;
 
-pub use client::{Attempt, Clock, Failure, PORT, ResolveError, Resolved, resolve};
+pub use client::{Attempt, Clock, Failure, PORT, ResolveError, Resolved, Server, resolve};
 pub use exchange::Question;
 pub use keys::{NotAKey, PublicKey, SigningKey};
 pub use merkle::{Tree, leaf};
 pub use message::{Accept, Asked, Body, Proof, Request, Status};
+pub use meter::{BATCH_SIZES, Meter, Outcome};
+pub use responder::{Responder, Shared};
 pub use settings::DveSettings;
 pub use verify::Rejection;
 

@@ -8,7 +8,7 @@ use super::message::{Accept, Asked, Body, Proof, Request, Status, read_answer};
 use super::verify::{Rejection, verify};
 use crate::fleet::{Endpoint, Host, Vpn, VrrpId};
 
-fn vectors() -> Value {
+pub fn vectors() -> Value {
     serde_json::from_str(include_str!("../../tests/dve/vectors.json")).unwrap()
 }
 
@@ -17,7 +17,7 @@ fn hex(value: &Value) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
 }
 
-fn signing_key(vectors: &Value) -> SigningKey {
+pub fn signing_key(vectors: &Value) -> SigningKey {
     let prefix =
         [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
     SigningKey::from_pkcs8(&[&prefix[..], &hex(&vectors["private_seed"])].concat()).unwrap()

@@ -93,7 +93,9 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
     let [door, proxy, passthrough] = [door, proxy, passthrough].map(|address| address.to_string());
     let expected = [["portal", &door, "redirect"], ["proxy", &proxy, "proxy"]];
     assert_eq!(listeners[..2], expected, "{}", status.stdout);
-    assert_eq!(listeners[2..], [["passthrough", &passthrough, "passthrough"]], "{}", status.stdout);
+    let dve = after(&text, "resolve --server ");
+    let expected = [["passthrough", &passthrough, "passthrough"], ["dve", dve, "dve"]];
+    assert_eq!(listeners[2..], expected, "{}", status.stdout);
     let metrics = after(&text, "Metrics                         curl ");
     assert_eq!(metrics, format!("http://{admin}/metrics"));
 

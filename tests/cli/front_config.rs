@@ -211,7 +211,8 @@ fn a_gateway_to_which_nobody_is_ever_sent_is_worth_a_warning() {
         &folder,
         &format!("{LISTENER}vrrp_id = 31\n{GATEWAY}vrrp_id = 31\n{native}{}", GATEWAY.replace("gw1", "gw3")),
         &[
-            "v.toml:12:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it",
+            "v.toml:12:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it, and there is no \
+             [dve] and no [ikev2_redirect]",
             "v.toml:17:8: warning: no listener has the vrrp_id of gateway 'gw3'; nobody is ever sent to it",
         ],
     );
@@ -610,8 +611,7 @@ fn direct_checks_take_what_belongs_to_their_kind() {
 #[test]
 fn what_must_be_there_is_missed() {
     let folder = Folder::new();
-    let no_listener =
-        "v.toml:1:1: error: there is no [[listener]]: this front door would answer nobody; add one";
+    let no_listener = "v.toml:1:1: error: there is no [[listener]], no [dve] and no [ikev2_redirect]: this front door would answer nobody; add one";
     let no_gateway =
         "v.toml:1:1: error: there is no [[gateway]]: there is nobody to send clients to; add one";
     assert_problems(&folder, "", &[no_listener, no_gateway]);
@@ -646,19 +646,16 @@ fn what_later_versions_can_do_is_refused_and_not_ignored() {
     assert_problems(
         &folder,
         &format!(
-            "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\nnative_endpoint = \"62.168.1.201\"\n\
+            "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\n\
              [balance]\nmode = \"failsafe\"\nfailback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n\
-             [dve]\n[ikev2_redirect]\n[[vrrp]]\n"
+             [[vrrp]]\n"
         ),
         &[
             "v.toml:9:1: error: 'vrrp_mode' in [[gateway]] is not supported by this version yet",
-            "v.toml:10:1: error: 'native_endpoint' in [[gateway]] is not supported by this version yet",
-            "v.toml:12:8: error: mode 'failsafe' is not supported by this version yet",
-            "v.toml:13:1: error: 'failback' in [balance] is not supported by this version yet",
-            "v.toml:15:1: error: 'state_dir' in [node] is not supported by this version yet",
-            "v.toml:16:2: error: 'dve' in the file is not supported by this version yet",
-            "v.toml:17:2: error: 'ikev2_redirect' in the file is not supported by this version yet",
-            "v.toml:18:3: error: 'vrrp' in the file is not supported by this version yet",
+            "v.toml:11:8: error: mode 'failsafe' is not supported by this version yet",
+            "v.toml:12:1: error: 'failback' in [balance] is not supported by this version yet",
+            "v.toml:14:1: error: 'state_dir' in [node] is not supported by this version yet",
+            "v.toml:15:3: error: 'vrrp' in the file is not supported by this version yet",
         ],
     );
 }

@@ -300,7 +300,10 @@ fn plain_http_to_the_port_of_https_is_worth_a_warning() {
     assert_problems(
         &folder,
         &format!("{}{native}", proxy("")),
-        &["v.toml:12:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it"],
+        &[
+            "v.toml:12:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it, and there is no \
+             [dve] and no [ikev2_redirect]",
+        ],
     );
 }
 
@@ -375,7 +378,10 @@ fn a_proxy_that_breaks_every_login_is_refused_by_check() {
         assert_problems(
             &folder,
             &native,
-            &["v.toml:14:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it"],
+            &[
+                "v.toml:14:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it, and there is no \
+             [dve] and no [ikev2_redirect]",
+            ],
         );
     }
 }

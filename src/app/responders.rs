@@ -1,0 +1,214 @@
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::doors::what_to_do;
+use super::udp::{Duty, UdpThread};
+use crate::dve::{self, DveSettings};
+use crate::fleet::{Ask, Standing, View, Vpn};
+use crate::ike::IkeSettings;
+use crate::net::datagrams::{self, Responder};
+use crate::net::stop::Stop;
+
+/// Who answers native clients: over DVE, and over IKEv2.
+pub struct Responders {
+    count: usize,
+    threads: Vec<UdpThread>,
+    places: Places,
+    view: View,
+    standing: Standing,
+    taken: watch::Sender<usize>,
+    stop: Stop,
+}
+
+/// Where datagrams are answered, and were: for whoever wants to see.
+#[derive(Clone, Default)]
+pub struct Places(Arc<Mutex<Vec<Place>>>);
+
+/// One address.
+#[derive(Clone)]
+pub struct Place {
+    /// The address.
+    pub address: SocketAddr,
+    /// Whether it is answered there now.
+    pub is_open: bool,
+    /// Whom its clients may be sent to.
+    pub ask: Ask,
+    /// What it has counted. It goes on counting when the address comes again.
+    pub meter: Meter,
+}
+
+/// What is counted, by what is spoken.
+#[derive(Clone)]
+pub enum Meter {
+    /// DVE.
+    Dve(Arc<dve::Meter>),
+}
+
+/// New responders with their sockets, made ready and not yet in use.
+pub struct Prepared {
+    places: Vec<(Place, Kind, Option<Vec<UdpSocket>>)>,
+}
+
+/// What a responder is made of.
+#[derive(Clone)]
+enum Kind {
+    Dve(Arc<dve::Shared>),
+}
+
+/// Why they cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RespondersError {
+    /// A socket.
+    #[error("cannot listen on {address}/udp ({section}): {}{}", crate::net::words::in_words(.cause), what_to_do(.cause))]
+    Bind {
+        /// Where in the configuration.
+        section: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel says.
+        #[source]
+        cause: io::Error,
+    },
+    /// A thread.
+    #[error("cannot start a thread for UDP")]
+    Thread(#[source] io::Error),
+}
+
+impl Responders {
+    /// As many threads as that, once there is something to answer.
+    pub fn new(count: usize, view: &View, standing: Standing, stop: &Stop) -> Self {
+        Self {
+            count,
+            threads: Vec::new(),
+            places: Places::default(),
+            view: view.clone(),
+            standing,
+            taken: watch::Sender::new(0),
+            stop: stop.clone(),
+        }
+    }
+
+    /// Where datagrams are answered, as it is at any time from now on.
+    pub fn places(&self) -> Places {
+        self.places.clone()
+    }
+
+    /// Makes everything ready that can fail. Nothing is answered otherwise until this is [taken up](Self::take_up).
+    pub fn prepare(
+        &mut self,
+        dve: Option<&DveSettings>,
+        _ike: Option<&IkeSettings>,
+    ) -> Result<Prepared, RespondersError> {
+        let mut places = Vec::new();
+        if let Some(settings) = dve {
+            let kind = Kind::Dve(Arc::new(dve::Shared::new(settings.clone(), Instant::now())));
+            let ask = Ask { vrrp_id: None, vpn: Vpn::Native };
+            for address in &settings.listen {
+                places.push(self.place("[dve] listen", *address, ask, kind.clone())?);
+            }
+        }
+        if self.threads.is_empty() && !places.is_empty() {
+            let start = |number| UdpThread::start(number, self.taken.clone(), self.stop.clone());
+            let threads = (0..self.count).map(start).collect::<Result<_, _>>();
+            self.threads = threads.map_err(RespondersError::Thread)?;
+        }
+        Ok(Prepared { places })
+    }
+
+    /// An address with its sockets, where it is not open yet.
+    fn place(
+        &self,
+        section: &'static str,
+        address: SocketAddr,
+        ask: Ask,
+        kind: Kind,
+    ) -> Result<(Place, Kind, Option<Vec<UdpSocket>>), RespondersError> {
+        let before = self.places.get().into_iter().filter(|place| place.address == address);
+        let is_open = before.clone().any(|place| place.is_open);
+        let sockets = (!is_open).then(|| datagrams::bind(address, self.count)).transpose();
+        let sockets = sockets.map_err(|cause| RespondersError::Bind { section, address, cause })?;
+        let meter = before.map(|place| place.meter).find(|meter| meter.is_of(&kind));
+        let meter = meter.unwrap_or_else(|| Meter::new(&kind));
+        Ok((Place { address, is_open: true, ask, meter }, kind, sockets))
+    }
+
+    /// Has every thread answer what was prepared; returns when they do, or should.
+    pub async fn take_up(&self, mut prepared: Prepared) {
+        self.places.go_over_to(prepared.places.iter().map(|(place, ..)| place));
+        self.taken.send_replace(0);
+        for thread in &self.threads {
+            let addresses = prepared.places.iter_mut().map(|(place, kind, sockets)| {
+                (place.address, self.responder(kind, &place.meter), sockets.as_mut().and_then(Vec::pop))
+            });
+            thread.assign(Duty { addresses: addresses.collect() });
+        }
+        let mut taken = self.taken.subscribe();
+        let all = taken.wait_for(|count| *count >= self.threads.len());
+        // one that does not take its duty up has said why
+        let _ = tokio::time::timeout(HANDING_OVER, all).await;
+    }
+
+    fn responder(&self, kind: &Kind, meter: &Meter) -> Box<dyn Responder + Send> {
+        let (view, standing) = (self.view.clone(), self.standing.clone());
+        match (kind, meter) {
+            (Kind::Dve(shared), Meter::Dve(meter)) => {
+                Box::new(dve::Responder::new(Arc::clone(shared), Arc::clone(meter), view, standing))
+            }
+        }
+    }
+
+    /// Whether a thread has ended though nobody has told it to.
+    pub fn has_lost_a_thread(&self) -> bool {
+        self.threads.iter().any(UdpThread::has_ended)
+    }
+
+    /// Waits for the threads to end after their stop; tells how many have panicked.
+    pub fn join(self) -> usize {
+        self.threads.into_iter().filter_map(|thread| thread.join().err()).count()
+    }
+}
+
+impl Places {
+    /// As they are now, also those that are no longer open.
+    pub fn get(&self) -> Vec<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn go_over_to<'a>(&self, new: impl Iterator<Item = &'a Place>) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now: Vec<_> = new.cloned().collect();
+        // what was counted elsewhere is not lost
+        for old in places.drain(..) {
+            if !now.iter().any(|place| place.meter.is_same(&old.meter)) {
+                now.push(Place { is_open: false, ..old });
+            }
+        }
+        *places = now;
+    }
+}
+
+impl Meter {
+    fn new(kind: &Kind) -> Self {
+        match kind {
+            Kind::Dve(_) => Self::Dve(Arc::default()),
+        }
+    }
+
+    fn is_of(&self, kind: &Kind) -> bool {
+        match (self, kind) {
+            (Self::Dve(_), Kind::Dve(_)) => true,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dve(one), Self::Dve(other)) => Arc::ptr_eq(one, other),
+        }
+    }
+}
+
+const HANDING_OVER: Duration = Duration::from_secs(1);

@@ -1,0 +1,108 @@
+//! The threads that answer datagrams: beside the workers and not on them, so that no flood of datagrams holds up those
+//! who are served over TCP.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::rc::Rc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinSet, LocalSet};
+
+use crate::net::datagrams::{self, Responder};
+use crate::net::stop::{self, Stop, Stopper};
+
+/// What one thread is to answer from now on.
+pub struct Duty {
+    /// Where, with a socket where that is new. Addresses that are not among these are closed.
+    pub addresses: Vec<(SocketAddr, Box<dyn Responder + Send>, Option<UdpSocket>)>,
+}
+
+/// One of the threads.
+pub struct UdpThread {
+    duties: mpsc::UnboundedSender<Duty>,
+    thread: JoinHandle<()>,
+}
+
+impl UdpThread {
+    /// Starts it. It answers nothing until it has a duty. `taken` is changed once it has taken one up.
+    pub fn start(number: usize, taken: watch::Sender<usize>, stop: Stop) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (duties, receiver) = mpsc::unbounded_channel();
+        let thread = std::thread::Builder::new().name(format!("udp-{number}")).spawn(move || {
+            LocalSet::new().block_on(&runtime, run(receiver, taken, stop));
+        })?;
+        Ok(Self { duties, thread })
+    }
+
+    /// Has it answer this from now on.
+    pub fn assign(&self, duty: Duty) {
+        // a thread that is gone is found by `join`
+        let _ = self.duties.send(duty);
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for its end after its stop; `Err` if it has panicked.
+    pub fn join(self) -> std::thread::Result<()> {
+        drop(self.duties);
+        self.thread.join()
+    }
+}
+
+struct Open {
+    responder: Rc<RefCell<Box<dyn Responder + Send>>>,
+    // dropping it closes the socket
+    _stopper: Stopper,
+}
+
+async fn run(mut duties: mpsc::UnboundedReceiver<Duty>, taken: watch::Sender<usize>, mut stop: Stop) {
+    let mut open = HashMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.stopped() => break,
+            duty = duties.recv() => match duty {
+                Some(duty) => {
+                    take(duty, &mut open, &mut tasks);
+                    taken.send_modify(|count| *count += 1);
+                }
+                None => break,
+            },
+            Some(ended) = tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a responder has failed on one thread; restart the front door");
+                }
+            }
+        }
+    }
+    open.clear();
+    while tasks.join_next().await.is_some() {}
+}
+
+fn take(duty: Duty, open: &mut HashMap<SocketAddr, Open>, tasks: &mut JoinSet<()>) {
+    let stay: Vec<_> = duty.addresses.iter().map(|(address, ..)| *address).collect();
+    open.retain(|address, _| stay.contains(address));
+    for (address, responder, socket) in duty.addresses {
+        match (open.get(&address), socket) {
+            (Some(open), _) => *open.responder.borrow_mut() = responder,
+            (None, Some(socket)) => {
+                let (stopper, stop) = stop::channel();
+                let responder = Rc::new(RefCell::new(responder));
+                open.insert(address, Open { responder: Rc::clone(&responder), _stopper: stopper });
+                tasks.spawn_local(async move {
+                    if let Err(error) = datagrams::serve(socket, responder, stop).await {
+                        tracing::error!(%address, %error, "a UDP socket has failed");
+                    }
+                });
+            }
+            (None, None) => tracing::error!(%address, "a UDP address has come without its socket"),
+        }
+    }
+}

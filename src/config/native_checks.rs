@@ -1,0 +1,80 @@
+//! Whether what a front door's file says of native clients fits the rest of it. Pure: nothing but the file is looked at.
+
+use std::net::SocketAddr;
+
+use serde_spanned::Spanned;
+
+use super::front_checks::{contains, pairs, repeated};
+use super::front_file::FrontFile;
+use super::problem::Problems;
+use crate::fleet::{Host, Vpn};
+
+/// Notes everything that does not fit.
+pub fn check(file: &FrontFile, problems: &Problems<'_>) {
+    check_addresses(file, problems);
+    if file.dve.is_some() || file.ikev2.is_some() {
+        let mut gateways = file.gateways.iter();
+        if let (Some(ikev2), false) = (&file.ikev2, gateways.any(|g| g.vpn_mode.offers(Vpn::Native))) {
+            let message = "no gateway has vpn_mode 'native' or 'both': nobody is ever sent to one";
+            problems.error(&ikev2.head, message);
+        }
+    }
+    check_ikev2(file, problems);
+}
+
+/// A UDP address answers one thing.
+fn check_addresses(file: &FrontFile, problems: &Problems<'_>) {
+    let dve = file.dve.iter().flat_map(|dve| &dve.listen);
+    let ikev2 = file.ikev2.iter().flat_map(|ikev2| &ikev2.listen);
+    let canonical = |address: &Spanned<SocketAddr>| {
+        let own = address.get_ref();
+        Spanned::new(address.span(), SocketAddr::new(own.ip().to_canonical(), own.port()))
+    };
+    let addresses: Vec<_> = dve.chain(ikev2).map(canonical).collect();
+    repeated(addresses.iter(), |address, span| {
+        problems.error(span, format!("'listen' has the UDP address {address} twice; leave one of them out"));
+    });
+    for (wide, narrow) in
+        pairs(&addresses).filter(|(wide, narrow)| contains(wide.get_ref(), narrow.get_ref()))
+    {
+        let message = format!("{} is part of {}, which 'listen' has, too", narrow.get_ref(), wide.get_ref());
+        problems.error(&narrow.span(), message);
+    }
+}
+
+/// A redirect names a host and no port (RFC 5685 §7.2).
+fn check_ikev2(file: &FrontFile, problems: &Problems<'_>) {
+    let Some(ikev2) = &file.ikev2 else { return };
+    if let Some(id) = &ikev2.vrrp_id
+        && !file.gateways.iter().any(|g| g.vrrp_id.as_ref().is_some_and(|g| g.get_ref() == id.get_ref()))
+    {
+        let message = format!("no gateway has vrrp_id {}; no client is ever sent to one", id.get_ref());
+        problems.error(&id.span(), message);
+    }
+    for endpoint in file
+        .gateways
+        .iter()
+        .filter(|gateway| gateway.vpn_mode.offers(Vpn::Native))
+        .filter_map(|gateway| gateway.native_endpoint.as_ref())
+    {
+        let Host::Address(host) = endpoint.get_ref().host else { continue };
+        let own =
+            |address: &Spanned<SocketAddr>| address.get_ref().ip().to_canonical() == host.to_canonical();
+        if ikev2.listen.iter().any(own) {
+            let message = format!(
+                "'native_endpoint' {host} is an address of [ikev2_redirect]: clients would go in circles"
+            );
+            problems.error(&endpoint.span(), message);
+        }
+        if !IKE_PORTS.contains(&endpoint.get_ref().port) {
+            let message = format!(
+                "an IKEv2 redirect names no port: clients go to {host} on 500 or 4500, and not to {}",
+                endpoint.get_ref().port
+            );
+            problems.warning(&endpoint.span(), message);
+        }
+    }
+}
+
+/// RFC 7296 §2.23.
+const IKE_PORTS: [u16; 2] = [500, 4500];

@@ -1,0 +1,90 @@
+//! What a bad configuration gets of how native clients are answered.
+
+use crate::front_config::{GATEWAY, LISTENER, assert_problems};
+use crate::support::Folder;
+
+const DVE: &str = "[dve]\nlisten = [\"127.0.0.1:4463\"]\nkeys = [\"certs/dve.key\"]\n";
+const IKEV2: &str = "[ikev2_redirect]\nlisten = [\"127.0.0.1:500\", \"127.0.0.1:4500\"]\n";
+
+#[test]
+fn a_front_door_for_native_clients_needs_no_listener() {
+    let folder = Folder::with_certificates();
+    let native = format!("{GATEWAY}vpn_mode = \"native\"\nnative_endpoint = \"gw1.example.com\"\n");
+    assert_problems(&folder, &format!("{native}{DVE}"), &[]);
+    assert_problems(&folder, &format!("{native}{IKEV2}"), &[]);
+    assert_problems(&folder, &format!("{LISTENER}{GATEWAY}{DVE}{IKEV2}"), &[]);
+}
+
+#[test]
+fn what_native_clients_need_is_missed() {
+    let folder = Folder::with_certificates();
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}[dve]\nlisten = []\n[ikev2_redirect]\n"),
+        &[
+            "v.toml:9:1: error: [dve] has no 'listen': where it answers, like [\"192.0.2.1:4463\"]",
+            "v.toml:9:1: error: [dve] has no 'keys': the Ed25519 key that answers are signed with; make one with: openssl \
+             genpkey -algorithm ed25519 -out dve.key (`vestibule certs init` makes one, too)",
+            "v.toml:11:1: error: [ikev2_redirect] has no 'listen': where it answers, like [\"192.0.2.1:500\", \
+             \"192.0.2.1:4500\"]",
+        ],
+    );
+    assert_problems(
+        &folder,
+        &format!(
+            "{LISTENER}{GATEWAY}[dve]\nlisten = [\"127.0.0.1\"]\nkeys = [\"certs/portal.key\", \"none.key\", \"certs/ca.pem\"]\n\
+             ttl = \"2h\"\nanswers_per_second_per_source = 0\nkey = 1\n"
+        ),
+        &[
+            "v.toml:10:11: error: 'listen': must be an address with its port, like \"192.0.2.1:443\" or \"[2001:db8::1]:443\"",
+            "v.toml:11:9: error: certs/portal.key is not an Ed25519 private key (PKCS #8); `vestibule certs init` makes one, \
+             or: openssl genpkey -algorithm ed25519",
+            "v.toml:11:29: error: none.key cannot be read: no such file or directory",
+            "v.toml:11:41: error: certs/ca.pem holds no private key",
+            "v.toml:12:7: error: 'ttl' must be from 1s to 3600s",
+            "v.toml:13:33: error: 'answers_per_second_per_source' must be from 1 to 1000000",
+            "v.toml:14:1: error: unknown key 'key' in [dve]; did you mean 'keys'?",
+        ],
+    );
+}
+
+#[test]
+fn one_udp_address_answers_one_thing() {
+    let folder = Folder::with_certificates();
+    assert_problems(
+        &folder,
+        &format!(
+            "{LISTENER}{GATEWAY}[dve]\nlisten = [\"127.0.0.1:500\", \"0.0.0.0:4500\", \"[::]:4500\"]\nkeys = [\"certs/dve.key\"]\n{IKEV2}"
+        ),
+        &[
+            "v.toml:13:11: error: 'listen' has the UDP address 127.0.0.1:500 twice; leave one of them out",
+            "v.toml:13:28: error: 127.0.0.1:4500 is part of 0.0.0.0:4500, which 'listen' has, too",
+        ],
+    );
+}
+
+#[test]
+fn an_ikev2_redirect_names_a_host_that_is_somebody_else() {
+    let folder = Folder::with_certificates();
+    let gateway = |endpoint: &str| format!("{GATEWAY}vrrp_id = 7\nnative_endpoint = \"{endpoint}\"\n");
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{}{IKEV2}vrrp_id = 8\n", gateway("127.0.0.1")),
+        &[
+            "v.toml:10:19: error: 'native_endpoint' 127.0.0.1 is an address of [ikev2_redirect]: clients would go in circles",
+            "v.toml:13:11: error: no gateway has vrrp_id 8; no client is ever sent to one",
+        ],
+    );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{}{IKEV2}vrrp_id = 7\n", gateway("127.0.0.2:1194")),
+        &[
+            "v.toml:10:19: warning: an IKEv2 redirect names no port: clients go to 127.0.0.2 on 500 or 4500, and not to 1194",
+        ],
+    );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}vpn_mode = \"ssl\"\n{IKEV2}"),
+        &["v.toml:10:1: error: no gateway has vpn_mode 'native' or 'both': nobody is ever sent to one"],
+    );
+}
