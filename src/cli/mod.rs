@@ -1,5 +1,6 @@
 //! The command line: one file a command, no logic.
 
+mod call;
 mod certs;
 mod check;
 mod demo;
@@ -7,6 +8,7 @@ mod fence;
 mod heartbeat;
 mod output;
 mod reload;
+mod resolve;
 mod running;
 mod serve;
 mod status;
@@ -36,6 +38,7 @@ enum Command {
     Heartbeat(heartbeat::Heartbeat),
     Demo(demo::Demo),
     Check(check::Check),
+    Resolve(resolve::Resolve),
     Status(status::Status),
     Reload(reload::Reload),
     #[command(subcommand)]
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Heartbeat(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Resolve(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Fence(command) => command.run(),

@@ -42,5 +42,7 @@ pub fn once<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    runtime.block_on(work)
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
 }

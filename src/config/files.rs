@@ -233,7 +233,7 @@ impl<'a> Files<'a> {
                 // base64 errors come as the bare name of a variant, InvalidCharacter(33)
                 _ => ": what stands between BEGIN and END is damaged".to_owned(),
             },
-            PemError::Missing(_) => String::new(),
+            PemError::Missing(_) | PemError::Private | PemError::TooLong => String::new(),
         };
         self.problems.error(&named.span(), format!("{} {error}{cause}", path.display()));
     }

@@ -1,6 +1,8 @@
 //! DVE/1: native VPN clients ask over UDP which gateway to use. Signed answers, and the client for them.
 
 mod answer;
+mod client;
+mod exchange;
 mod keys;
 mod merkle;
 mod message;
@@ -9,11 +11,15 @@ mod responder;
 mod settings;
 mod verify;
 
+pub use client::{Attempt, Clock, Failure, PORT, ResolveError, Resolved, Server, resolve};
+pub use exchange::Question;
 pub use keys::{NotAKey, PublicKey, SigningKey};
-pub use message::Status;
+pub use merkle::{Tree, leaf};
+pub use message::{Accept, Asked, Body, Proof, Request, Status};
 pub use meter::{BATCH_SIZES, Meter, Outcome};
 pub use responder::{Responder, Shared};
 pub use settings::DveSettings;
+pub use verify::Rejection;
 
 #[cfg(test)]
 mod tests;

@@ -19,9 +19,12 @@ pub enum Rejection {
     /// The owner of the key has not said this.
     #[error("signature")]
     Signature,
-    /// The server's clock is too far from the client's.
+    /// The server's clock is too far from the client's; nothing else is wrong.
     #[error("time")]
-    Time,
+    Time {
+        /// By how many milliseconds it is ahead.
+        ahead_ms: i128,
+    },
 }
 
 /// What a datagram answers to a request, if all about it is right. `now_ms`: the client's clock, in milliseconds
@@ -45,11 +48,12 @@ pub fn verify(
     if !named.any(|key| key.has_signed(&root, &proof.signature)) {
         return Err(Rejection::Signature);
     }
-    if now_ms.is_some_and(|now| now.abs_diff(body.time_ms) > MOST_APART_MS) {
-        return Err(Rejection::Time);
+    let ahead_ms = now_ms.map_or(0, |now| i128::from(body.time_ms) - i128::from(now));
+    if ahead_ms.unsigned_abs() > MOST_APART_MS {
+        return Err(Rejection::Time { ahead_ms });
     }
     Ok(body)
 }
 
 /// How far clocks may be apart.
-const MOST_APART_MS: u64 = 5 * 60 * 1000;
+const MOST_APART_MS: u128 = 5 * 60 * 1000;

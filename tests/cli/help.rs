@@ -3,12 +3,13 @@ use crate::support::Folder;
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = Folder::new();
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["serve"],
         &["heartbeat"],
         &["demo"],
         &["check"],
+        &["resolve"],
         &["status"],
         &["reload"],
         &["fence"],
@@ -38,7 +39,10 @@ fn the_help_names_every_command() {
         .skip(1)
         .map_while(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(listed, ["serve", "heartbeat", "demo", "check", "status", "reload", "fence", "certs", "help"]);
+    assert_eq!(
+        listed,
+        ["serve", "heartbeat", "demo", "check", "resolve", "status", "reload", "fence", "certs", "help"]
+    );
 }
 
 #[test]

@@ -17,5 +17,6 @@ mod native_config;
 mod passthrough;
 mod privacy;
 mod proxy_config;
+mod resolve;
 mod serve;
 mod support;

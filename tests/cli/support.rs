@@ -129,6 +129,12 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// The name of the program that it is now.
+    pub fn program(&self) -> String {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.child.id())).unwrap();
+        name.trim_end().to_owned()
+    }
+
     /// Waits until it ends by itself.
     pub fn wait(mut self) -> Ended {
         let mut status = None;
