@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 47] = [
+const PURE: [&str; 53] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -49,6 +49,7 @@ const PURE: [&str; 47] = [
     "src/config/proxy_file.rs",
     "src/config/section.rs",
     "src/config/units.rs",
+    "src/config/vrrp.rs",
     "src/demo/weather.rs",
     "src/dve/answer.rs",
     "src/dve/exchange.rs",
@@ -76,12 +77,17 @@ const PURE: [&str; 47] = [
     "src/heartbeat/report.rs",
     "src/heartbeat/standing.rs",
     "src/heartbeat/timestamp.rs",
+    "src/ike/answer.rs",
+    "src/ike/cookie.rs",
+    "src/ike/flood.rs",
+    "src/ike/message.rs",
     "src/net/firewall/iptables.rs",
     "src/net/firewall/label.rs",
     "src/net/firewall/nft.rs",
     "src/net/firewall/tables.rs",
     "src/net/seldom.rs",
     "src/probe/continuity.rs",
+    "src/vrrp/standing.rs",
 ];
 
 /// What is not pure, as the beginning of a path.

@@ -22,6 +22,7 @@ use super::probes::Probes;
 use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
+use super::standing::{self, StandingFollower};
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
@@ -43,6 +44,7 @@ pub struct FrontDoor {
     prepared_responders: responders::Prepared,
     keeper: Keeper,
     farm: Farm,
+    standing: Standing,
     failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
@@ -73,7 +75,8 @@ impl FrontDoor {
         let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
-        let mut responders = Responders::new(settings.workers, &view, Standing::active(), &stop);
+        let standing = standing::at_the_start(&settings.vrrp);
+        let mut responders = Responders::new(settings.workers, &view, standing.clone(), &stop)?;
         let places = responders.places();
         let prepared_responders = responders.prepare(settings.dve.as_ref(), settings.ike.as_ref())?;
         FarmCollector::register(&registry, view.clone())?;
@@ -103,6 +106,7 @@ impl FrontDoor {
             prepared_responders,
             keeper,
             farm,
+            standing,
             failures,
             admin,
             socket,
@@ -124,6 +128,7 @@ impl FrontDoor {
         let (news_sender, news) = mpsc::channel(256);
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
         let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
+        let follower = StandingFollower::start(&self.settings.vrrp, self.standing);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes
@@ -153,6 +158,7 @@ impl FrontDoor {
             trust: self.trust,
             metrics: self.config_metrics,
             fences,
+            follower,
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
         let mut roll_call = tokio::time::interval(ROLL_CALL);
@@ -174,6 +180,10 @@ impl FrontDoor {
                 ended = reloader.fences.ended() => {
                     ended.context("the one who fences has failed")?;
                     bail!("the one who fences has ended");
+                }
+                ended = reloader.follower.ended() => {
+                    ended.context("the one who follows the virtual addresses has failed")?;
+                    bail!("the one who follows the virtual addresses has ended");
                 }
                 _ = roll_call.tick() => {
                     if reloader.doors.has_lost_a_worker() || reloader.responders.has_lost_a_thread() {
@@ -198,7 +208,7 @@ impl FrontDoor {
         // who asks for a reload from now on is told so
         drop(admin_orders);
         self.workers_stop.stop();
-        let (doors, responders, fences) = (reloader.doors, reloader.responders, reloader.fences);
+        let Reloader { doors, responders, fences, follower, .. } = reloader;
         let ended = tokio::task::spawn_blocking(move || {
             let panicked = doors.join() + responders.join();
             access_log.finish();
@@ -207,6 +217,7 @@ impl FrontDoor {
         let panicked = ended.await.context("the workers are lost")?;
         probes.stop().await;
         fences.stop().await;
+        follower.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
             ended.context("a part of the front door has failed")?;

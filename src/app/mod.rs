@@ -18,6 +18,7 @@ mod reload;
 mod reread;
 mod responders;
 mod samples;
+mod standing;
 mod udp;
 
 pub use agent::run_agent;

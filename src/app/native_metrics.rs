@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
@@ -7,6 +8,8 @@ use super::responders::{Meter, Place, Places};
 use super::samples::{Buckets, Sample, Value, family};
 use crate::admin::listener::ListenerStatus;
 use crate::dve;
+use crate::fleet::GatewayName;
+use crate::ike;
 
 /// What the responders for native clients have counted, as Prometheus metrics, added up when somebody looks.
 pub struct NativeMetrics {
@@ -19,7 +22,10 @@ impl NativeMetrics {
     pub fn new(places: Places) -> Result<Self, prometheus::Error> {
         let describe =
             |(name, help): (&str, &str)| Desc::new(name.into(), help.into(), vec![], Default::default());
-        let descriptions = [DVE_REQUESTS, DVE_BATCHES].into_iter().map(describe).collect::<Result<_, _>>()?;
+        let descriptions = [DVE_REQUESTS, DVE_BATCHES, IKE_REQUESTS, IKE_REDIRECTS]
+            .into_iter()
+            .map(describe)
+            .collect::<Result<_, _>>()?;
         Ok(Self { places, descriptions })
     }
 }
@@ -31,20 +37,46 @@ impl Collector for NativeMetrics {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let places = self.places.get();
-        let dve: Vec<_> = places
-            .iter()
-            .map(|place| match &place.meter {
-                Meter::Dve(meter) => Arc::clone(meter),
-            })
-            .collect();
+        let (mut dve, mut ike) = (Vec::new(), Vec::new());
+        for place in places {
+            match place.meter {
+                Meter::Dve(meter) => dve.push(meter),
+                Meter::Ike(meter) => ike.push(meter),
+            }
+        }
         let of_family = |(name, help), kind, samples| family(name, help, kind, samples);
         let mut families = Vec::new();
         if !dve.is_empty() {
             families.push(of_family(DVE_REQUESTS, MetricType::COUNTER, requests(&dve)));
             families.push(of_family(DVE_BATCHES, MetricType::HISTOGRAM, vec![batches(&dve)]));
         }
+        if !ike.is_empty() {
+            families.push(of_family(IKE_REQUESTS, MetricType::COUNTER, ike_requests(&ike)));
+            families.push(of_family(IKE_REDIRECTS, MetricType::COUNTER, ike_redirects(&ike)));
+        }
+        // a family without a sample is an error to Prometheus' own tools
+        families.retain(|family| !family.get_metric().is_empty());
         families
     }
+}
+
+fn ike_requests(meters: &[Arc<ike::Meter>]) -> Vec<Sample> {
+    let sample = |outcome: ike::Outcome| {
+        let labels = vec![("result", outcome.as_str().to_owned())];
+        Sample::counter(labels, meters.iter().map(|meter| meter.outcomes(outcome)).sum())
+    };
+    ike::Outcome::ALL.into_iter().map(sample).collect()
+}
+
+fn ike_redirects(meters: &[Arc<ike::Meter>]) -> Vec<Sample> {
+    let mut gateways = BTreeMap::<GatewayName, u64>::new();
+    for (gateway, count) in meters.iter().flat_map(|meter| meter.redirects()) {
+        *gateways.entry(gateway).or_default() += count;
+    }
+    gateways
+        .iter()
+        .map(|(name, count)| Sample::counter(vec![("gateway", name.to_string())], *count))
+        .collect()
 }
 
 fn requests(meters: &[Arc<dve::Meter>]) -> Vec<Sample> {
@@ -78,6 +110,11 @@ fn status(place: &Place) -> ListenerStatus {
             let count = |status| meter.outcome(dve::Outcome::Answered(status));
             ("dve", count(dve::Status::Ok), count(dve::Status::Unavailable))
         }
+        Meter::Ike(meter) => (
+            "ikev2_redirect",
+            meter.outcomes(ike::Outcome::Redirected),
+            meter.outcomes(ike::Outcome::Unavailable),
+        ),
     };
     ListenerStatus {
         name: mode.to_owned(),
@@ -99,3 +136,9 @@ const DVE_REQUESTS: (&str, &str) = (
      ignored: no request.",
 );
 const DVE_BATCHES: (&str, &str) = ("vestibule_dve_batch_size", "DVE answers for each signature.");
+const IKE_REQUESTS: (&str, &str) = (
+    "vestibule_ikev2_requests_total",
+    "Datagrams to the IKEv2 responder by how they were answered; dropped: their source has had enough; ignored: no \
+     IKE_SA_INIT request.",
+);
+const IKE_REDIRECTS: (&str, &str) = ("vestibule_ikev2_redirects_total", "IKEv2 clients sent to a gateway.");

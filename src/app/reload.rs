@@ -10,6 +10,7 @@ use super::open_files;
 use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
+use super::standing::StandingFollower;
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
@@ -35,6 +36,8 @@ pub struct Reloader {
     pub metrics: ConfigMetrics,
     /// The one who fences.
     pub fences: Fences,
+    /// The one who follows the virtual addresses.
+    pub follower: StandingFollower,
 }
 
 impl Reloader {
@@ -69,6 +72,7 @@ impl Reloader {
         let _ = self.keeper.send(Order::Reload(settings.fleet.clone(), done)).await;
         let _ = published.await;
         self.fences.change(&settings.fence);
+        self.follower.change(&settings.vrrp);
         probes.start_again(&settings.probes);
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name

@@ -9,7 +9,7 @@ use super::doors::what_to_do;
 use super::udp::{Duty, UdpThread};
 use crate::dve::{self, DveSettings};
 use crate::fleet::{Ask, Standing, View, Vpn};
-use crate::ike::IkeSettings;
+use crate::ike::{self, IkeSettings};
 use crate::net::datagrams::{self, Responder};
 use crate::net::stop::Stop;
 
@@ -20,6 +20,7 @@ pub struct Responders {
     places: Places,
     view: View,
     standing: Standing,
+    ike: Arc<ike::Common>,
     taken: watch::Sender<usize>,
     stop: Stop,
 }
@@ -46,6 +47,8 @@ pub struct Place {
 pub enum Meter {
     /// DVE.
     Dve(Arc<dve::Meter>),
+    /// IKEv2.
+    Ike(Arc<ike::Meter>),
 }
 
 /// New responders with their sockets, made ready and not yet in use.
@@ -54,9 +57,9 @@ pub struct Prepared {
 }
 
 /// What a responder is made of.
-#[derive(Clone)]
 enum Kind {
-    Dve(Arc<dve::Shared>),
+    Dve(Arc<dve::Shared>, Arc<dve::Meter>),
+    Ike(Arc<IkeSettings>, Arc<ike::Meter>),
 }
 
 /// Why they cannot answer.
@@ -76,20 +79,24 @@ pub enum RespondersError {
     /// A thread.
     #[error("cannot start a thread for UDP")]
     Thread(#[source] io::Error),
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] ike::NoRandomness),
 }
 
 impl Responders {
     /// As many threads as that, once there is something to answer.
-    pub fn new(count: usize, view: &View, standing: Standing, stop: &Stop) -> Self {
-        Self {
+    pub fn new(count: usize, view: &View, standing: Standing, stop: &Stop) -> Result<Self, RespondersError> {
+        Ok(Self {
             count,
             threads: Vec::new(),
             places: Places::default(),
             view: view.clone(),
             standing,
+            ike: Arc::new(ike::Common::new()?),
             taken: watch::Sender::new(0),
             stop: stop.clone(),
-        }
+        })
     }
 
     /// Where datagrams are answered, as it is at any time from now on.
@@ -101,14 +108,31 @@ impl Responders {
     pub fn prepare(
         &mut self,
         dve: Option<&DveSettings>,
-        _ike: Option<&IkeSettings>,
+        ike: Option<&IkeSettings>,
     ) -> Result<Prepared, RespondersError> {
         let mut places = Vec::new();
         if let Some(settings) = dve {
-            let kind = Kind::Dve(Arc::new(dve::Shared::new(settings.clone(), Instant::now())));
+            let shared = Arc::new(dve::Shared::new(settings.clone(), Instant::now()));
             let ask = Ask { vrrp_id: None, vpn: Vpn::Native };
-            for address in &settings.listen {
-                places.push(self.place("[dve] listen", *address, ask, kind.clone())?);
+            for address in settings.listen.iter().copied() {
+                let meter = self.places.find(address, |meter| match meter {
+                    Meter::Dve(meter) => Some(meter),
+                    Meter::Ike(_) => None,
+                });
+                let kind = Kind::Dve(Arc::clone(&shared), meter.unwrap_or_default());
+                places.push(self.place("[dve] listen", address, ask, kind)?);
+            }
+        }
+        if let Some(settings) = ike {
+            let shared = Arc::new(settings.clone());
+            let ask = Ask { vrrp_id: settings.vrrp_id, vpn: Vpn::Native };
+            for address in settings.listen.iter().copied() {
+                let meter = self.places.find(address, |meter| match meter {
+                    Meter::Ike(meter) => Some(meter),
+                    Meter::Dve(_) => None,
+                });
+                let kind = Kind::Ike(Arc::clone(&shared), meter.unwrap_or_default());
+                places.push(self.place("[ikev2_redirect] listen", address, ask, kind)?);
             }
         }
         if self.threads.is_empty() && !places.is_empty() {
@@ -127,13 +151,10 @@ impl Responders {
         ask: Ask,
         kind: Kind,
     ) -> Result<(Place, Kind, Option<Vec<UdpSocket>>), RespondersError> {
-        let before = self.places.get().into_iter().filter(|place| place.address == address);
-        let is_open = before.clone().any(|place| place.is_open);
+        let is_open = self.places.get().iter().any(|place| place.is_open && place.address == address);
         let sockets = (!is_open).then(|| datagrams::bind(address, self.count)).transpose();
         let sockets = sockets.map_err(|cause| RespondersError::Bind { section, address, cause })?;
-        let meter = before.map(|place| place.meter).find(|meter| meter.is_of(&kind));
-        let meter = meter.unwrap_or_else(|| Meter::new(&kind));
-        Ok((Place { address, is_open: true, ask, meter }, kind, sockets))
+        Ok((Place { address, is_open: true, ask, meter: kind.meter() }, kind, sockets))
     }
 
     /// Has every thread answer what was prepared; returns when they do, or should.
@@ -142,7 +163,7 @@ impl Responders {
         self.taken.send_replace(0);
         for thread in &self.threads {
             let addresses = prepared.places.iter_mut().map(|(place, kind, sockets)| {
-                (place.address, self.responder(kind, &place.meter), sockets.as_mut().and_then(Vec::pop))
+                (place.address, self.responder(kind), sockets.as_mut().and_then(Vec::pop))
             });
             thread.assign(Duty { addresses: addresses.collect() });
         }
@@ -152,11 +173,16 @@ impl Responders {
         let _ = tokio::time::timeout(HANDING_OVER, all).await;
     }
 
-    fn responder(&self, kind: &Kind, meter: &Meter) -> Box<dyn Responder + Send> {
+    fn responder(&self, kind: &Kind) -> Box<dyn Responder + Send> {
         let (view, standing) = (self.view.clone(), self.standing.clone());
-        match (kind, meter) {
-            (Kind::Dve(shared), Meter::Dve(meter)) => {
+        match kind {
+            Kind::Dve(shared, meter) => {
                 Box::new(dve::Responder::new(Arc::clone(shared), Arc::clone(meter), view, standing))
+            }
+            Kind::Ike(settings, meter) => {
+                let (settings, common, meter) =
+                    (Arc::clone(settings), Arc::clone(&self.ike), Arc::clone(meter));
+                Box::new(ike::Responder::new(settings, common, meter, view, standing))
             }
         }
     }
@@ -178,6 +204,11 @@ impl Places {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What an address has counted before, of one kind.
+    fn find<T>(&self, address: SocketAddr, kind: impl Fn(Meter) -> Option<T>) -> Option<T> {
+        self.get().into_iter().filter(|place| place.address == address).find_map(|place| kind(place.meter))
+    }
+
     fn go_over_to<'a>(&self, new: impl Iterator<Item = &'a Place>) {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut now: Vec<_> = new.cloned().collect();
@@ -191,22 +222,21 @@ impl Places {
     }
 }
 
+impl Kind {
+    fn meter(&self) -> Meter {
+        match self {
+            Self::Dve(_, meter) => Meter::Dve(Arc::clone(meter)),
+            Self::Ike(_, meter) => Meter::Ike(Arc::clone(meter)),
+        }
+    }
+}
+
 impl Meter {
-    fn new(kind: &Kind) -> Self {
-        match kind {
-            Kind::Dve(_) => Self::Dve(Arc::default()),
-        }
-    }
-
-    fn is_of(&self, kind: &Kind) -> bool {
-        match (self, kind) {
-            (Self::Dve(_), Kind::Dve(_)) => true,
-        }
-    }
-
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Dve(one), Self::Dve(other)) => Arc::ptr_eq(one, other),
+            (Self::Ike(one), Self::Ike(other)) => Arc::ptr_eq(one, other),
+            (Self::Dve(_), Self::Ike(_)) | (Self::Ike(_), Self::Dve(_)) => false,
         }
     }
 }

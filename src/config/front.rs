@@ -16,6 +16,7 @@ use super::native;
 use super::problem::{Problem, Span};
 use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
+use super::vrrp::VrrpTable;
 use crate::admin::metrics::UPSTREAM;
 use crate::admin::trust::Token;
 use crate::fence::{FenceSettings, Fenced, Kind as FenceKind};
@@ -64,6 +65,7 @@ impl Resolver<'_> {
         let (dve, ike) =
             (self.file.dve.as_ref().map(|table| native::dve(table, self.files)), native::ike(self.file));
         let probes = probes.into_iter().collect::<Option<Vec<_>>>();
+        let vrrp: Option<Vec<_>> = self.file.vrrp.iter().map(VrrpTable::instance).collect();
         let fence = probes.as_deref().map(|probes| self.fence(&node_name, holder.flatten(), probes));
         Some(FrontSettings {
             node_name,
@@ -87,6 +89,7 @@ impl Resolver<'_> {
             },
             ike,
             fence: fence?,
+            vrrp: vrrp?,
             files: self.files.seen(),
         })
     }

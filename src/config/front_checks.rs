@@ -9,7 +9,7 @@ use serde_spanned::Spanned;
 use super::front_file::{DEFAULT_ADMIN, FenceTable, FrontFile, GatewayTable, Preset};
 use super::native_checks;
 use super::problem::{Problems, Span};
-use super::proxy_checks;
+use super::{proxy_checks, vrrp};
 use crate::admin::metrics::UPSTREAM;
 use crate::fence::Kind;
 use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn};
@@ -26,6 +26,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
     check_fence(file, problems);
     proxy_checks::check(file, problems);
     native_checks::check(file, problems);
+    vrrp::check(file, problems);
 }
 
 /// Names and addresses that must be unique.
@@ -102,6 +103,7 @@ fn check_checks(gateway: &GatewayTable, problems: &Problems<'_>) {
     }
 }
 
+/// Tells of every item that has been there before.
 pub fn repeated<'a, T: Eq + Hash + 'a>(
     items: impl Iterator<Item = &'a Spanned<T>>,
     tell: impl Fn(&T, &Span),

@@ -14,6 +14,7 @@ use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
 use super::units;
+use super::vrrp::VrrpTable;
 use crate::fence::Kind;
 use crate::fleet::{Balance, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, Weights, WhenNone};
 use crate::front::{Limits, Redirect};
@@ -34,6 +35,7 @@ pub struct FrontFile {
     pub fence: FenceTable,
     pub dve: Option<DveTable>,
     pub ikev2: Option<Ikev2Table>,
+    pub vrrp: Vec<VrrpTable>,
 }
 
 pub struct FenceTable {
@@ -186,6 +188,7 @@ impl FrontFile {
             fence: read_fence(&root),
             dve: DveTable::read(&root),
             ikev2: Ikev2Table::read(&root),
+            vrrp: root.sections("vrrp", "[[vrrp]]").into_iter().map(VrrpTable::read).collect(),
         };
         let has_listener = root.has("listener") && !root.is_empty_list("listener");
         if !has_listener && file.dve.is_none() && file.ikev2.is_none() {
@@ -197,7 +200,6 @@ impl FrontFile {
         if !root.has("gateway") || root.is_empty_list("gateway") {
             root.error("there is no [[gateway]]: there is nobody to send clients to; add one");
         }
-        root.not_yet("vrrp");
         root.finish();
         file
     }

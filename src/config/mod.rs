@@ -1,7 +1,7 @@
 //! Configuration files: text → sections → settings, or every problem at once.
 //!
 //! [`front_file`], [`proxy_file`] and [`agent_file`] know what stands in a file and nothing of the world,
-//! [`front_checks`] and [`proxy_checks`] whether its parts fit; [`front`], [`proxy`] and [`agent`] read the
+//! [`front_checks`] and [`proxy_checks`] whether its parts fit, [`vrrp`] both of one section; [`front`], [`proxy`] and [`agent`] read the
 //! files that it names. What comes out cannot hold nonsense.
 
 mod agent;
@@ -22,6 +22,7 @@ mod proxy_file;
 mod section;
 mod settings;
 mod units;
+mod vrrp;
 
 pub use agent::load_agent;
 pub use files::{Kind, SeenFile, kind_of};

@@ -9,6 +9,7 @@ use crate::fleet::FleetSettings;
 use crate::front::ListenerSettings;
 use crate::ike::IkeSettings;
 use crate::probe::ProbeSettings;
+use crate::vrrp::Instance;
 
 /// Everything a front door runs on.
 #[derive(Clone, Debug)]
@@ -33,6 +34,8 @@ pub struct FrontSettings {
     pub ike: Option<IkeSettings>,
     /// How gateways that fail are fenced.
     pub fence: FenceSettings,
+    /// The virtual addresses that it shares with another front door; none: it is alone.
+    pub vrrp: Vec<Instance>,
     /// The certificates, keys and other files these settings were read from, beside the configuration.
     pub files: Vec<SeenFile>,
 }

@@ -305,6 +305,7 @@ fn settings(
         dve: None,
         ike: None,
         fence,
+        vrrp: Vec::new(),
         files: Vec::new(),
     })
 }

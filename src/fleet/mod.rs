@@ -28,7 +28,7 @@ pub use moment::Moment;
 pub use observation::{
     CheckOutcome, CheckResult, Failure, HEARTBEAT, Observation, Service, ServiceReport, Verdict,
 };
-pub use pending::{Assigned, Ledger};
+pub use pending::{Assigned, Ledger, PENDING_LIFETIME};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
 pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};

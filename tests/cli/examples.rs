@@ -3,6 +3,7 @@
 use vestibule::config::{AgentSettings, FrontSettings, load_agent, load_front};
 use vestibule::fence::FenceSettings;
 use vestibule::front::{Affinity, Mode, Passthrough, Proxy};
+use vestibule::vrrp::Instance;
 
 use crate::support::Folder;
 
@@ -145,6 +146,20 @@ fn the_defaults_that_the_example_shows_of_a_proxy_and_a_passthrough_are_the_real
         other => panic!("{other:?}"),
     };
     assert_eq!(name("config/shown.toml"), name("config/unnamed.toml"));
+}
+
+#[test]
+fn the_defaults_that_the_example_shows_of_virtual_addresses_are_the_real_ones() {
+    let folder = folder();
+    let vrrp = |left_out: &[&str]| {
+        let left_out = [&["token_file", "affinity_cookie"], left_out].concat();
+        folder.write("config/shown.toml", &all_but(&left_out));
+        front(&folder, "config/shown.toml").vrrp
+    };
+    let [shown] = vrrp(&[]).try_into().unwrap();
+    let [real] = vrrp(&["peers", "advertisement_interval", "preempt", "notify_fifo"]).try_into().unwrap();
+    assert!(real.peers.is_empty());
+    assert_eq!(Instance { peers: Vec::new(), ..shown }, real);
 }
 
 #[test]

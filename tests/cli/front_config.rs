@@ -647,17 +647,157 @@ fn what_later_versions_can_do_is_refused_and_not_ignored() {
         &folder,
         &format!(
             "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\n\
-             [balance]\nmode = \"failsafe\"\nfailback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n\
-             [[vrrp]]\n"
+             [balance]\nmode = \"failsafe\"\nfailback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n"
         ),
         &[
             "v.toml:9:1: error: 'vrrp_mode' in [[gateway]] is not supported by this version yet",
             "v.toml:11:8: error: mode 'failsafe' is not supported by this version yet",
             "v.toml:12:1: error: 'failback' in [balance] is not supported by this version yet",
             "v.toml:14:1: error: 'state_dir' in [node] is not supported by this version yet",
-            "v.toml:15:3: error: 'vrrp' in the file is not supported by this version yet",
         ],
     );
+}
+
+/// A virtual address, which the listener has; line 9 to 13 after the gateway.
+const VRRP: &str = "[[vrrp]]\nvrrp_id = 31\nrole = \"master\"\ninterface = \"eth0\"\n\
+                    addresses = [\"192.0.2.1/24\"]\n";
+
+/// On the virtual address of [`VRRP`].
+fn virtual_listener() -> String {
+    LISTENER.replace("127.0.0.1", "192.0.2.1")
+}
+
+#[test]
+fn virtual_addresses_are_shared_under_a_number_of_their_own() {
+    let folder = Folder::with_certificates();
+    let start = virtual_listener() + GATEWAY;
+    let all = "peers = [\"192.0.2.3\", \"2001:db8::3\"]\nadvertisement_interval = \"100ms\"\npreempt = true\n\
+               notify_fifo = \"/run/fifo\"\n";
+    assert_problems(&folder, &format!("{start}{VRRP}{all}"), &[]);
+    assert_problems(
+        &folder,
+        &format!("{start}[[vrrp]]\n[[vrrp]]\naddresses = []\npriority = 100\n"),
+        &[
+            "v.toml:9:1: error: missing key 'vrrp_id' in [[vrrp]]",
+            "v.toml:9:1: error: missing key 'role' in [[vrrp]]; it is 'master' or 'backup'",
+            "v.toml:9:1: error: missing key 'addresses' in [[vrrp]]",
+            "v.toml:9:1: error: missing key 'interface' in [[vrrp]]",
+            "v.toml:10:1: error: missing key 'vrrp_id' in [[vrrp]]",
+            "v.toml:10:1: error: missing key 'role' in [[vrrp]]; it is 'master' or 'backup'",
+            "v.toml:10:1: error: missing key 'interface' in [[vrrp]]",
+            "v.toml:11:13: error: 'addresses' must not be empty",
+            "v.toml:12:1: error: unknown key 'priority' in [[vrrp]]",
+        ],
+    );
+    let second = VRRP.replace("192.0.2.1/24", "192.0.2.2/24\", \"192.0.2.1/32\", \"192.0.2.2/25");
+    assert_problems(
+        &folder,
+        &format!("{start}{VRRP}peers = [\"192.0.2.3\", \"192.0.2.2\", \"192.0.2.3\"]\n{second}"),
+        &[
+            "v.toml:14:23: error: the peer 192.0.2.2 is a virtual address, which either host may have; name the other \
+           host by its own",
+            "v.toml:14:36: error: the peer 192.0.2.3 is there twice; leave one of them out",
+            "v.toml:16:11: error: two [[vrrp]] have the vrrp_id 31; give one of them another number",
+            "v.toml:19:14: warning: nothing listens at the virtual address 192.0.2.2",
+            "v.toml:19:30: error: the virtual address 192.0.2.1 is there twice; leave one of them out",
+            "v.toml:19:46: error: the virtual address 192.0.2.2 is there twice; leave one of them out",
+            "v.toml:19:46: warning: nothing listens at the virtual address 192.0.2.2",
+        ],
+    );
+}
+
+#[test]
+fn what_vrrp_cannot_say_is_refused() {
+    let folder = Folder::with_certificates();
+    let start = virtual_listener() + GATEWAY;
+    let with = |key: &str, value: &str| {
+        let place = format!("\n{key} = ");
+        match VRRP.split_once(&place) {
+            Some((before, after)) => {
+                let rest = after.split_once('\n').unwrap().1;
+                format!("{start}{before}{place}{value}\n{rest}")
+            }
+            None => format!("{start}{VRRP}{key} = {value}\n"),
+        }
+    };
+    let addresses = |address: &str| format!("[\"192.0.2.1/24\", \"{address}\"]");
+    let prefix = "must be an address with the length of its network's prefix, like \"192.0.2.1/24\" or \
+                  \"2001:db8::1/64\"";
+    let no_host = |address: &str| format!("{address} is no address that a host can have");
+    let whole = |network: &str| {
+        format!("{network} is a whole network, or its broadcast address; give an address in it")
+    };
+    for (address, message) in [
+        ("192.0.2.2", prefix.to_owned()),
+        ("192.0.2.2/33", prefix.to_owned()),
+        ("vpn.example.com/24", prefix.to_owned()),
+        ("", prefix.to_owned()),
+        ("0.0.0.0/0", no_host("0.0.0.0")),
+        ("127.0.0.1/8", no_host("127.0.0.1")),
+        ("224.0.0.18/24", no_host("224.0.0.18")),
+        ("::1/128", no_host("::1")),
+        ("ff02::12/64", no_host("ff02::12")),
+        ("::ffff:192.0.2.2/120", no_host("::ffff:192.0.2.2")),
+        ("192.0.2.0/24", whole("192.0.2.0/24")),
+        ("192.0.2.255/24", whole("192.0.2.255/24")),
+        ("2001:db8::/64", whole("2001:db8::/64")),
+    ] {
+        let expected = format!("v.toml:13:30: error: 'addresses': {message}");
+        assert_problems(&folder, &with("addresses", &addresses(address)), &[&expected]);
+    }
+    let (interval, name) = ("must be from 10ms to 40.95s", "must be the name of an interface, like \"eth0\"");
+    let multiple = "must be a multiple of 10ms: VRRP counts in hundredths of a second";
+    let path = "must be a path that begins with '/': keepalived runs in another folder";
+    for (key, value, place, message) in [
+        ("vrrp_id", "0", "10:11", "'vrrp_id' must be from 1 to 255"),
+        ("vrrp_id", "256", "10:11", "'vrrp_id' must be from 1 to 255"),
+        ("role", "\"slave\"", "11:8", "'role' cannot be 'slave'; it is one of 'master', 'backup'"),
+        ("interface", "\"\"", "12:13", "'interface' must not be empty"),
+        ("interface", "\"eth0:1\"", "12:13", &format!("'interface': {name}")),
+        ("interface", "\"0123456789abcdef\"", "12:13", &format!("'interface': {name}")),
+        ("peers", "[\"front-b\"]", "14:10", "'peers': must be an address, like \"192.0.2.2\""),
+        ("peers", "[\"::\"]", "14:10", "'peers': :: is no address that a host can have"),
+        ("advertisement_interval", "\"9ms\"", "14:26", &format!("'advertisement_interval' {interval}")),
+        ("advertisement_interval", "\"40.96s\"", "14:26", &format!("'advertisement_interval' {interval}")),
+        ("advertisement_interval", "\"15ms\"", "14:26", &format!("'advertisement_interval' {multiple}")),
+        ("preempt", "\"no\"", "14:11", "'preempt' must be true or false"),
+        ("notify_fifo", "\"fifo\"", "14:15", &format!("'notify_fifo': {path}")),
+    ] {
+        assert_problems(&folder, &with(key, value), &[&format!("v.toml:{place}: error: {message}")]);
+    }
+    for (key, value) in [
+        ("addresses", "[\"192.0.2.1/32\", \"fe80::1/64\"]"),
+        ("addresses", "[\"192.0.2.1/31\"]"),
+        ("interface", "\"bond0.2001-vrrp\""),
+        ("advertisement_interval", "\"10ms\""),
+        ("advertisement_interval", "\"40.95s\""),
+        ("advertisement_interval", "\"0.07s\""),
+        ("vrrp_id", "255"),
+    ] {
+        assert_problems(&folder, &with(key, value), &[]);
+    }
+}
+
+#[test]
+fn a_virtual_address_at_which_nobody_listens_is_warned_of_unless_it_belongs_to_the_inside() {
+    let folder = Folder::with_certificates();
+    let nothing = |place: &str, address: &str| {
+        format!("v.toml:{place}: warning: nothing listens at the virtual address {address}")
+    };
+    let inside = VRRP.replace("31", "32").replace("192.0.2.1", "192.168.200.3");
+    // nobody listens at any
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}{VRRP}{inside}"),
+        &[&nothing("13:14", "192.0.2.1"), &nothing("18:14", "192.168.200.3")],
+    );
+    let (start, all) = (virtual_listener() + GATEWAY, LISTENER.replace("127.0.0.1", "0.0.0.0") + GATEWAY);
+    assert_problems(&folder, &format!("{start}{VRRP}{inside}"), &[]);
+    assert_problems(&folder, &format!("{all}{VRRP}{inside}"), &[]);
+    // it moves along with one at which somebody listens
+    let both = VRRP.replace("/24\"]", "/24\", \"2001:db8::1/64\"]");
+    assert_problems(&folder, &format!("{start}{both}"), &[&nothing("13:30", "2001:db8::1")]);
+    assert_problems(&folder, &format!("{all}{both}"), &[&nothing("13:30", "2001:db8::1")]);
 }
 
 /// Asks agents, and has a name.

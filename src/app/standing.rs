@@ -1,0 +1,48 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::fleet::Standing;
+use crate::net::stop::{self, Stopper};
+use crate::vrrp::{self, Instance};
+
+/// The one who follows the virtual addresses.
+pub struct StandingFollower {
+    instances: watch::Sender<Arc<[Instance]>>,
+    stopper: Stopper,
+    task: JoinHandle<()>,
+}
+
+impl StandingFollower {
+    /// Begins to keep the standing true.
+    pub fn start(instances: &[Instance], standing: Standing) -> Self {
+        let (sender, receiver) = watch::channel(Arc::from(instances));
+        let (stopper, stop) = stop::channel();
+        let task = tokio::spawn(vrrp::run(receiver, standing, stop));
+        Self { instances: sender, stopper, task }
+    }
+
+    /// Goes over to other instances.
+    pub fn change(&self, instances: &[Instance]) {
+        self.instances.send_replace(Arc::from(instances));
+    }
+
+    /// Returns when it has ended though nobody has told it to; a panic is an error.
+    pub async fn ended(&mut self) -> Result<(), JoinError> {
+        (&mut self.task).await
+    }
+
+    /// Stops in order.
+    pub async fn stop(self) {
+        self.stopper.stop();
+        let _ = self.task.await;
+    }
+}
+
+/// That of a front door that has not looked yet: what is not known is not claimed.
+pub fn at_the_start(instances: &[Instance]) -> Standing {
+    let standing = Standing::active();
+    standing.set(instances.is_empty());
+    standing
+}
