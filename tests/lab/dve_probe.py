@@ -9,7 +9,8 @@
                           no limit per source meets them: `REQUESTS ANSWERS LONGER WRONG`: answers with more bytes
                           than their request; requests that got no answer and should have, or the other way round
   flood SECONDS RATE NETWORK ADDRESS PORT
-                          RATE a second from all over NETWORK: `REQUESTS BYTES ANSWERS ANSWER-BYTES LONGER`
+                          RATE a second from all over NETWORK, for so long or until it is told to end: `REQUESTS BYTES
+                          ANSWERS ANSWER-BYTES LONGER SECONDS`
   between PORT ADDRESS PORT FOREIGN-ADDRESS PORT
                           a man in the middle who answers first: with garbage, with what he has of before, with the true
                           answer cut, changed and grown, and with one that a foreign server has signed; the true one
@@ -26,6 +27,7 @@ import ipaddress
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import sys
@@ -163,8 +165,10 @@ def flood(options):
     """Many requests."""
     sock, send = everywhere(options.network)
     requests = request_bytes = answers = answer_bytes = longer = 0
+    told_to_end = []
+    signal.signal(signal.SIGTERM, lambda *_: told_to_end.append(True))
     begun = time.monotonic()
-    while (gone := time.monotonic() - begun) < options.seconds:
+    while (gone := time.monotonic() - begun) < options.seconds and not told_to_end:
         while requests < gone * options.rate:
             asked = request(options)
             send(asked, random.randrange(1, 1 << 30), (options.address, options.port))
@@ -180,7 +184,7 @@ def flood(options):
         answers += 1
         answer_bytes += len(answer)
         longer += len(answer) > options.size
-    print(requests, request_bytes, answers, answer_bytes, longer)
+    print(requests, request_bytes, answers, answer_bytes, longer, "%.1f" % gone)
 
 
 def fetch(address, port, asked):

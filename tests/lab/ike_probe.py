@@ -7,8 +7,8 @@
   shapes ADDRESS PORT     IKE_SA_INITs of many shapes, whole, cut and spoilt: `QUESTIONS ANSWERS LONGER`, LONGER being the
                           number of answers that have more bytes than their question
   flood SECONDS RATE NETWORK ADDRESS PORT
-                          RATE a second from all over NETWORK (an IPv4 one, routed here): `QUESTIONS BYTES ANSWERS
-                          ANSWER-BYTES LONGER COOKIES REDIRECTS REFUSALS`
+                          RATE a second from all over NETWORK (an IPv4 one, routed here), for so long or until it is told
+                          to end: `QUESTIONS BYTES ANSWERS ANSWER-BYTES LONGER COOKIES REDIRECTS REFUSALS`
 
 Options before the command: --marker: the four zero bytes of RFC 3948 §2.2 come first, and are wanted in answers;
 --plain: does not announce REDIRECT_SUPPORTED; --redirected-from A: announces REDIRECTED_FROM; --cookie: sends a
@@ -21,6 +21,7 @@ import ipaddress
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import sys
@@ -210,8 +211,10 @@ def flood(options):
             bare = answer[begin:]
             count[struct.unpack("!H", bare[34:36])[0]] += 1
 
+    told_to_end = []
+    signal.signal(signal.SIGTERM, lambda *_: told_to_end.append(True))
     begun = time.monotonic()
-    while (gone := time.monotonic() - begun) < options.seconds:
+    while (gone := time.monotonic() - begun) < options.seconds and not told_to_end:
         while questions < gone * options.rate:
             spi = os.urandom(8)
             template[begin : begin + 8] = spi

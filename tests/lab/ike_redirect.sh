@@ -152,12 +152,12 @@ landed 10.99.0.12 v4-500 "the first answer is lost, and the same question gets a
 part "who cannot be redirected"
 refused plain v4-500 "a client that does not support it, on port 500"
 refused plain v4-4500 "a client that does not support it, on port 4500"
-# result WANTED HOST [OPTION...] ADDRESS PORT : what a single question comes to
+# result WANTED HOST [OPTION...] ADDRESS PORT : what a single question comes to; redirect: to whichever gateway
 result() {
   local wanted=$1 host=$2 seen; shift 2
   seen=$(probe "$host" "${@:1:$#-2}" ask "${@: -2}")
   SEEN="${seen:-nothing}"
-  case $SEEN in "$wanted "*) ;; *) echo "        $* came to: $SEEN"; return 1 ;; esac
+  case $SEEN in "$wanted "* | "$wanted:"*) ;; *) echo "        $* came to: $SEEN"; return 1 ;; esac
 }
 expect "one that has been redirected already is refused, not sent round in circles" \
   result refused client --redirected-from 10.99.0.11 10.99.0.10 500
@@ -175,27 +175,33 @@ done
 lands_on any v4-500 "and it still works"
 
 part "a flood with forged sources"
-start crowd flood.log python3 "$LAB_DIR/ike_probe.py" flood 4 4000 198.18.0.0/15 10.99.0.10 500
+start crowd flood.log python3 "$LAB_DIR/ike_probe.py" flood 20 4000 198.18.0.0/15 10.99.0.10 500
 FLOOD=$STARTED
 # cookies_asked : strangers are asked for a cookie by now
 cookies_asked() { result cookie client 10.99.0.10 500 >/dev/null; }
 expect_soon 3 "a stranger is asked for a cookie" cookies_asked
-expect "and redirected when he brings it back" eval 'result redirect:10.99.0.12 client --cookie 10.99.0.10 500 || result redirect:10.99.0.11 client --cookie 10.99.0.10 500'
-BEGUN=$(now)
-swan_initiate client v4-500 || fail "in the flood, the client gets no tunnel"
-TOOK=$(since "$BEGUN")
+expect "and redirected when he brings it back" result redirect client --cookie 10.99.0.10 500
+BEGUN=$(now) TRIES=0 SLOWEST=0
+while at_most "$(since "$BEGUN")" 3; do
+  STARTS=$(now)
+  swan_initiate client v4-500 || fail "in the flood, the client gets no tunnel"
+  TOOK=$(since "$STARTS")
+  at_most "$TOOK" "$SLOWEST" || SLOWEST=$TOOK
+  grep -q COOKIE "$WORK/client.charon" || fail "in the flood, the client is asked for a cookie"
+  swan_terminate client v4-500
+  TRIES=$((TRIES + 1))
+done
 running "$FLOOD" || fail "the flood goes on for so long"
-expect "the client was asked for one" grep -q 'COOKIE' "$WORK/client.charon"
-expect_at_most "in the flood, seconds until the client has its tunnel" 1.5 "$TOOK"
-swan_terminate client v4-500
-wait_for 10 ended "$FLOOD" || fail "the flood ends"
+note "$TRIES tunnels of a client that brings its cookie"
+expect_at_most "seconds until the slowest of them was up" 1.5 "$SLOWEST"
+stop "$FLOOD"
 read -r QUESTIONS BYTES ANSWERS ANSWER_BYTES LONGER COOKIES REDIRECTS REFUSALS <"$WORK/flood.log"
 note "$QUESTIONS questions with $BYTES bytes, $ANSWERS answers with $ANSWER_BYTES: $COOKIES cookies, $REDIRECTS redirects, $REFUSALS refusals"
 expect_equal "answers that are longer than their question" 0 "$LONGER"
 expect "most were answered with a cookie or not at all" [ "$REDIRECTS" -lt $((QUESTIONS / 4)) ]
 expect "fewer bytes went back than came" [ "$ANSWER_BYTES" -lt $((BYTES / 2)) ]
 # not_asked : it is over
-not_asked() { result redirect:10.99.0.12 client 10.99.0.10 500 >/dev/null || result redirect:10.99.0.11 client 10.99.0.10 500 >/dev/null; }
+not_asked() { result redirect client 10.99.0.10 500 >/dev/null; }
 expect_soon 15 "after it nobody is asked for a cookie" not_asked
 
 part "two addresses in one subnet, and sockets for all addresses"

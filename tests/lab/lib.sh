@@ -207,9 +207,6 @@ stop() {
 # listens HOST ADDRESS:PORT : a TCP socket is bound there, as ss writes it (0.0.0.0:443, [fd99::10]:443, *:443)
 listens() { ip netns exec "$LAB_PREFIX-$1" ss -Hltn | awk '{ print $4 }' | grep -qxF -- "$2"; }
 
-# listens_udp HOST ADDRESS:PORT : the same of a UDP socket
-listens_udp() { ip netns exec "$LAB_PREFIX-$1" ss -Hlun | awk '{ print $4 }' | grep -qxF -- "$2"; }
-
 # listens_on_port HOST PORT
 listens_on_port() { ip netns exec "$LAB_PREFIX-$1" ss -Hltn | awk '{ print $4 }' | grep -q ":$2\$"; }
 
