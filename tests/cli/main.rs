@@ -17,6 +17,7 @@ mod native_config;
 mod passthrough;
 mod privacy;
 mod proxy_config;
+mod recipes;
 mod resolve;
 mod serve;
 mod support;

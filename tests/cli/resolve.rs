@@ -10,15 +10,16 @@ use serde_json::{Value, json};
 use vestibule::dve::{Accept, Asked, Body, Proof, Request, SigningKey, Status, Tree, leaf};
 use vestibule::fleet::{Endpoint, Vpn, VrrpId};
 
+use crate::serve::Place;
 use crate::support::{Ended, Folder, Running, own_address, until};
 
 /// A front door that answers each request with what its part says, given the request and how many came before.
-struct Server {
-    address: SocketAddr,
+pub struct Server {
+    pub address: SocketAddr,
     asked: Arc<Mutex<Vec<Request>>>,
 }
 
-fn play(part: impl FnMut(&Request, usize) -> Vec<Vec<u8>> + Send + 'static) -> Server {
+pub fn play(part: impl FnMut(&Request, usize) -> Vec<Vec<u8>> + Send + 'static) -> Server {
     play_at((own_address(), 0).into(), part)
 }
 
@@ -64,7 +65,7 @@ fn key(seed: u8) -> SigningKey {
 }
 
 /// The public keys of `key(1)` and `key(2)`.
-const KEY: &str = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+pub const KEY: &str = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
 const OTHER_KEY: &str = "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394";
 
 fn now_ms() -> u64 {
@@ -92,7 +93,7 @@ fn signed(bodies: &[Body], place: usize, key: &SigningKey) -> Vec<u8> {
     datagram
 }
 
-fn says(request: &Request, status: Status, ttl: u16, endpoints: &[&str]) -> Vec<u8> {
+pub fn says(request: &Request, status: Status, ttl: u16, endpoints: &[&str]) -> Vec<u8> {
     signed(&[body(request, status, ttl, endpoints)], 0, &key(1))
 }
 
@@ -613,4 +614,38 @@ fn watching_ends_when_there_is_nothing_to_wait_for() {
     drop(child.stdout.take());
     until("it never ended", || child.try_wait().unwrap().is_some());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_real_front_door_sends_native_clients_to_the_gateway_that_is_up() {
+    let place = Place::new();
+    let dve = refusing();
+    let config = place.config().replace(
+        "ssl_endpoint = \"gw1.example.com\"\n",
+        "ssl_endpoint = \"gw1.example.com\"\nnative_endpoint = \"[2001:db8::1]:4500\"\n",
+    );
+    place.configure(&format!(
+        "{config}[dve]\nlisten = [\"{dve}\"]\nkeys = [\"certs/dve.key\"]\nttl = \"1s\"\n"
+    ));
+    let running = place.ready();
+    let dve = dve.to_string();
+    let ask = |more: &[&str]| {
+        let asked = ["resolve", "--server", &dve, "--key", "certs/dve.pub"];
+        place.folder.run(asked.iter().chain(more))
+    };
+    until("the gateway never came up", || ask(&[]).status == 0);
+    assert_ended(&ask(&[]), 0, "[2001:db8::1]:4500\n", "");
+    assert_ended(&ask(&["--vpn", "ssl", "--", "echo", "{endpoint}"]), 0, "gw1.example.com:443\n", "");
+    let told = format!("error: no gateway is available now; ask again in 3 s ({dve}: unavailable)\n");
+    assert_ended(&ask(&["-4"]), 1, "", &told);
+    assert!(ask(&["--vrrp-id", "9"]).stderr.contains(": unsupported: "));
+
+    let watching = ["resolve", "--server", &dve, "--key", "certs/dve.pub", "--watch"];
+    let watching = Running::start(place.folder.command(watching));
+    until("it never printed the gateway", || watching.stdout() == "[2001:db8::1]:4500\n");
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().status, 0);
+    watching.wait_for("connection refused");
+    watching.signal(Signal::TERM);
+    assert_eq!(watching.wait().stdout, "[2001:db8::1]:4500\n", "the gateway may be there all the same");
 }
