@@ -492,9 +492,7 @@ impl GatewayTable {
                 .map(CheckTable::read_direct)
                 .collect(),
         };
-        for later in ["vrrp_mode"] {
-            table.not_yet(later);
-        }
+        table.not_yet("vrrp_mode");
         table.finish();
         gateway
     }

@@ -68,7 +68,7 @@ pub fn answer(
         }
     }?;
     let room = room.checked_sub(proof_len(depth))?;
-    while found.body.len() > room {
+    while found.body.written_len() > room {
         found.body.endpoints.pop()?;
         if found.body.endpoints.is_empty() {
             return None;
@@ -201,7 +201,7 @@ pub mod tests {
                 let knows = Knowledge { snapshot: &farm, is_active: true, now: Instant::now(), wall_ms: 5 };
                 let asked = Asked::Request(request(Accept::ANY));
                 if let Some(found) = answer(&asked, knows, HOLDS, room, depth, 1) {
-                    assert!(found.body.len() + proof_len(depth) <= room && found.first.is_some());
+                    assert!(found.body.written_len() + proof_len(depth) <= room && found.first.is_some());
                 }
             }
         }

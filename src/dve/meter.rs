@@ -65,12 +65,8 @@ impl Tally {
 
     /// Notes that so many were signed at once.
     pub fn note_batch(&mut self, size: usize) {
-        let bucket = BATCH_SIZES.iter().position(|most| size <= *most);
-        self.batches
-            .iter_mut()
-            .nth(bucket.unwrap_or(BATCH_SIZES.len() - 1))
-            .into_iter()
-            .for_each(|n| *n += 1);
+        let bucket = BATCH_SIZES.iter().position(|most| size <= *most).unwrap_or(BATCH_SIZES.len() - 1);
+        self.batches.get_mut(bucket).into_iter().for_each(|count| *count += 1);
         self.answers += size as u64;
     }
 }

@@ -71,7 +71,7 @@ fn answers_reach_their_verdicts() {
         // written again it is the same to the byte, the signature too where the batch was of one
         let mut written = Vec::new();
         body.write(&mut written);
-        assert_eq!(written.len(), body.len());
+        assert_eq!(written.len(), body.written_len());
         let signature = match proof.path.len() {
             0 => signing_key(&vectors).sign(&Tree::over(&[leaf(&written)]).unwrap().root()).unwrap(),
             _ => proof.signature,

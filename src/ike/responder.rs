@@ -168,7 +168,6 @@ mod tests {
     struct Front {
         farm: Farm,
         responder: Responder,
-        common: Arc<Common>,
         meter: Arc<Meter>,
         standing: Standing,
         now: Moment,
@@ -196,9 +195,8 @@ mod tests {
             let settings = Arc::new(IkeSettings { listen: vec![], vrrp_id });
             let meter = Arc::new(Meter::default());
             let view = farm.publisher.view();
-            let responder =
-                Responder::new(settings, Arc::clone(&common), Arc::clone(&meter), view, standing.clone());
-            Self { farm, responder, common, meter, standing, now }
+            let responder = Responder::new(settings, common, Arc::clone(&meter), view, standing.clone());
+            Self { farm, responder, meter, standing, now }
         }
 
         fn after(&mut self, seconds: u64) {

@@ -96,6 +96,10 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
     let dve = after(&text, "resolve --server ");
     let expected = [["passthrough", &passthrough, "passthrough"], ["dve", dve, "dve"]];
     assert_eq!(listeners[2..], expected, "{}", status.stdout);
+    let key = after(&text, &format!("resolve --server {dve} --key "));
+    let resolved = folder.run(["resolve", "--server", dve, "--key", key]);
+    assert_eq!((resolved.status, resolved.stderr.as_str()), (0, ""));
+    assert_eq!(resolved.stdout.lines().count(), 1, "{resolved:?}");
     let metrics = after(&text, "Metrics                         curl ");
     assert_eq!(metrics, format!("http://{admin}/metrics"));
 

@@ -10,6 +10,7 @@
 
 mod admin;
 mod client;
+mod dve;
 mod fence;
 mod gateway;
 mod health;
