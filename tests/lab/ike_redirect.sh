@@ -6,7 +6,7 @@
 #        a flood of datagrams with forged sources real clients get through while nobody gets more than he has sent.
 # Needs: root; strongswan-charon strongswan-swanctl libcharon-extra-plugins iproute2 iputils-ping nftables curl openssl
 #        python3, /dev/net/tun
-# Takes: about 60 s
+# Takes: about 40 s
 . "$(dirname "$0")/lib.sh"
 
 for NEEDED in /usr/lib/ipsec/charon /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so /dev/net/tun; do
@@ -193,7 +193,9 @@ while at_most "$(since "$BEGUN")" 3; do
 done
 running "$FLOOD" || fail "the flood goes on for so long"
 note "$TRIES tunnels of a client that brings its cookie"
-expect_at_most "seconds until the slowest of them was up" 1.5 "$SLOWEST"
+# charon ignores an answer that comes while it still works on the cookie, and asks again after a second: who answers
+# within microseconds, as here, meets that now and then
+expect_at_most "seconds until the slowest of them was up" 2.5 "$SLOWEST"
 stop "$FLOOD"
 read -r QUESTIONS BYTES ANSWERS ANSWER_BYTES LONGER COOKIES REDIRECTS REFUSALS <"$WORK/flood.log"
 note "$QUESTIONS questions with $BYTES bytes, $ANSWERS answers with $ANSWER_BYTES: $COOKIES cookies, $REDIRECTS redirects, $REFUSALS refusals"
