@@ -212,7 +212,7 @@ impl Body {
     }
 
     /// How long it is written.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         BODY_HEAD_BYTES + self.endpoints.iter().take(MOST_ENDPOINTS).map(endpoint_len).sum::<usize>()
     }
 }

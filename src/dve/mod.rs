@@ -7,7 +7,10 @@ mod message;
 mod settings;
 mod verify;
 
+pub use keys::{NotAKey, PublicKey};
+pub use message::{Accept, Asked, Body, Nonce, Request, Status};
 pub use settings::DveSettings;
+pub use verify::{Rejection, verify};
 
 #[cfg(test)]
 mod tests;
