@@ -76,7 +76,7 @@ impl FrontDoor {
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
         let standing = standing::at_the_start(&settings.vrrp);
-        let mut responders = Responders::new(settings.workers, &view, standing.clone(), &stop)?;
+        let mut responders = Responders::new(settings.workers, &view, standing.clone(), &stop);
         let places = responders.places();
         let prepared_responders = responders.prepare(settings.dve.as_ref(), settings.ike.as_ref())?;
         FarmCollector::register(&registry, view.clone())?;

@@ -20,7 +20,8 @@ pub struct Responders {
     places: Places,
     view: View,
     standing: Standing,
-    ike: Arc<ike::Common>,
+    /// Once it is needed: its rates are some MiB.
+    ike: Option<Arc<ike::Common>>,
     taken: watch::Sender<usize>,
     stop: Stop,
 }
@@ -59,7 +60,7 @@ pub struct Prepared {
 /// What a responder is made of.
 enum Kind {
     Dve(Arc<dve::Shared>, Arc<dve::Meter>),
-    Ike(Arc<IkeSettings>, Arc<ike::Meter>),
+    Ike(Arc<IkeSettings>, Arc<ike::Common>, Arc<ike::Meter>),
 }
 
 /// Why they cannot answer.
@@ -86,17 +87,17 @@ pub enum RespondersError {
 
 impl Responders {
     /// As many threads as that, once there is something to answer.
-    pub fn new(count: usize, view: &View, standing: Standing, stop: &Stop) -> Result<Self, RespondersError> {
-        Ok(Self {
+    pub fn new(count: usize, view: &View, standing: Standing, stop: &Stop) -> Self {
+        Self {
             count,
             threads: Vec::new(),
             places: Places::default(),
             view: view.clone(),
             standing,
-            ike: Arc::new(ike::Common::new()?),
+            ike: None,
             taken: watch::Sender::new(0),
             stop: stop.clone(),
-        })
+        }
     }
 
     /// Where datagrams are answered, as it is at any time from now on.
@@ -124,6 +125,10 @@ impl Responders {
             }
         }
         if let Some(settings) = ike {
+            let common = match &self.ike {
+                Some(common) => Arc::clone(common),
+                None => Arc::clone(self.ike.insert(Arc::new(ike::Common::new()?))),
+            };
             let shared = Arc::new(settings.clone());
             let ask = Ask { vrrp_id: settings.vrrp_id, vpn: Vpn::Native };
             for address in settings.listen.iter().copied() {
@@ -131,7 +136,7 @@ impl Responders {
                     Meter::Ike(meter) => Some(meter),
                     Meter::Dve(_) => None,
                 });
-                let kind = Kind::Ike(Arc::clone(&shared), meter.unwrap_or_default());
+                let kind = Kind::Ike(Arc::clone(&shared), Arc::clone(&common), meter.unwrap_or_default());
                 places.push(self.place("[ikev2_redirect] listen", address, ask, kind)?);
             }
         }
@@ -179,9 +184,8 @@ impl Responders {
             Kind::Dve(shared, meter) => {
                 Box::new(dve::Responder::new(Arc::clone(shared), Arc::clone(meter), view, standing))
             }
-            Kind::Ike(settings, meter) => {
-                let (settings, common, meter) =
-                    (Arc::clone(settings), Arc::clone(&self.ike), Arc::clone(meter));
+            Kind::Ike(settings, common, meter) => {
+                let (settings, common, meter) = (Arc::clone(settings), Arc::clone(common), Arc::clone(meter));
                 Box::new(ike::Responder::new(settings, common, meter, view, standing))
             }
         }
@@ -226,7 +230,7 @@ impl Kind {
     fn meter(&self) -> Meter {
         match self {
             Self::Dve(_, meter) => Meter::Dve(Arc::clone(meter)),
-            Self::Ike(_, meter) => Meter::Ike(Arc::clone(meter)),
+            Self::Ike(.., meter) => Meter::Ike(Arc::clone(meter)),
         }
     }
 }

@@ -15,11 +15,11 @@ pub use client::{Attempt, Clock, Failure, PORT, ResolveError, Resolved, Server, 
 pub use exchange::Question;
 pub use keys::{NotAKey, PublicKey, SigningKey};
 pub use merkle::{Tree, leaf};
-pub use message::{Accept, Asked, Body, Proof, Request, Status};
+pub use message::{Accept, Asked, Body, Nonce, Proof, Request, Status};
 pub use meter::{BATCH_SIZES, Meter, Outcome};
 pub use responder::{Responder, Shared};
 pub use settings::DveSettings;
-pub use verify::Rejection;
+pub use verify::{Rejection, verify};
 
 #[cfg(test)]
 mod tests;

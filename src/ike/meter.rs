@@ -102,3 +102,38 @@ impl Meter {
         counters
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::Farm;
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_a_counter_of_its_own() {
+        let meter = Meter::default();
+        for (i, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome.index(), i);
+            (0..=i).for_each(|_| meter.count(outcome));
+        }
+        assert_eq!(Outcome::ALL.map(|outcome| meter.outcomes(outcome)), [1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_thread_that_is_late_takes_nothing_away() {
+        let (meter, mut farm) = (Meter::default(), Farm::new(&["10.0.0.1", "10.0.0.2"]));
+        let before = farm.snapshot();
+        farm.replace(&["10.0.0.2", "10.0.0.3"]);
+        let counters = meter.of_gateways(&farm.snapshot());
+        let late = meter.of_gateways(&before);
+        late[1].fetch_add(1, Ordering::Relaxed);
+        counters[0].fetch_add(1, Ordering::Relaxed);
+        counters[1].fetch_add(5, Ordering::Relaxed);
+        let told = |meter: &Meter| -> Vec<_> {
+            meter.redirects().into_iter().map(|(name, count)| (name.to_string(), count)).collect()
+        };
+        let all = [("gw-10.0.0.1", 0), ("gw-10.0.0.2", 2), ("gw-10.0.0.3", 5)];
+        assert_eq!(told(&meter), all.map(|(name, count)| (name.to_owned(), count)));
+        meter.of_gateways(&farm.snapshot());
+        assert_eq!(told(&meter).len(), 2, "the next one does");
+    }
+}
