@@ -56,7 +56,7 @@ done
 
 part "step 4: the front door"
 etc=$(etc front)
-cp "$WORK/certs/ca.pem" "$WORK/certs"/front-a.* "$etc/certs/"
+cp "$WORK/certs/ca.pem" "$WORK/certs"/front-a.* "$WORK/certs/dve.key" "$etc/certs/"
 cp "$WORK/web/front.pem" "$etc/certs/portal.pem"
 cp "$WORK/web/front.key" "$etc/certs/portal.key"
 cp config/vestibule.toml "$etc/config/"
@@ -72,6 +72,8 @@ expect_soon 5 "vestibule status: all 2 gateways are up" says "All 2 gateways are
 expect "curl is sent to a gateway" grep -qE '^https://62\.168\.1\.20[12]/$' <(location https://vpn.example.com/)
 expect_equal "http:// is sent to https:// at the name in the certificate" https://vpn.example.com/ \
   "$(location http://vpn.example.com/)"
+expect "vestibule resolve is, too" eval 'on client "$VESTIBULE" resolve --server vpn.example.com --key "$WORK/certs/dve.pub" --vpn ssl |
+  grep -qE "^62\.168\.1\.20[12]:443\$"'
 login client openconnect.log https://vpn.example.com/
 [ "$LANDED" != none ] || fail "openconnect gets no tunnel"
 expect "openconnect ends in a tunnel ($LANDED), and ping goes through it" ping_through client
