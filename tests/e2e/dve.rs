@@ -3,7 +3,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -17,13 +16,7 @@ use vestibule::heartbeat::ServiceState;
 use vestibule::ike::IkeSettings;
 use vestibule::vrrp::{Instance, Role};
 
-use crate::support::Running;
-
-/// An address that no other test has: nobody takes its ports.
-fn own_address() -> SocketAddr {
-    static NEXT: AtomicU8 = AtomicU8::new(1);
-    SocketAddr::from(([127, 44, 63, NEXT.fetch_add(1, Ordering::Relaxed)], 4463))
-}
+use crate::support::{Running, own_address};
 
 fn key(first: u8) -> Arc<SigningKey> {
     // RFC 8410 §7: everything before the seed
