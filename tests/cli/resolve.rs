@@ -580,10 +580,11 @@ fn watching_prints_a_line_when_the_best_endpoint_changes_and_asks_no_more_than_o
 fn watching_for_programs_prints_a_document_on_each_line() {
     let server = play(|request, before| match before {
         0 => vec![says(request, Status::Unavailable, 1, &[])],
-        _ => vec![says(request, Status::Ok, 600, &["192.0.2.1", "192.0.2.2"])],
+        1 | 2 => vec![says(request, Status::Ok, 1, &["192.0.2.1", "192.0.2.2"])],
+        _ => vec![says(request, Status::Ok, 600, &["192.0.2.1", "192.0.2.3"])],
     });
     let running = watch(&server, &["--format", "json"]);
-    until("the second line never came", || running.stdout().lines().count() == 2);
+    until("the third line never came", || running.stdout().lines().count() == 3);
     running.signal(Signal::INT);
     let ended = running.wait();
     assert_eq!(ended.status, 0);
@@ -593,7 +594,11 @@ fn watching_for_programs_prints_a_document_on_each_line() {
     let error = format!("no gateway is available now; ask again in 1 s ({address}: unavailable)");
     assert_eq!(documents[0], json!({ "endpoints": [], "retry_seconds": 1, "error": error }));
     assert_eq!(documents[1]["endpoints"][1]["endpoint"], "192.0.2.2:500");
-    assert_eq!(documents[1]["ttl_seconds"], 600);
+    assert_eq!(documents[1]["ttl_seconds"], 1);
+    assert_eq!(
+        documents[2]["endpoints"][1]["endpoint"], "192.0.2.3:500",
+        "all of it is printed, and watched"
+    );
 }
 
 #[test]
