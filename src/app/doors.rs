@@ -172,7 +172,7 @@ pub fn what_to_do(error: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied => {
             "; ports below 1024 need root or CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=)"
         }
-        io::ErrorKind::AddrInUse => "; another program has it: see `ss -ltnp`",
+        io::ErrorKind::AddrInUse => "; another program has it: see `ss -ltunp`",
         _ => "",
     }
 }

@@ -126,7 +126,7 @@ impl Resolve {
 
     /// What is printed of an answer.
     fn named<'a>(&self, resolved: &'a Resolved) -> impl Iterator<Item = &'a Endpoint> {
-        let most = if self.all { usize::MAX } else { 1 };
+        let most = if self.all || self.format == Format::Json { usize::MAX } else { 1 };
         resolved.endpoints.iter().take(most)
     }
 

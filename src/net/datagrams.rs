@@ -185,10 +185,11 @@ impl Post {
 }
 
 /// What came with one message: one datagram, or several of one length from one client that the kernel has put together
-/// (UDP_GRO). One that fills the buffer was longer, and is left out.
+/// (UDP_GRO). One that fills the buffer was longer, and is left out; so is one from port 0, which nothing can be sent to
+/// (RFC 768: its sender wants no answer).
 fn datagrams<'a>(buffer: &'a [u8], meta: &RecvMeta) -> impl Iterator<Item = Datagram<'a>> {
     let from = meta.addr;
-    let bytes = buffer.get(..meta.len).unwrap_or_default();
+    let bytes = buffer.get(..meta.len).filter(|_| from.port() != 0).unwrap_or_default();
     let whole = move |piece: &&[u8]| piece.len() < MOST_BYTES;
     bytes.chunks(meta.stride.max(1)).filter(whole).map(move |bytes| Datagram { bytes, from })
 }
@@ -238,21 +239,24 @@ mod tests {
     #[test]
     fn what_the_kernel_puts_together_is_taken_apart() {
         let buffer: Vec<u8> = (0..=255).cycle().take(MOST_BYTES).collect();
-        let came = |len, stride| {
-            let meta = RecvMeta { len, stride, ..RecvMeta::default() };
+        let came_from = |port, len, stride| {
+            let addr = (IpAddr::from([192, 0, 2, 1]), port).into();
+            let meta = RecvMeta { addr, len, stride, ..RecvMeta::default() };
             datagrams(&buffer, &meta).map(|datagram| datagram.bytes.to_vec()).collect::<Vec<_>>()
         };
+        let came = |len, stride| came_from(1000, len, stride);
         assert_eq!(came(3, 3), [[0, 1, 2]]);
         assert_eq!(came(7, 3), [vec![0, 1, 2], vec![3, 4, 5], vec![6]]);
         assert_eq!(came(0, 0), Vec::<Vec<u8>>::new());
         assert_eq!(came(MOST_BYTES, MOST_BYTES), Vec::<Vec<u8>>::new(), "cut off");
         assert_eq!(came(MOST_BYTES + 1, 9), Vec::<Vec<u8>>::new(), "never");
+        assert_eq!(came_from(0, 3, 3), Vec::<Vec<u8>>::new(), "cannot be answered");
     }
 
-    /// Says everything twice if it may.
-    struct Twice;
+    /// Says what it has heard, without two dots at its end; to "nothing", nothing.
+    struct Echo;
 
-    impl Responder for Twice {
+    impl Responder for Echo {
         fn answer(&mut self, asked: &[Datagram<'_>], _: Moment, replies: &mut Replies) {
             for (place, question) in asked.iter().enumerate().filter(|(_, q)| q.bytes != b"nothing") {
                 let text = question.bytes.strip_suffix(b"..").unwrap_or(question.bytes);
@@ -267,7 +271,7 @@ mod tests {
             let socket = bind(bound.parse().unwrap(), 1).unwrap().remove(0);
             let port = socket.local_addr().unwrap().port();
             let (stopper, stop) = super::super::stop::channel();
-            let responder = Rc::new(RefCell::new(Box::new(Twice) as Box<dyn Responder + Send>));
+            let responder = Rc::new(RefCell::new(Box::new(Echo) as Box<dyn Responder + Send>));
             let asking = async {
                 for address in asked {
                     let address: IpAddr = address.parse().unwrap();

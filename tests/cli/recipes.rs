@@ -6,7 +6,7 @@ use std::process::Command;
 use vestibule::dve::Status;
 
 use crate::resolve::{KEY, play, says};
-use crate::support::{BINARY, Folder, Running};
+use crate::support::{BINARY, Ended, Folder, Running};
 
 const RECIPES: &str = include_str!("../../docs/recipes.md");
 
@@ -17,12 +17,17 @@ fn scripts() -> Vec<&'static str> {
 
 /// What a script prints when a front door names this endpoint, and after that nothing any more.
 fn run(script: &str, endpoint: &'static str) -> (Folder, String) {
-    let server = play(move |request, before| match before {
-        0 => vec![says(request, Status::Ok, 1, &[endpoint])],
+    let (folder, ended) = run_in(Folder::new(), script, Some(endpoint));
+    assert_eq!(ended.status, 0, "{ended:?}");
+    (folder, ended.stdout)
+}
+
+fn run_in(folder: Folder, script: &str, endpoint: Option<&'static str>) -> (Folder, Ended) {
+    let server = play(move |request, before| match (endpoint, before) {
+        (Some(endpoint), 0) => vec![says(request, Status::Ok, 1, &[endpoint])],
         _ => vec![says(request, Status::Unsupported, 0, &[])],
     });
-    let folder = Folder::new();
-    std::fs::create_dir(folder.join("bin")).unwrap();
+    std::fs::create_dir_all(folder.join("bin")).unwrap();
     for client in ["openconnect", "swanctl", "openvpn", "wg", "wg-quick"] {
         let path = folder.join("bin").join(client);
         // `wg show office peers` is asked for a key
@@ -30,7 +35,8 @@ fn run(script: &str, endpoint: &'static str) -> (Folder, String) {
         std::fs::write(&path, answers).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     }
-    std::os::unix::fs::symlink(BINARY, folder.join("bin/vestibule")).unwrap();
+    // it is there already where the folder has seen a script before
+    let _ = std::os::unix::fs::symlink(BINARY, folder.join("bin/vestibule"));
     folder.write("wireguard.conf", "[Peer]\nEndpoint = none\nAllowedIPs = 10.0.0.0/8\n");
     let script = [
         ("front-a.example.com", server.address.to_string().as_str()),
@@ -44,8 +50,7 @@ fn run(script: &str, endpoint: &'static str) -> (Folder, String) {
     let path = format!("{}:/usr/bin:/bin", folder.join("bin").display());
     command.args(["-c", &script]).current_dir(folder.path()).env("PATH", path);
     let ended = Running::start(command).wait();
-    assert_eq!(ended.status, 0, "{ended:?}");
-    (folder, ended.stdout)
+    (folder, ended)
 }
 
 #[test]
@@ -73,6 +78,10 @@ fn the_files_of_strongswan_and_wireguard_get_the_endpoint() {
     let (folder, _) = run(scripts()[2], "[2001:db8::2]:4500");
     let read = |folder: &Folder, name| std::fs::read_to_string(folder.join(name)).unwrap();
     assert_eq!(read(&folder, "swanctl.conf"), "remote_addrs = 2001:db8::2\nremote_port = 4500\n");
+    let (folder, ended) = run_in(folder, scripts()[2], None);
+    assert_eq!((ended.status, ended.stdout.as_str()), (1, ""), "without an answer it connects nowhere");
+    let kept = "remote_addrs = 2001:db8::2\nremote_port = 4500\n";
+    assert_eq!(read(&folder, "swanctl.conf"), kept, "what was known last stays");
     let (folder, _) = run(scripts()[4], "[2001:db8::2]:51820");
     let wanted = "[Peer]\nEndpoint = [2001:db8::2]:51820\nAllowedIPs = 10.0.0.0/8\n";
     assert_eq!(read(&folder, "wireguard.conf"), wanted);

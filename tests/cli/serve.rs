@@ -247,7 +247,7 @@ fn a_bad_configuration_is_refused_at_a_reload_and_the_old_one_keeps_serving() {
     assert_eq!(
         reload.stdout,
         format!(
-            "cannot listen on {address} (portal): address already in use; another program has it: see `ss -ltnp`\n\
+            "cannot listen on {address} (portal): address already in use; another program has it: see `ss -ltunp`\n\
              the new configuration was refused and the old one stays\n"
         )
     );
@@ -455,7 +455,7 @@ fn a_port_that_is_taken_is_told_with_what_to_do() {
             ended.stderr,
             format!(
                 "error: cannot listen on {taken} {what}: address already in use; another program has it: see \
-                 `ss -ltnp`\n"
+                 `ss -ltunp`\n"
             )
         );
         assert!(!place.folder.join(SOCKET).exists(), "the socket is still there");
