@@ -163,6 +163,10 @@ fn read(mut datagram: &[u8], sequence: u32, addresses: &mut HashSet<IpAddr>) -> 
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(address)) => {
                 addresses.extend(usable(&address));
             }
+            NetlinkPayload::Done(done) if done.code < 0 => {
+                let error = io::Error::from_raw_os_error(done.code.saturating_neg());
+                return Err(AddressesError::Refused(error));
+            }
             NetlinkPayload::Done(_) => part.is_last = true,
             NetlinkPayload::Error(error) => return Err(AddressesError::Refused(error.to_io())),
             _ => {}
@@ -311,6 +315,14 @@ mod tests {
         let refusal = message(2, 0, 7, &[&(-1_i32).to_ne_bytes()[..], &[0; 16]].concat());
         let error = read_all(&refusal).0.unwrap_err();
         assert_eq!(error.to_string(), "the kernel does not tell: operation not permitted");
+    }
+
+    #[test]
+    fn an_answer_that_the_kernel_gives_up_is_not_a_whole_one() {
+        // EMSGSIZE
+        let given_up = message(3, MULTI, 7, &(-90_i32).to_ne_bytes());
+        let (part, _) = read_all(&[several(), given_up].concat());
+        assert_eq!(part.unwrap_err().to_string(), "the kernel does not tell: message too long");
     }
 
     #[test]
