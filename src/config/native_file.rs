@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_spanned::Spanned;
 
-use super::front_file::{address, vrrp_id};
+use super::front_file::{GatewayTable, address, vrrp_id};
 use super::problem::Span;
 use super::section::Section;
-use crate::fleet::VrrpId;
+use crate::fleet::{Vpn, VrrpId};
 
 pub struct DveTable {
     pub listen: Vec<Spanned<SocketAddr>>,
@@ -57,6 +57,13 @@ impl Ikev2Table {
         let ikev2 = Self { head: table.span.clone(), listen, vrrp_id: vrrp_id(&table) };
         table.finish();
         Some(ikev2)
+    }
+
+    /// Whether its clients may be sent there.
+    pub fn is_for(&self, gateway: &GatewayTable) -> bool {
+        let id = |id: &Option<Spanned<VrrpId>>| id.as_ref().map(|id| *id.get_ref());
+        let fits = self.vrrp_id.is_none() || id(&self.vrrp_id) == id(&gateway.vrrp_id);
+        fits && gateway.vpn_mode.offers(Vpn::Native)
     }
 }
 
