@@ -7,7 +7,7 @@ use serde_spanned::Spanned;
 use super::front_checks::{contains, pairs, repeated};
 use super::front_file::FrontFile;
 use super::problem::Problems;
-use crate::fleet::{Host, Vpn};
+use crate::fleet::{Endpoint, Host, Vpn};
 
 /// Notes everything that does not fit.
 pub fn check(file: &FrontFile, problems: &Problems<'_>) {
@@ -53,23 +53,26 @@ fn check_ikev2(file: &FrontFile, problems: &Problems<'_>) {
     }
     for gateway in native() {
         let Some(endpoint) = &gateway.native_endpoint else { continue };
-        let Host::Address(host) = endpoint.get_ref().host else { continue };
-        let own =
-            |address: &Spanned<SocketAddr>| address.get_ref().ip().to_canonical() == host.to_canonical();
-        if ikev2.listen.iter().any(own) {
+        let Endpoint { host, port } = endpoint.get_ref();
+        if leads_back(host, &ikev2.listen) {
             let message = format!(
                 "'native_endpoint' {host} is an address of [ikev2_redirect]: clients would go in circles"
             );
             problems.error(&endpoint.span(), message);
         }
-        if ikev2.is_for(gateway) && !IKE_PORTS.contains(&endpoint.get_ref().port) {
+        if ikev2.is_for(gateway) && !IKE_PORTS.contains(port) {
             let message = format!(
-                "an IKEv2 redirect names no port: clients go to {host} on 500 or 4500, and not to {}",
-                endpoint.get_ref().port
+                "an IKEv2 redirect names no port: clients go to {host} on 500 or 4500, and not to {port}"
             );
             problems.warning(&endpoint.span(), message);
         }
     }
+}
+
+/// Whether who is sent to that host comes to one of these, as far as they tell.
+fn leads_back(host: &Host, listen: &[Spanned<SocketAddr>]) -> bool {
+    let Host::Address(host) = host else { return false };
+    listen.iter().any(|address| address.get_ref().ip().to_canonical() == host.to_canonical())
 }
 
 /// RFC 7296 §2.23.

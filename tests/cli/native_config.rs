@@ -84,6 +84,14 @@ fn an_ikev2_redirect_names_a_host_that_is_somebody_else() {
     );
     assert_problems(
         &folder,
+        &format!("{LISTENER}{}{IKEV2}", gateway("gw1.example.com:1194")),
+        &[
+            "v.toml:10:19: warning: an IKEv2 redirect names no port: clients go to gw1.example.com on 500 or 4500, and \
+             not to 1194",
+        ],
+    );
+    assert_problems(
+        &folder,
         &format!("{LISTENER}{GATEWAY}vpn_mode = \"ssl\"\n{IKEV2}"),
         &["v.toml:10:1: error: no gateway has vpn_mode 'native' or 'both': nobody is ever sent to one"],
     );
