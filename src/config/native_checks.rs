@@ -7,6 +7,7 @@ use serde_spanned::Spanned;
 use super::front_checks::{contains, pairs, repeated};
 use super::front_file::FrontFile;
 use super::problem::Problems;
+use super::vrrp::VrrpTable;
 use crate::fleet::{Endpoint, Host, Vpn};
 
 /// Notes everything that does not fit.
@@ -54,7 +55,7 @@ fn check_ikev2(file: &FrontFile, problems: &Problems<'_>) {
     for gateway in native() {
         let Some(endpoint) = &gateway.native_endpoint else { continue };
         let Endpoint { host, port } = endpoint.get_ref();
-        if leads_back(host, &ikev2.listen) {
+        if leads_back(host, &ikev2.listen, file) {
             let message = format!(
                 "'native_endpoint' {host} is an address of [ikev2_redirect]: clients would go in circles"
             );
@@ -69,10 +70,16 @@ fn check_ikev2(file: &FrontFile, problems: &Problems<'_>) {
     }
 }
 
-/// Whether who is sent to that host comes to one of these, as far as they tell.
-fn leads_back(host: &Host, listen: &[Spanned<SocketAddr>]) -> bool {
+/// Whether who is sent to that host comes to one of these, as far as the file tells.
+fn leads_back(host: &Host, listen: &[Spanned<SocketAddr>], file: &FrontFile) -> bool {
     let Host::Address(host) = host else { return false };
-    listen.iter().any(|address| address.get_ref().ip().to_canonical() == host.to_canonical())
+    let host = host.to_canonical();
+    let is_shared =
+        || file.vrrp.iter().flat_map(VrrpTable::virtual_addresses).any(|own| *own.get_ref() == host);
+    listen.iter().map(|address| address.get_ref().ip().to_canonical()).any(|own| {
+        let is_all = own.is_unspecified() && own.is_ipv4() == host.is_ipv4();
+        own == host || (is_all && (host.is_loopback() || is_shared()))
+    })
 }
 
 /// RFC 7296 §2.23.

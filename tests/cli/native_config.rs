@@ -75,6 +75,28 @@ fn an_ikev2_redirect_names_a_host_that_is_somebody_else() {
             "v.toml:13:11: error: no gateway with vpn_mode 'native' or 'both' has vrrp_id 8; no client is ever sent to one",
         ],
     );
+    // wherever this host is
+    let all = "[ikev2_redirect]\nlisten = [\"0.0.0.0:500\"]\n";
+    let vrrp = "[[vrrp]]\nvrrp_id = 1\nrole = \"master\"\ninterface = \"eth0\"\naddresses = [\"192.0.2.1/24\", \"2001:db8::1/64\"]\n";
+    for circle in ["127.0.0.9", "192.0.2.1"] {
+        assert_problems(
+            &folder,
+            &format!("{LISTENER}{}{all}{vrrp}", gateway(circle)),
+            &[
+                &format!(
+                    "v.toml:10:19: error: 'native_endpoint' {circle} is an address of [ikev2_redirect]: clients would go in circles"
+                ),
+                "v.toml:17:30: warning: nothing listens at the virtual address 2001:db8::1",
+            ],
+        );
+    }
+    for elsewhere in ["192.0.2.2", "[2001:db8::1]"] {
+        assert_problems(
+            &folder,
+            &format!("{LISTENER}{}{all}{vrrp}", gateway(elsewhere)),
+            &["v.toml:17:30: warning: nothing listens at the virtual address 2001:db8::1"],
+        );
+    }
     assert_problems(
         &folder,
         &format!("{LISTENER}{}{IKEV2}vrrp_id = 7\n", gateway("127.0.0.2:1194")),
