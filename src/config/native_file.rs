@@ -37,10 +37,14 @@ impl DveTable {
             );
         }
         let answers = table.integer("answers_per_second_per_source", 1..=1_000_000);
+        let ttl = table.duration("ttl", TTL);
+        if let Some(ttl) = ttl.as_ref().filter(|ttl| ttl.get_ref().subsec_nanos() != 0) {
+            table.error_at(&ttl.span(), "'ttl' must be whole seconds: an answer counts in them");
+        }
         let dve = Self {
             listen,
             keys,
-            ttl: table.duration("ttl", TTL).map_or(DEFAULT_TTL, Spanned::into_inner),
+            ttl: ttl.map_or(DEFAULT_TTL, Spanned::into_inner),
             answers_per_second_per_source: answers
                 .and_then(|n| u32::try_from(n.into_inner()).ok())
                 .unwrap_or(DEFAULT_ANSWERS),

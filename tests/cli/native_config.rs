@@ -46,6 +46,11 @@ fn what_native_clients_need_is_missed() {
             "v.toml:14:1: error: unknown key 'key' in [dve]; did you mean 'keys'?",
         ],
     );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}{DVE}ttl = \"1500ms\"\n"),
+        &["v.toml:12:7: error: 'ttl' must be whole seconds: an answer counts in them"],
+    );
 }
 
 #[test]
