@@ -140,8 +140,8 @@ fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
         let id = gateway.vrrp_id.as_ref().map(|id| *id.get_ref());
         let of_listeners = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
         // whoever asks over DVE names the vrrp_id, or none
-        let natively = file.dve.is_some() || file.ikev2.is_some();
-        let natively = natively && gateway.vpn_mode.offers(Vpn::Native);
+        let natively = file.dve.is_some() && gateway.vpn_mode.offers(Vpn::Native)
+            || file.ikev2.as_ref().is_some_and(|ikev2| ikev2.is_for(gateway));
         let reached = of_listeners || natively || (file.dve.is_some() && gateway.vpn_mode.offers(Vpn::Ssl));
         if !reached && !listener_ids.is_empty() {
             let message = format!(
@@ -150,15 +150,25 @@ fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
             );
             problems.warning(&name.span(), message);
         } else if !natively && !gateway.vpn_mode.offers(Vpn::Ssl) {
-            let otherwise = if gateway.vpn_mode.offers(Vpn::Native) {
-                ", and there is no [dve] and no [ikev2_redirect]"
-            } else {
-                ""
+            let otherwise = match (gateway.vpn_mode.offers(Vpn::Native), &file.ikev2) {
+                (true, Some(_)) => ", and [ikev2_redirect] has another vrrp_id",
+                (true, None) => ", and there is no [dve] and no [ikev2_redirect]",
+                (false, _) => "",
             };
             let message = format!(
                 "gateway '{}' has vpn_mode '{}'; no listener sends anybody to it{otherwise}",
                 name.get_ref(),
                 gateway.vpn_mode.as_str()
+            );
+            problems.warning(&name.span(), message);
+        } else if let (false, Some(ikev2)) = (reached, &file.ikev2) {
+            let id = ikev2.vrrp_id.as_ref().map(|id| format!(", and for vrrp_id {}", id.get_ref()));
+            let message = format!(
+                "gateway '{}' has vpn_mode '{}'; nobody is ever sent to it: there is no [[listener]] and no [dve], and \
+                 [ikev2_redirect] is for gateways with vpn_mode 'native' or 'both'{}",
+                name.get_ref(),
+                gateway.vpn_mode.as_str(),
+                id.unwrap_or_default()
             );
             problems.warning(&name.span(), message);
         }

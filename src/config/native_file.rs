@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_spanned::Spanned;
 
-use super::front_file::{address, vrrp_id};
+use super::front_file::{GatewayTable, address, vrrp_id};
 use super::problem::Span;
 use super::section::Section;
-use crate::fleet::VrrpId;
+use crate::fleet::{Vpn, VrrpId};
 
 pub struct DveTable {
     pub listen: Vec<Spanned<SocketAddr>>,
@@ -37,10 +37,14 @@ impl DveTable {
             );
         }
         let answers = table.integer("answers_per_second_per_source", 1..=1_000_000);
+        let ttl = table.duration("ttl", TTL);
+        if let Some(ttl) = ttl.as_ref().filter(|ttl| ttl.get_ref().subsec_nanos() != 0) {
+            table.error_at(&ttl.span(), "'ttl' must be whole seconds: an answer counts in them");
+        }
         let dve = Self {
             listen,
             keys,
-            ttl: table.duration("ttl", TTL).map_or(DEFAULT_TTL, Spanned::into_inner),
+            ttl: ttl.map_or(DEFAULT_TTL, Spanned::into_inner),
             answers_per_second_per_source: answers
                 .and_then(|n| u32::try_from(n.into_inner()).ok())
                 .unwrap_or(DEFAULT_ANSWERS),
@@ -57,6 +61,13 @@ impl Ikev2Table {
         let ikev2 = Self { head: table.span.clone(), listen, vrrp_id: vrrp_id(&table) };
         table.finish();
         Some(ikev2)
+    }
+
+    /// Whether its clients may be sent there.
+    pub fn is_for(&self, gateway: &GatewayTable) -> bool {
+        let id = |id: &Option<Spanned<VrrpId>>| id.as_ref().map(|id| *id.get_ref());
+        let fits = self.vrrp_id.is_none() || id(&self.vrrp_id) == id(&gateway.vrrp_id);
+        fits && gateway.vpn_mode.offers(Vpn::Native)
     }
 }
 

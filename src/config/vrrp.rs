@@ -79,7 +79,7 @@ impl VrrpTable {
         })
     }
 
-    fn virtual_addresses(&self) -> impl Iterator<Item = Spanned<IpAddr>> {
+    pub fn virtual_addresses(&self) -> impl Iterator<Item = Spanned<IpAddr>> {
         self.addresses.iter().map(|network| Spanned::new(network.span(), network.get_ref().addr()))
     }
 }

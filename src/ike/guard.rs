@@ -11,14 +11,15 @@ use crate::net::rate::Rate;
 /// Keeps what anyone can send under any address from costing us, or whoever has that address, much.
 ///
 /// Normally a request is believed. While there is a flood, or when a source asks more often than its share, it has to
-/// bring a cookie. With one it has a share of its own: who only pretends to be there cannot use that up.
+/// bring a cookie. With one it has a share of its own: who only pretends to be there cannot use that up. Cookies themselves
+/// are given to all who ask, or he could keep those who are there from getting theirs; they are smaller than what is sent
+/// for them.
 #[derive(Debug)]
 pub struct Guard {
     begun: Instant,
     secret: hmac::Key,
     flood: Flood,
     believed: Rate,
-    challenged: Rate,
     proven: Rate,
     refused: Rate,
 }
@@ -43,7 +44,6 @@ impl Guard {
             secret,
             flood: Flood::new(FLOOD_PER_SECOND, now),
             believed: rate(PER_SECOND_AND_SOURCE),
-            challenged: rate(PER_SECOND_AND_SOURCE),
             proven: rate(PER_SECOND_AND_SOURCE),
             refused: rate(REFUSALS_PER_SECOND_AND_SOURCE),
         }
@@ -56,13 +56,10 @@ impl Guard {
             return Verdict::Admitted;
         }
         let minute = now.saturating_duration_since(self.begun).as_secs() / 60;
-        let is_proven = cookie::is_valid(&self.secret, minute, from, request);
-        let share = if is_proven { &self.proven } else { &self.challenged };
-        match share.allows(from.ip(), now) {
-            false => Verdict::Dropped,
-            true if is_proven => Verdict::Admitted,
-            true => Verdict::Challenged(cookie::bake(&self.secret, minute, from, request)),
+        if !cookie::is_valid(&self.secret, minute, from, request) {
+            return Verdict::Challenged(cookie::bake(&self.secret, minute, from, request));
         }
+        if self.proven.allows(from.ip(), now) { Verdict::Admitted } else { Verdict::Dropped }
     }
 
     /// Whether that source may be told that there is nothing for it here; else silence does.
@@ -110,7 +107,7 @@ mod tests {
         let (guard, datagram) = (guard(), sample("strongswan-500"));
         let request = Request::read(&datagram).unwrap();
         let same = |n| (0..n).map(|i| from(&format!("192.0.2.{i}:500")));
-        assert_eq!(judged(&guard, &request, same(250)), [100, 100, 50]);
+        assert_eq!(judged(&guard, &request, same(250)), [100, 150, 0]);
         assert_eq!(judged(&guard, &request, [from("198.51.100.1:500")].into_iter()), [1, 0, 0]);
     }
 
@@ -119,12 +116,14 @@ mod tests {
         let (guard, datagram) = (guard(), sample("strongswan-500"));
         let request = Request::read(&datagram).unwrap();
         let (own, spoofed) = (from("192.0.2.1:500"), from("192.0.2.9:500"));
-        judged(&guard, &request, std::iter::repeat_n(spoofed, 150));
-        let Verdict::Challenged(cookie) = guard.judge(&request, own, guard.begun) else { panic!() };
-        judged(&guard, &request, std::iter::repeat_n(spoofed, 150));
+        judged(&guard, &request, std::iter::repeat_n(spoofed, 10_000));
+        let Verdict::Challenged(cookie) = guard.judge(&request, own, guard.begun) else {
+            panic!("he cannot prove it")
+        };
+        judged(&guard, &request, std::iter::repeat_n(spoofed, 10_000));
         let back = Request { cookie: Some(&cookie), ..request };
+        assert_eq!(judged(&guard, &back, std::iter::repeat_n(spoofed, 100)), [0, 100, 0]);
         assert_eq!(judged(&guard, &back, std::iter::repeat_n(own, 110)), [100, 0, 10]);
-        assert_eq!(guard.judge(&back, spoofed, guard.begun), Verdict::Dropped);
     }
 
     #[test]

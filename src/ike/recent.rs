@@ -52,7 +52,7 @@ impl Recent {
     }
 }
 
-/// 200 KiB; a flood has to bring cookies before it can fill them.
+/// 160 KiB for each thread and address; a flood has to bring cookies before it can fill them.
 const CELLS: usize = 4096;
 /// After that the first one does not count any more.
 const LIFETIME: Duration = PENDING_LIFETIME;

@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::fleet::{Host, VrrpId};
     use crate::net::datagrams::Responder as _;
+    use crate::net::heard::Heard;
 
     const REDIRECT_SUPPORTED: u16 = 16406;
     const REDIRECTED_FROM: u16 = 16408;
@@ -301,6 +302,26 @@ mod tests {
         let from = notify(REDIRECTED_FROM, &[1, 4, 10, 0, 0, 1]);
         assert_eq!(front.asks(HERE, &asking([1; 8], &[from])), Told::NoProposalChosen);
         assert_eq!(front.farm.pending(), [0]);
+    }
+
+    #[test]
+    fn a_client_that_was_sent_in_a_circle_is_told_of_and_not_in_its_own_words() {
+        let heard = Heard::begin();
+        let mut front = Front::new(&["10.0.0.1"]);
+        let mut lines = |identity: &[u8]| {
+            front.after(10);
+            front.asks(HERE, &asking([1; 8], &[notify(REDIRECTED_FROM, identity)]));
+            heard.lines()
+        };
+        let line = |by: &str| {
+            format!(
+                "WARN an IKEv2 client was redirected to this front door, which redirects nobody twice; is its address \
+                 the native_endpoint of a gateway? client={HERE} by=\"{by}\""
+            )
+        };
+        assert_eq!(lines(&[1, 4, 10, 0, 0, 9]), [line("10.0.0.9")]);
+        assert_eq!(lines(b"\x03\x09front.lab"), [line("front.lab")]);
+        assert_eq!(lines(b"\x03\x0bgw\nERROR no!"), [line("somebody unknown")]);
     }
 
     #[test]

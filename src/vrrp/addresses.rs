@@ -41,7 +41,7 @@ impl Addresses {
     /// Reads all addresses that may be used. Not to be abandoned half-way: the kernel answers one such question at a
     /// time. After an error the socket is of no use.
     pub async fn look(&mut self) -> Result<HashSet<IpAddr>, AddressesError> {
-        let look = tokio::time::timeout(PATIENCE, self.ask());
+        let look = tokio::time::timeout(PATIENCE, self.ask_until_sure());
         look.await.map_err(|_| AddressesError::Silent)?
     }
 
@@ -53,18 +53,33 @@ impl Addresses {
         Ok(())
     }
 
-    async fn ask(&mut self) -> Result<HashSet<IpAddr>, AddressesError> {
+    async fn ask_until_sure(&mut self) -> Result<HashSet<IpAddr>, AddressesError> {
+        let mut seen = HashSet::new();
+        for _ in 0..ATTEMPTS {
+            let (addresses, is_interrupted) = self.ask().await?;
+            if !is_interrupted {
+                return Ok(addresses);
+            }
+            // it may lack an address that has been there all the time
+            seen.extend(addresses);
+        }
+        self.stale = true;
+        Ok(seen)
+    }
+
+    /// The addresses, and whether they have changed while the kernel told them.
+    async fn ask(&mut self) -> Result<(HashSet<IpAddr>, bool), AddressesError> {
         self.sequence = self.sequence.wrapping_add(1);
         self.stale = false;
         let question = question(self.sequence);
         self.socket.send_to(&question, &SocketAddr::new(0, 0)).await.map_err(AddressesError::Failed)?;
-        let mut addresses = HashSet::new();
+        let (mut addresses, mut is_interrupted) = (HashSet::new(), false);
         loop {
             self.receive().await?;
             let part = read(&self.datagram, self.sequence, &mut addresses)?;
-            self.stale |= part.is_interrupted;
+            is_interrupted |= part.is_interrupted;
             if part.is_last {
-                return Ok(addresses);
+                return Ok((addresses, is_interrupted));
             }
         }
     }
@@ -148,6 +163,10 @@ fn read(mut datagram: &[u8], sequence: u32, addresses: &mut HashSet<IpAddr>) -> 
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(address)) => {
                 addresses.extend(usable(&address));
             }
+            NetlinkPayload::Done(done) if done.code < 0 => {
+                let error = io::Error::from_raw_os_error(done.code.saturating_neg());
+                return Err(AddressesError::Refused(error));
+            }
             NetlinkPayload::Done(_) => part.is_last = true,
             NetlinkPayload::Error(error) => return Err(AddressesError::Refused(error.to_io())),
             _ => {}
@@ -180,6 +199,9 @@ const NOTICES: u32 = 0x10 | 0x100;
 
 /// No datagram of the kernel is longer: 32 KiB since Linux 4.9.
 const DATAGRAM: usize = 64 * 1024;
+
+/// So many answers during which something has changed are not to be relied on; what was in any of them is taken then.
+const ATTEMPTS: usize = 8;
 
 /// The kernel answers while it is asked; it needs longer only where the whole host stands still.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -293,6 +315,14 @@ mod tests {
         let refusal = message(2, 0, 7, &[&(-1_i32).to_ne_bytes()[..], &[0; 16]].concat());
         let error = read_all(&refusal).0.unwrap_err();
         assert_eq!(error.to_string(), "the kernel does not tell: operation not permitted");
+    }
+
+    #[test]
+    fn an_answer_that_the_kernel_gives_up_is_not_a_whole_one() {
+        // EMSGSIZE
+        let given_up = message(3, MULTI, 7, &(-90_i32).to_ne_bytes());
+        let (part, _) = read_all(&[several(), given_up].concat());
+        assert_eq!(part.unwrap_err().to_string(), "the kernel does not tell: message too long");
     }
 
     #[test]

@@ -149,6 +149,27 @@ fn the_defaults_that_the_example_shows_of_a_proxy_and_a_passthrough_are_the_real
 }
 
 #[test]
+fn the_defaults_that_the_example_shows_for_native_clients_are_the_real_ones() {
+    let folder = folder();
+    let native = |left_out: &[&str]| {
+        let left_out = [&["token_file", "affinity_cookie"], left_out].concat();
+        folder.write("config/shown.toml", &all_but(&left_out));
+        let front = front(&folder, "config/shown.toml");
+        let dve = front.dve.unwrap();
+        let first = front.fleet.gateways[0].native_endpoint.clone();
+        (dve.ttl, dve.answers_per_second_per_source, first)
+    };
+    assert_eq!(native(&[]), native(&["ttl", "answers_per_second_per_source", "native_endpoint"]));
+    // every key that these tables have is shown
+    for (table, keys) in [("\n[dve]\n", 4), ("\n[ikev2_redirect]\n", 2)] {
+        let (_, table) = FRONT.split_once(table).unwrap();
+        let lines = table.lines().take_while(|line| !line.is_empty());
+        let settings = lines.filter(|line| setting(line).is_some() || !line.starts_with('#'));
+        assert_eq!(settings.count(), keys);
+    }
+}
+
+#[test]
 fn the_defaults_that_the_example_shows_of_virtual_addresses_are_the_real_ones() {
     let folder = folder();
     let vrrp = |left_out: &[&str]| {

@@ -46,6 +46,11 @@ fn what_native_clients_need_is_missed() {
             "v.toml:14:1: error: unknown key 'key' in [dve]; did you mean 'keys'?",
         ],
     );
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{GATEWAY}{DVE}ttl = \"1500ms\"\n"),
+        &["v.toml:12:7: error: 'ttl' must be whole seconds: an answer counts in them"],
+    );
 }
 
 #[test]
@@ -72,9 +77,31 @@ fn an_ikev2_redirect_names_a_host_that_is_somebody_else() {
         &format!("{LISTENER}{}{IKEV2}vrrp_id = 8\n", gateway("127.0.0.1")),
         &[
             "v.toml:10:19: error: 'native_endpoint' 127.0.0.1 is an address of [ikev2_redirect]: clients would go in circles",
-            "v.toml:13:11: error: no gateway has vrrp_id 8; no client is ever sent to one",
+            "v.toml:13:11: error: no gateway with vpn_mode 'native' or 'both' has vrrp_id 8; no client is ever sent to one",
         ],
     );
+    // wherever this host is
+    let all = "[ikev2_redirect]\nlisten = [\"0.0.0.0:500\"]\n";
+    let vrrp = "[[vrrp]]\nvrrp_id = 1\nrole = \"master\"\ninterface = \"eth0\"\naddresses = [\"192.0.2.1/24\", \"2001:db8::1/64\"]\n";
+    for circle in ["127.0.0.9", "192.0.2.1"] {
+        assert_problems(
+            &folder,
+            &format!("{LISTENER}{}{all}{vrrp}", gateway(circle)),
+            &[
+                &format!(
+                    "v.toml:10:19: error: 'native_endpoint' {circle} is an address of [ikev2_redirect]: clients would go in circles"
+                ),
+                "v.toml:17:30: warning: nothing listens at the virtual address 2001:db8::1",
+            ],
+        );
+    }
+    for elsewhere in ["192.0.2.2", "[2001:db8::1]"] {
+        assert_problems(
+            &folder,
+            &format!("{LISTENER}{}{all}{vrrp}", gateway(elsewhere)),
+            &["v.toml:17:30: warning: nothing listens at the virtual address 2001:db8::1"],
+        );
+    }
     assert_problems(
         &folder,
         &format!("{LISTENER}{}{IKEV2}vrrp_id = 7\n", gateway("127.0.0.2:1194")),
@@ -84,7 +111,52 @@ fn an_ikev2_redirect_names_a_host_that_is_somebody_else() {
     );
     assert_problems(
         &folder,
+        &format!("{LISTENER}{}{IKEV2}", gateway("gw1.example.com:1194")),
+        &[
+            "v.toml:10:19: warning: an IKEv2 redirect names no port: clients go to gw1.example.com on 500 or 4500, and \
+             not to 1194",
+        ],
+    );
+    assert_problems(
+        &folder,
         &format!("{LISTENER}{GATEWAY}vpn_mode = \"ssl\"\n{IKEV2}"),
         &["v.toml:10:1: error: no gateway has vpn_mode 'native' or 'both': nobody is ever sent to one"],
     );
+}
+
+#[test]
+fn an_ikev2_redirect_has_gateways_that_native_clients_may_be_sent_to() {
+    let folder = Folder::with_certificates();
+    let none = "there is no [[gateway]]: there is nobody to send clients to; add one";
+    assert_problems(&folder, &format!("{IKEV2}vrrp_id = 7\n"), &[&format!("v.toml:1:1: error: {none}")]);
+    let gateway = |name: &str, mode: &str, id: u8| {
+        format!("{}vpn_mode = \"{mode}\"\nvrrp_id = {id}\n", GATEWAY.replace("gw1", name))
+    };
+    let farm = gateway("gw1", "ssl", 7) + &gateway("gw2", "native", 8);
+    assert_problems(
+        &folder,
+        &format!("{LISTENER}{farm}{IKEV2}vrrp_id = 7\n"),
+        &[
+            "v.toml:12:8: warning: gateway 'gw2' has vpn_mode 'native'; no listener sends anybody to it, and \
+             [ikev2_redirect] has another vrrp_id",
+            "v.toml:18:11: error: no gateway with vpn_mode 'native' or 'both' has vrrp_id 7; no client is ever sent to one",
+        ],
+    );
+    let sent = "nobody is ever sent to it: there is no [[listener]] and no [dve], and [ikev2_redirect] is for gateways with \
+                vpn_mode 'native' or 'both'";
+    assert_problems(
+        &folder,
+        &format!("{farm}{IKEV2}"),
+        &[&format!("v.toml:2:8: warning: gateway 'gw1' has vpn_mode 'ssl'; {sent}")],
+    );
+    assert_problems(
+        &folder,
+        &format!("{}{}{IKEV2}vrrp_id = 8\n", gateway("gw1", "both", 7), gateway("gw2", "both", 8)),
+        &[&format!("v.toml:2:8: warning: gateway 'gw1' has vpn_mode 'both'; {sent}, and for vrrp_id 8")],
+    );
+    assert_problems(&folder, &format!("{farm}{DVE}{IKEV2}vrrp_id = 8\n"), &[]);
+    // only DVE names it, with its port
+    let other = gateway("gw4", "native", 7) + "native_endpoint = \"gw1.example.com:1194\"\n";
+    let other = other + &gateway("gw3", "native", 7) + "native_endpoint = \"127.0.0.3:1194\"\n";
+    assert_problems(&folder, &format!("{other}{farm}{DVE}{IKEV2}vrrp_id = 8\n"), &[]);
 }

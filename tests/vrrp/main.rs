@@ -245,3 +245,28 @@ fn a_front_door_that_cannot_look_claims_nothing_and_tries_again() {
         follower.until(false).await;
     });
 }
+
+#[test]
+fn an_address_that_stays_is_not_missed_while_others_go() {
+    alone("an_address_that_stays_is_not_missed_while_others_go", async || {
+        interface();
+        // more than the kernel tells in one datagram
+        let lines = |verb: &str, net: u8| -> String {
+            let each = (0..2000).map(|i| (i / 250, i % 250 + 1));
+            each.map(|(i, j)| format!("addr {verb} 10.{net}.{i}.{j}/32 dev d0\n")).collect()
+        };
+        // whichever of them is missed, the standing shows it
+        let shared: Vec<_> = (1..=250).map(|id| instance(id, &[&format!("10.8.0.{id}/32")])).collect();
+        ip_batch(&(lines("add", 7) + &lines("add", 8)));
+        let follower = Follower::of(&shared);
+        follower.until(true).await;
+        // they stand before those that stay
+        let busy = std::thread::spawn(move || ip_batch(&lines("del", 7)));
+        while !busy.is_finished() {
+            assert!(follower.standing.is_active());
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        busy.join().unwrap();
+        follower.stays(true).await;
+    });
+}
