@@ -55,6 +55,9 @@ impl UdpThread {
     }
 }
 
+/// How the answers at an address have ended.
+type Served = Result<(), (SocketAddr, io::Error)>;
+
 struct Open {
     responder: Rc<RefCell<Box<dyn Responder + Send>>>,
     // dropping it closes the socket
@@ -76,8 +79,18 @@ async fn run(mut duties: mpsc::UnboundedReceiver<Duty>, taken: watch::Sender<usi
                 None => break,
             },
             Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended {
-                    tracing::error!(%error, "a responder has failed on one thread; restart the front door");
+                match ended {
+                    // its address is no longer wanted
+                    Ok(Ok(())) => {}
+                    // whoever calls the roll ends the front door, which is better than one that answers some
+                    Ok(Err((address, error))) => {
+                        tracing::error!(%address, %error, "a UDP socket has failed");
+                        break;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a responder has failed");
+                        break;
+                    }
                 }
             }
         }
@@ -86,7 +99,7 @@ async fn run(mut duties: mpsc::UnboundedReceiver<Duty>, taken: watch::Sender<usi
     while tasks.join_next().await.is_some() {}
 }
 
-fn take(duty: Duty, open: &mut HashMap<SocketAddr, Open>, tasks: &mut JoinSet<()>) {
+fn take(duty: Duty, open: &mut HashMap<SocketAddr, Open>, tasks: &mut JoinSet<Served>) {
     let stay: Vec<_> = duty.addresses.iter().map(|(address, ..)| *address).collect();
     open.retain(|address, _| stay.contains(address));
     for (address, responder, socket) in duty.addresses {
@@ -97,9 +110,7 @@ fn take(duty: Duty, open: &mut HashMap<SocketAddr, Open>, tasks: &mut JoinSet<()
                 let responder = Rc::new(RefCell::new(responder));
                 open.insert(address, Open { responder: Rc::clone(&responder), _stopper: stopper });
                 tasks.spawn_local(async move {
-                    if let Err(error) = datagrams::serve(socket, responder, stop).await {
-                        tracing::error!(%address, %error, "a UDP socket has failed");
-                    }
+                    datagrams::serve(socket, responder, stop).await.map_err(|error| (address, error))
                 });
             }
             (None, None) => tracing::error!(%address, "a UDP address has come without its socket"),

@@ -41,11 +41,7 @@ fn check_names(file: &FrontFile, problems: &Problems<'_>) {
 
 /// One address has one listener, and the admin endpoint has its own.
 fn check_addresses(file: &FrontFile, problems: &Problems<'_>) {
-    let canonical = |address: &Spanned<SocketAddr>| {
-        let own = address.get_ref();
-        Spanned::new(address.span(), SocketAddr::new(own.ip().to_canonical(), own.port()))
-    };
-    let addresses: Vec<_> = file.listeners.iter().filter_map(|l| l.address.as_ref()).map(canonical).collect();
+    let addresses: Vec<_> = file.listeners.iter().filter_map(|l| l.address.clone()).collect();
     repeated(addresses.iter(), |address, span| {
         problems
             .error(span, format!("two listeners have the address {address}; one address has one listener"));
@@ -256,6 +252,5 @@ fn check_circles(file: &FrontFile, problems: &Problems<'_>) {
 fn answers(address: &SocketAddr, endpoint: &Endpoint) -> bool {
     let Host::Address(host) = endpoint.host else { return false };
     let host = SocketAddr::new(host.to_canonical(), endpoint.port);
-    let own = SocketAddr::new(address.ip().to_canonical(), address.port());
-    own == host || (host.ip().is_loopback() && contains(&own, &host))
+    *address == host || (host.ip().is_loopback() && contains(address, &host))
 }

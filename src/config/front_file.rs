@@ -630,7 +630,15 @@ fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, String> {
 /// `ip:port`.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return if address.port() == 0 { Err(PORT.into()) } else { Ok(address) };
+        let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
+        return match address.port() {
+            0 => Err(PORT.into()),
+            // sockets for IPv6 take nothing else
+            _ if canonical.ip() != address.ip() => {
+                Err(format!("{address} is an IPv4 address; write {canonical}"))
+            }
+            _ => Ok(address),
+        };
     }
     let port = text.rsplit(':').next().unwrap_or_default();
     let out_of_range =

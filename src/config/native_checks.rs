@@ -20,11 +20,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
 fn check_addresses(file: &FrontFile, problems: &Problems<'_>) {
     let dve = file.dve.iter().flat_map(|dve| &dve.listen);
     let ikev2 = file.ikev2.iter().flat_map(|ikev2| &ikev2.listen);
-    let canonical = |address: &Spanned<SocketAddr>| {
-        let own = address.get_ref();
-        Spanned::new(address.span(), SocketAddr::new(own.ip().to_canonical(), own.port()))
-    };
-    let addresses: Vec<_> = dve.chain(ikev2).map(canonical).collect();
+    let addresses: Vec<_> = dve.chain(ikev2).cloned().collect();
     repeated(addresses.iter(), |address, span| {
         problems.error(span, format!("'listen' has the UDP address {address} twice; leave one of them out"));
     });
@@ -76,7 +72,7 @@ fn leads_back(host: &Host, listen: &[Spanned<SocketAddr>], file: &FrontFile) -> 
     let host = host.to_canonical();
     let is_shared =
         || file.vrrp.iter().flat_map(VrrpTable::virtual_addresses).any(|own| *own.get_ref() == host);
-    listen.iter().map(|address| address.get_ref().ip().to_canonical()).any(|own| {
+    listen.iter().map(|address| address.get_ref().ip()).any(|own| {
         let is_all = own.is_unspecified() && own.is_ipv4() == host.is_ipv4();
         own == host || (is_all && (host.is_loopback() || is_shared()))
     })

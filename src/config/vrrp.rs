@@ -139,7 +139,7 @@ fn listening(file: &FrontFile) -> impl Iterator<Item = IpAddr> {
     let listeners = file.listeners.iter().filter_map(|listener| listener.address.as_ref());
     let dve = file.dve.iter().flat_map(|dve| &dve.listen);
     let ikev2 = file.ikev2.iter().flat_map(|ikev2| &ikev2.listen);
-    listeners.chain(dve).chain(ikev2).map(|address| address.get_ref().ip().to_canonical())
+    listeners.chain(dve).chain(ikev2).map(|address| address.get_ref().ip())
 }
 
 /// `address/prefix length`.

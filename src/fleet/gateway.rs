@@ -266,7 +266,8 @@ fn is_host_name(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     // A last label of digits alone would be read as an IPv4 address by clients (WHATWG URL §3.5).
     let numeric_end = name.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()));
-    name.len() <= 253
+    // with the last dot, too: an answer over DVE has no room for more
+    text.len() <= 253
         && !numeric_end
         && name.split('.').all(|label| {
             (1..=63).contains(&label.len())
@@ -323,6 +324,16 @@ mod tests {
             if text != "https://gw1" {
                 assert_eq!(got, Err(error), "{text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_host_name_has_253_characters_at_most_with_the_last_dot() {
+        let name = |length: usize| format!("{}a", "abc.".repeat(70).get(..length - 1).unwrap());
+        for (text, is_one) in
+            [(name(253), true), (name(254), false), (name(252) + ".", true), (name(253) + ".", false)]
+        {
+            assert_eq!(Host::name(&text).is_some(), is_one, "{}", text.len());
         }
     }
 
