@@ -91,6 +91,7 @@ fn farm(now: Moment) -> Roster {
             name: GatewayName::new(&format!("gw{i}")),
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
+            vrrp_mode: vestibule::fleet::VrrpMode::Inactive,
             ssl_endpoint: endpoint(443),
             native_endpoint: endpoint(500),
             upstream: endpoint(443),

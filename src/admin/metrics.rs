@@ -11,7 +11,7 @@ use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
 
 use super::status::{CheckWord, VERSION};
 use crate::fleet::{
-    Ask, CheckOutcome, GatewayName, GatewayView, Observation, Snapshot, State, Transition, View, Vpn,
+    Ask, CheckOutcome, GatewayName, GatewayView, Observation, Role, Snapshot, State, Transition, View, Vpn,
     exclusion,
 };
 
@@ -54,13 +54,16 @@ const FENCED: Described = (
     "1 while a firewall, the gateway's or this host's, refuses newcomers to it.",
 );
 
+const ACTIVE: Described =
+    ("vestibule_gateway_active", "Failsafe mode: 1 for the gateway that newcomers are sent to.");
+
 impl FarmCollector {
     /// Registers a collector that reads through `view`.
     ///
     /// # Errors
     /// If there is one already.
     pub fn register(registry: &Registry, view: View) -> Result<(), prometheus::Error> {
-        let gauges: [(Described, &[&str]); 8] = [
+        let gauges: [(Described, &[&str]); 9] = [
             (UP, &["gateway", "vpn"]),
             (STATE, &["gateway", "state"]),
             (LOAD, &["gateway"]),
@@ -69,6 +72,7 @@ impl FarmCollector {
             (TUNNELS_MAX, &["gateway"]),
             (REPORT_AGE, &["gateway"]),
             (FENCED, &["gateway"]),
+            (ACTIVE, &["gateway"]),
         ];
         let describe = |((name, help), labels): (Described, &[&str])| {
             let labels = labels.iter().map(|label| (*label).to_owned()).collect();
@@ -94,7 +98,7 @@ impl Collector for FarmCollector {
 fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     let [mut up, mut state, mut load, mut component, mut tunnels, mut tunnels_max, mut report_age] =
         [UP, STATE, LOAD, COMPONENT, TUNNELS, TUNNELS_MAX, REPORT_AGE].map(|_| Vec::new());
-    let mut fenced = Vec::new();
+    let (mut fenced, mut active) = (Vec::new(), Vec::new());
     for view in &snapshot.gateways {
         let name = view.gateway.name.as_str();
         for (vpn, word) in [(Vpn::Native, "native"), (Vpn::Ssl, "ssl")] {
@@ -107,6 +111,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         }
         let is_fenced = view.is_fenced(now, snapshot.balance.stale_after);
         fenced.push(gauge(&[("gateway", name)], one_if(is_fenced)));
+        active.extend(view.role.map(|role| gauge(&[("gateway", name)], one_if(role == Role::Active))));
         if let Some(reading) = &view.load {
             report_age.push(gauge(&[("gateway", name)], reading.at.until(now).as_secs_f64()));
         }
@@ -129,6 +134,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         family(TUNNELS_MAX, tunnels_max),
         family(REPORT_AGE, report_age),
         family(FENCED, fenced),
+        family(ACTIVE, active),
     ]
 }
 

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::listener::ListenerStatus;
 use super::summary;
 use crate::fleet::{
-    Ask, Balance, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, SELF,
-    Snapshot, State, Vpn, VpnMode, VrrpId, exclusion,
+    Ask, Balance, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Role,
+    SELF, Snapshot, State, Vpn, VpnMode, VrrpId, VrrpMode, exclusion,
 };
 
 /// Everything there is to know of a front door at one moment.
@@ -61,6 +61,12 @@ pub struct GatewayStatus {
     /// What it offers.
     #[serde(with = "VpnModeWord")]
     pub vpn_mode: VpnMode,
+    /// Its part in a pair of gateways that shares an address.
+    #[serde(with = "VrrpModeWord")]
+    pub vrrp_mode: VrrpMode,
+    /// Its part in failsafe mode; `None` in load balancing, and where nobody is ever sent to it.
+    #[serde(with = "RoleWord")]
+    pub role: Option<Role>,
     /// Where a browser or SSL VPN client is sent: `host:port`.
     pub ssl_endpoint: String,
     /// Whether newcomers may be sent to it.
@@ -136,6 +142,8 @@ pub struct Criteria {
 pub struct DrainStatus {
     /// Whose wish it is.
     pub by: DrainedBy,
+    /// Which administrator: `uid 0`, or an address; `None` where it is no administrator's wish.
+    pub who: Option<String>,
     /// Why.
     pub reason: String,
     /// Since when.
@@ -333,6 +341,8 @@ impl GatewayStatus {
             reason: view.reason().to_string(),
             vrrp_id: view.gateway.vrrp_id.map(VrrpId::get),
             vpn_mode: view.gateway.vpn_mode,
+            vrrp_mode: view.gateway.vrrp_mode,
+            role: view.role,
             ssl_endpoint: view.gateway.ssl_endpoint.to_string(),
             availability: Availability { native: available(Vpn::Native), ssl: available(Vpn::Ssl) },
             load: view.load.as_ref().map(|reading| {
@@ -381,7 +391,8 @@ impl DrainStatus {
     fn of(view: &GatewayView) -> Option<Self> {
         let (reason, since) = view.draining()?;
         let by = if view.drain.is_some() { DrainedBy::Administrator } else { DrainedBy::Agent };
-        Some(Self { by, reason: reason.to_string(), since: date(since.wall) })
+        let who = view.drain.as_ref().map(|drain| drain.by.to_string());
+        Some(Self { by, who, reason: reason.to_string(), since: date(since.wall) })
     }
 }
 
@@ -526,6 +537,34 @@ enum VpnModeWord {
     VrrpOnly,
 }
 
+/// How [`VrrpMode`] is written in JSON; the same words as [`VrrpMode::as_str`].
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "VrrpMode", rename_all = "lowercase")]
+enum VrrpModeWord {
+    Inactive,
+    Master,
+    Backup,
+}
+
+/// How an `Option` of a [`Role`] is written in JSON; the same words as [`Role::as_str`], or null.
+struct RoleWord;
+
+impl RoleWord {
+    fn serialize<S: Serializer>(role: &Option<Role>, serializer: S) -> Result<S::Ok, S::Error> {
+        role.map(Role::as_str).serialize(serializer)
+    }
+
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Role>, D::Error> {
+        let word: Option<String> = Option::deserialize(deserializer)?;
+        match word.as_deref() {
+            None => Ok(None),
+            Some("active") => Ok(Some(Role::Active)),
+            Some("standby") => Ok(Some(Role::Standby)),
+            Some(_) => Err(serde::de::Error::custom("a role is 'active' or 'standby'")),
+        }
+    }
+}
+
 /// How [`Vpn`] is written in JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Vpn", rename_all = "lowercase")]
@@ -547,8 +586,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Load, LocalBlock, Observation,
-        Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
+        Balance, BalanceMode, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Load, LocalBlock,
+        Observation, Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
     };
 
     /// A farm whose clock starts at 12:00:00 on 2 May 2026.
@@ -559,6 +598,20 @@ pub(super) mod tests {
     }
 
     impl Farm {
+        /// The same in failsafe mode.
+        pub fn failsafe(count: u8) -> Self {
+            let mut farm = Self::new(count);
+            let snapshot = farm.roster.snapshot();
+            let settings = FleetSettings {
+                gateways: snapshot.gateways.iter().map(|view| std::sync::Arc::clone(&view.gateway)).collect(),
+                thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
+                weights: Weights::default(),
+                balance: Balance { mode: BalanceMode::Failsafe { failback: true }, ..snapshot.balance },
+            };
+            farm.roster = Roster::new(settings, farm.start);
+            farm
+        }
+
         /// Gateways gw1, gw2 … at 192.168.200.1:443 …, all unknown.
         pub fn new(count: u8) -> Self {
             Self::with(count, |_, _| {})
@@ -581,6 +634,7 @@ pub(super) mod tests {
                 thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
                 weights: Weights::default(),
                 balance: Balance {
+                    mode: BalanceMode::LoadBalancing,
                     slow_start: Duration::from_secs(30),
                     stale_after: Duration::from_secs(10),
                     when_none: WhenNone::Refuse,
@@ -608,11 +662,12 @@ pub(super) mod tests {
         }
 
         pub fn drain(&mut self, name: &str, reason: &str) -> &mut Self {
-            self.roster.drain(&GatewayName::new(name), reason, self.now).unwrap();
+            self.roster.drain(&GatewayName::new(name), reason, "uid 0", self.now).unwrap();
             self
         }
 
         pub fn status(&mut self, listeners: &[ListenerStatus]) -> Status {
+            self.roster.decide(self.now);
             let node = Node { name: "front-a".into(), started: self.start.wall };
             Status::of(&self.roster.snapshot(), listeners, &node, self.now)
         }
@@ -687,6 +742,8 @@ pub(super) mod tests {
             "reason": "first good round",
             "vrrp_id": 31,
             "vpn_mode": "both",
+            "vrrp_mode": "inactive",
+            "role": null,
             "ssl_endpoint": "192.168.200.1:443",
             "availability": {
                 "native": { "available": true, "reason": null },
@@ -806,6 +863,25 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_part_in_failsafe_mode_and_in_a_pair_are_words_that_read_back() {
+        let mut farm = Farm::failsafe(2);
+        farm.up(&["gw1", "gw2"]);
+        let status = farm.status(&[listener("portal", 443)]);
+        let json = serde_json::to_value(&status.gateways).unwrap();
+        assert_eq!((&json[0]["role"], &json[1]["role"]), (&"active".into(), &"standby".into()));
+        assert_eq!(json[1]["availability"]["ssl"]["reason"], "not the active one");
+        assert_eq!((status.listeners[0].gateways, status.listeners[0].available), (2, 1));
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), status);
+        assert!(serde_json::from_str::<Status>(&text.replace("\"standby\"", "\"waiting\"")).is_err());
+        let mut gateway = status.gateways.into_iter().next().unwrap();
+        for mode in [VrrpMode::Inactive, VrrpMode::Master, VrrpMode::Backup] {
+            gateway.vrrp_mode = mode;
+            assert_eq!(serde_json::to_value(&gateway).unwrap()["vrrp_mode"], mode.as_str());
+        }
+    }
+
+    #[test]
     fn availability_is_told_for_native_and_ssl_apart_with_the_reason() {
         let mut farm = Farm::with(2, |i, g| {
             if i == 1 {
@@ -846,10 +922,14 @@ pub(super) mod tests {
         let mut farm = Farm::new(1);
         farm.observe("gw1", report(1, Service::Draining));
         let by_agent = farm.status(&[]).gateways.remove(0);
+        assert_eq!(by_agent.drain.as_ref().unwrap().who, None);
         assert_eq!((by_agent.state, by_agent.drain.unwrap().by), (State::Draining, DrainedBy::Agent));
         farm.at(60).drain("gw1", "new kernel");
         let drain = farm.status(&[]).gateways.remove(0).drain.unwrap();
-        assert_eq!((drain.by, drain.reason.as_str()), (DrainedBy::Administrator, "new kernel"));
+        assert_eq!(
+            (drain.by, drain.who.as_deref(), drain.reason.as_str()),
+            (DrainedBy::Administrator, Some("uid 0"), "new kernel")
+        );
         assert_eq!(drain.since, time::macros::datetime!(2026-05-02 12:01:00 UTC));
     }
 

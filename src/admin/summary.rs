@@ -7,7 +7,9 @@ use time::macros::format_description;
 
 use super::listener::ListenerStatus;
 use super::status::FenceStatus;
-use crate::fleet::{Ask, By, CheckOutcome, Exclusion, GatewayView, Moment, Snapshot, State, full, select};
+use crate::fleet::{
+    Ask, By, CheckOutcome, Exclusion, GatewayView, Moment, Role, Snapshot, State, full, select,
+};
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
 /// Listeners that have the same gateways share a sentence. Times are UTC.
@@ -33,11 +35,20 @@ pub(super) fn sentence(snapshot: &Snapshot, listeners: &[ListenerStatus], now: M
     if !sentences.is_empty() {
         return sentences.join(". ");
     }
-    match all.len() {
-        0 => "There are no gateways.".into(),
-        1 => "The only gateway is up.".into(),
-        count => format!("All {count} gateways are up."),
+    match (all.len(), active_ones(&all)) {
+        (0, _) => "There are no gateways.".into(),
+        (1, _) => "The only gateway is up.".into(),
+        (count, None) => format!("All {count} gateways are up."),
+        (count, Some(active)) => format!("All {count} gateways are up; {active}."),
     }
+}
+
+/// "gw1 is active", in failsafe mode.
+fn active_ones(views: &[&GatewayView]) -> Option<String> {
+    let active = views.iter().filter(|view| view.role == Some(Role::Active));
+    let names: Vec<_> = active.map(|view| view.gateway.name.as_str()).collect();
+    let verb = if names.len() > 1 { "are" } else { "is" };
+    (!names.is_empty()).then(|| format!("{} {verb} active", enumerated(&names)))
 }
 
 /// Whom a sentence is about.
@@ -98,7 +109,10 @@ impl Writer<'_> {
         if troubled.is_empty() {
             return None;
         }
-        let lead = match (troubled.len() == views.len(), plural) {
+        // in failsafe mode those without trouble may all be waiting for their turn
+        let is_troubled = |view: &GatewayView| troubled.iter().any(|(_, other)| std::ptr::eq(*other, view));
+        let nobody_is_left = views.iter().all(|view| is_troubled(view) || view.role == Some(Role::Standby));
+        let lead = match (nobody_is_left, plural) {
             (true, false) => "has no available gateway",
             (true, true) => "have no available gateway",
             (false, false) => "is degraded",
@@ -107,14 +121,15 @@ impl Writer<'_> {
         let causes: Vec<_> =
             Trouble::ALL.iter().filter_map(|kind| self.cause(*kind, &troubled, views.len())).collect();
         let mut sentence = format!("{name} {lead}: {}", causes.join("; "));
-        if troubled.len() == views.len()
-            && let Some(ask) = ask
-        {
+        if nobody_is_left && let Some(ask) = ask {
             // asked of the one function that decides, so that this cannot say otherwise
             sentence.push_str(match select(self.snapshot, ask, By::Load, &[], self.now.instant, 0) {
                 Ok(_) => "; newcomers are sent to one all the same",
                 Err(_) => "; newcomers are turned away",
             });
+        }
+        if !nobody_is_left && let Some(active) = active_ones(views) {
+            let _ = write!(sentence, "; {active}");
         }
         Some(sentence)
     }
@@ -334,6 +349,28 @@ mod tests {
              The rest of the farm has no available gateway: its only gateway has not been checked yet: \
              gw4 (192.168.200.4:443)"
         );
+    }
+
+    #[test]
+    fn in_failsafe_mode_who_is_active_is_said_and_those_who_wait_help_nobody() {
+        let portal = [listener("portal", 443)];
+        let mut farm = Farm::failsafe(2);
+        farm.up(&["gw1", "gw2"]);
+        assert_eq!(said(&mut farm, &portal), "All 2 gateways are up; gw1 is active.");
+        farm.observe("gw1", refused());
+        assert_eq!(
+            said(&mut farm, &portal),
+            "Portal is degraded: 1 of 2 gateways is unreachable: gw1 (192.168.200.1:443): portal: connection \
+             refused since 12:00:00 UTC; gw2 is active"
+        );
+        farm.up(&["gw1"]).observe("gw1", report(1000, Service::Up));
+        assert_eq!(
+            said(&mut farm, &portal),
+            "Portal has no available gateway: 1 of 2 gateways is full: gw1 (192.168.200.1:443): no tunnel left; \
+             newcomers are turned away"
+        );
+        farm.observe("gw1", refused()).observe("gw2", refused());
+        assert!(said(&mut farm, &portal).starts_with("Portal has no available gateway: all 2 gateways are"));
     }
 
     #[test]

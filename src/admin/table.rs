@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
-use crate::fleet::{State, VpnMode};
+use crate::fleet::{Role, State, VpnMode, VrrpMode};
 
 /// How a table looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,21 +23,25 @@ pub fn render(status: &Status, style: Style) -> String {
     if !status.gateways.is_empty() {
         text.push('\n');
         let rows = status.gateways.iter().map(|gateway| gateway_row(gateway, status.at));
-        write_table(&mut text, &GATEWAY_COLUMNS, rows.collect(), style);
+        let (columns, rows) = without_unused(&GATEWAY_COLUMNS, rows.collect());
+        write_table(&mut text, &columns, rows, style);
     }
     if !status.listeners.is_empty() {
         text.push('\n');
-        write_table(&mut text, &LISTENER_COLUMNS, status.listeners.iter().map(listener_row).collect(), style);
+        let columns: Vec<_> = LISTENER_COLUMNS.iter().collect();
+        write_table(&mut text, &columns, status.listeners.iter().map(listener_row).collect(), style);
     }
     text
 }
 
-const GATEWAY_COLUMNS: [Column; 11] = [
+const GATEWAY_COLUMNS: [Column; 13] = [
     Column::left("GATEWAY"),
     Column::left("STATE"),
     Column::right("FOR"),
     Column::left("NATIVE"),
     Column::left("SSL"),
+    Column::optional("ROLE"),
+    Column::optional("VRRP"),
     Column::right("SCORE"),
     Column::right("TUNNELS"),
     Column::right("PENDING"),
@@ -61,15 +65,21 @@ const LISTENER_COLUMNS: [Column; 9] = [
 struct Column {
     title: &'static str,
     to_the_right: bool,
+    /// Left out where no row has anything to say.
+    is_optional: bool,
 }
 
 impl Column {
     const fn left(title: &'static str) -> Self {
-        Self { title, to_the_right: false }
+        Self { title, to_the_right: false, is_optional: false }
     }
 
     const fn right(title: &'static str) -> Self {
-        Self { title, to_the_right: true }
+        Self { title, to_the_right: true, is_optional: false }
+    }
+
+    const fn optional(title: &'static str) -> Self {
+        Self { title, to_the_right: false, is_optional: true }
     }
 }
 
@@ -117,6 +127,11 @@ fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {
         age(seconds_between(gateway.since, now)).into(),
         available(&gateway.availability.native, gateway.vpn_mode, VpnMode::Native).into(),
         available(&gateway.availability.ssl, gateway.vpn_mode, VpnMode::Ssl).into(),
+        gateway.role.map_or(UNKNOWN, Role::as_str).to_owned().into(),
+        match gateway.vrrp_mode {
+            VrrpMode::Inactive => UNKNOWN.to_owned().into(),
+            mode => mode.as_str().to_owned().into(),
+        },
         load.and_then(|load| load.score).map_or(UNKNOWN.into(), percent).into(),
         load.map_or(UNKNOWN.into(), tunnels).into(),
         gateway.pending.to_string().into(),
@@ -207,7 +222,21 @@ fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-fn write_table(text: &mut String, columns: &[Column], rows: Vec<Vec<Cell>>, style: Style) {
+/// Without the optional columns in which no row says anything.
+fn without_unused(columns: &[Column], rows: Vec<Vec<Cell>>) -> (Vec<&Column>, Vec<Vec<Cell>>) {
+    let is_used = |i: usize, column: &Column| {
+        let mut cells = rows.iter().filter_map(|row| row.get(i));
+        !column.is_optional || cells.any(|cell| cell.text != UNKNOWN)
+    };
+    let used: Vec<bool> = columns.iter().enumerate().map(|(i, column)| is_used(i, column)).collect();
+    let kept = columns.iter().zip(&used).filter(|(_, used)| **used).map(|(column, _)| column).collect();
+    let rows = rows
+        .into_iter()
+        .map(|row| row.into_iter().zip(&used).filter(|(_, used)| **used).map(|(cell, _)| cell).collect());
+    (kept, rows.collect())
+}
+
+fn write_table(text: &mut String, columns: &[&Column], rows: Vec<Vec<Cell>>, style: Style) {
     let titles = columns.iter().map(|column| Cell::from(column.title.to_owned())).collect();
     let lines: Vec<Vec<Cell>> = std::iter::once(titles).chain(rows).collect();
     let widths: Vec<usize> = (0..columns.len())
@@ -304,6 +333,38 @@ portal        62.168.1.203:443   redirect    31        0/4           12        5
 all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
 ";
         assert_eq!(tables, expected);
+    }
+
+    #[test]
+    fn what_part_a_gateway_has_is_shown_where_it_has_one() {
+        let mut farm = Farm::failsafe(2);
+        farm.up(&["gw1", "gw2"]);
+        let mut status = farm.status(&[]);
+        let head = |status: &Status| {
+            let text = render(status, Style::default());
+            let mut lines = text.lines().skip(2).map(|line| line.split_whitespace().map(str::to_owned));
+            let shown =
+                |line: Option<_>| Iterator::take(Option::unwrap(line), 7).collect::<Vec<String>>().join(" ");
+            [shown(lines.next()), shown(lines.next()), shown(lines.next())]
+        };
+        assert_eq!(
+            head(&status),
+            [
+                "GATEWAY STATE FOR NATIVE SSL ROLE SCORE",
+                "gw1 up 0s yes yes active 30%",
+                "gw2 up 0s no no standby 30%"
+            ]
+        );
+        status.gateways[0].vrrp_mode = VrrpMode::Backup;
+        status.gateways.iter_mut().for_each(|gateway| gateway.role = None);
+        assert_eq!(
+            head(&status),
+            [
+                "GATEWAY STATE FOR NATIVE SSL VRRP SCORE",
+                "gw1 up 0s yes yes backup 30%",
+                "gw2 up 0s no no - 30%"
+            ]
+        );
     }
 
     #[test]

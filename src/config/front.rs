@@ -69,6 +69,10 @@ impl Resolver<'_> {
         let fence = probes.as_deref().map(|probes| self.fence(&node_name, holder.flatten(), probes));
         Some(FrontSettings {
             node_name,
+            state_dir: {
+                let folder = self.file.state_dir.as_deref().unwrap_or("/var/lib/vestibule");
+                (!folder.is_empty()).then(|| self.files.resolve(folder))
+            },
             workers: match self.file.workers {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
                 workers => workers,
@@ -384,6 +388,7 @@ fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
         name: GatewayName::new(table.name.as_ref()?.get_ref()),
         vrrp_id: table.vrrp_id.as_ref().map(|id| *id.get_ref()),
         vpn_mode: table.vpn_mode,
+        vrrp_mode: *table.vrrp_mode.get_ref(),
         ssl_endpoint: table.ssl_endpoint.as_ref()?.get_ref().clone(),
         native_endpoint: table.native_endpoint.as_ref()?.get_ref().clone(),
         upstream: table.upstream.as_ref()?.get_ref().clone(),

@@ -9,10 +9,10 @@ use serde_spanned::Spanned;
 use super::front_file::{DEFAULT_ADMIN, FenceTable, FrontFile, GatewayTable, Preset};
 use super::native_checks;
 use super::problem::{Problems, Span};
-use super::{proxy_checks, vrrp};
+use super::{pair_checks, proxy_checks, vrrp};
 use crate::admin::metrics::UPSTREAM;
 use crate::fence::Kind;
-use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn};
+use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn, VpnMode, VrrpMode};
 
 /// Notes everything that does not fit.
 pub fn check(file: &FrontFile, problems: &Problems<'_>) {
@@ -26,6 +26,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
     check_fence(file, problems);
     proxy_checks::check(file, problems);
     native_checks::check(file, problems);
+    pair_checks::check(file, problems);
     vrrp::check(file, problems);
 }
 
@@ -133,6 +134,10 @@ fn check_farm(file: &FrontFile, problems: &Problems<'_>) {
         file.listeners.iter().map(|l| l.vrrp_id.as_ref().map(|id| *id.get_ref())).collect();
     for gateway in &file.gateways {
         let Some(name) = &gateway.name else { continue };
+        // whoever knows the address that its pair shares comes to it by himself
+        if gateway.vpn_mode == VpnMode::VrrpOnly && *gateway.vrrp_mode.get_ref() != VrrpMode::Inactive {
+            continue;
+        }
         let id = gateway.vrrp_id.as_ref().map(|id| *id.get_ref());
         let of_listeners = listener_ids.iter().any(|listener| listener.is_none() || *listener == id);
         // whoever asks over DVE names the vrrp_id, or none

@@ -16,13 +16,16 @@ use super::settings::{LogFormat, LogSettings};
 use super::units;
 use super::vrrp::VrrpTable;
 use crate::fence::Kind;
-use crate::fleet::{Balance, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, Weights, WhenNone};
+use crate::fleet::{
+    Balance, BalanceMode, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, VrrpMode, Weights, WhenNone,
+};
 use crate::front::{Limits, Redirect};
 use crate::net::check::StatusRange;
 
 /// A whole file. What is missing or wrong is `None`; the problem has been noted.
 pub struct FrontFile {
     pub node_name: Option<String>,
+    pub state_dir: Option<String>,
     pub workers: usize,
     pub admin: Admin,
     pub log: LogSettings,
@@ -97,6 +100,8 @@ pub struct GatewayTable {
     pub name: Option<Spanned<String>>,
     pub vrrp_id: Option<Spanned<VrrpId>>,
     pub vpn_mode: VpnMode,
+    /// Where that stands, or the table's head.
+    pub vrrp_mode: Spanned<VrrpMode>,
     pub ssl_endpoint: Option<Spanned<Endpoint>>,
     /// Where native clients are sent.
     pub native_endpoint: Option<Spanned<Endpoint>>,
@@ -169,13 +174,14 @@ impl FrontFile {
         let node_name = node.as_ref().and_then(|t| t.name("name")).map(Spanned::into_inner);
         let workers = node.as_ref().and_then(|t| t.integer("workers", 0..=1024));
         let workers = workers.and_then(|n| usize::try_from(n.into_inner()).ok()).unwrap_or(0);
+        let state_dir = node.as_ref().and_then(|t| t.text("state_dir")).map(Spanned::into_inner);
         if let Some(node) = node {
-            node.not_yet("state_dir");
             node.finish();
         }
         let (balance, weights, health) = read_balance(&root);
         let file = Self {
             node_name,
+            state_dir,
             workers,
             admin: read_admin(&root),
             log: read_log(&root),
@@ -384,15 +390,23 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
     }
     let mut weights = None;
     let mut slow_start = None;
+    let mut mode = default.mode;
     if let Some(table) = root.section("balance", "[balance]") {
-        // the only mode so far, so there is nothing to remember
-        table.word_or_later("mode", &[("load-balancing", ())], &["failsafe"]);
-        table.not_yet("failback");
+        let modes = [("load-balancing", false), ("failsafe", true)];
+        let is_failsafe = table.word("mode", &modes).unwrap_or(false);
+        let failback = table.boolean("failback");
+        if is_failsafe {
+            mode = BalanceMode::Failsafe { failback: failback.unwrap_or(true) };
+        } else if failback == Some(false) {
+            let message = "'failback' has an effect only with mode = \"failsafe\"";
+            table.warning_at(&table.place("failback"), message);
+        }
         slow_start = table.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
         weights = table.section("weights", "weights").and_then(read_weights);
         table.finish();
     }
     let balance = Balance {
+        mode,
         slow_start: or(slow_start, default.slow_start),
         stale_after: lasts,
         when_none: when_none.unwrap_or(default.when_none),
@@ -454,6 +468,8 @@ impl GatewayTable {
     fn read(table: Section<'_>) -> Self {
         let modes =
             [VpnMode::Native, VpnMode::Ssl, VpnMode::Both, VpnMode::VrrpOnly].map(|m| (m.as_str(), m));
+        let vrrp_modes =
+            [VrrpMode::Inactive, VrrpMode::Master, VrrpMode::Backup].map(|mode| (mode.as_str(), mode));
         let presets = [("ocserv", Preset::Ocserv), ("novell", Preset::Novell), ("none", Preset::None)];
         let kinds = [("agent", Kind::Agent), ("local", Kind::Local), ("none", Kind::Off)];
         let capacity = table.section("capacity", "capacity");
@@ -471,6 +487,10 @@ impl GatewayTable {
             name: table.required_name("name"),
             vrrp_id: vrrp_id(&table),
             vpn_mode: table.word("vpn_mode", &modes).unwrap_or(VpnMode::Both),
+            vrrp_mode: Spanned::new(
+                table.place("vrrp_mode"),
+                table.word("vrrp_mode", &vrrp_modes).unwrap_or(VrrpMode::Inactive),
+            ),
             native_endpoint: if has_native_endpoint {
                 native_endpoint
             } else {
@@ -492,7 +512,6 @@ impl GatewayTable {
                 .map(CheckTable::read_direct)
                 .collect(),
         };
-        table.not_yet("vrrp_mode");
         table.finish();
         gateway
     }

@@ -15,6 +15,7 @@ mod front_file;
 mod native;
 mod native_checks;
 mod native_file;
+mod pair_checks;
 mod problem;
 mod proxy;
 mod proxy_checks;

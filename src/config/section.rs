@@ -168,29 +168,13 @@ impl<'a> Section<'a> {
 
     /// A word out of a closed set.
     pub fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        self.word_or_later(key, words, &[])
-    }
-
-    /// The same where the documentation knows more words than this version does: those of `later` are
-    /// refused, and not offered to those who have mistyped one.
-    pub fn word_or_later<T: Copy>(
-        &self,
-        key: &'static str,
-        words: &[(&str, T)],
-        later: &[&str],
-    ) -> Option<T> {
         let text = self.text(key)?;
         let word = text.get_ref().as_str();
         if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
             return Some(*value);
         }
-        let message = if later.contains(&word) {
-            format!("{key} '{word}' is not supported by this version yet")
-        } else {
-            let all = words.iter().map(|(known, _)| format!("'{known}'")).collect::<Vec<_>>().join(", ");
-            format!("'{key}' cannot be '{word}'; it is one of {all}")
-        };
-        self.problems.error(&text.span(), message);
+        let all = words.iter().map(|(known, _)| format!("'{known}'")).collect::<Vec<_>>().join(", ");
+        self.problems.error(&text.span(), format!("'{key}' cannot be '{word}'; it is one of {all}"));
         None
     }
 

@@ -16,6 +16,8 @@ use crate::vrrp::Instance;
 pub struct FrontSettings {
     /// Its name.
     pub node_name: String,
+    /// Where what outlives the process is kept; `None`: nothing is.
+    pub state_dir: Option<PathBuf>,
     /// Data-plane threads; at least one.
     pub workers: usize,
     /// The admin endpoint.

@@ -16,7 +16,8 @@ use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::dve::{DveSettings, PublicKey, SigningKey};
 use crate::fence::{FenceSettings, Fenced, Kind};
 use crate::fleet::{
-    Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, Weights,
+    Ask, Balance, Endpoint, FleetSettings, Gateway, GatewayName, Host, Thresholds, Vpn, VpnMode, VrrpMode,
+    Weights,
 };
 use crate::front::{Certificates, Limits, ListenerSettings, Mode, Passthrough, Proxy, Redirect, UpstreamTls};
 use crate::heartbeat::AgentState;
@@ -267,6 +268,7 @@ fn settings(
             native_endpoint: endpoint(gateway.page_address()?),
             upstream: endpoint(gateway.page_address()?),
             has_agent: true,
+            vrrp_mode: VrrpMode::Inactive,
             tunnels_max: None,
             capacity_bits_per_second: None,
         }))
@@ -290,6 +292,7 @@ fn settings(
     };
     Ok(FrontSettings {
         node_name: FRONT.into(),
+        state_dir: None,
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(2),
         admin: AdminSettings { listen: loopback(ports.choose(9463)?), socket: None, token: None },
         log: LogSettings::default(),

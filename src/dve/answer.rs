@@ -90,7 +90,9 @@ fn endpoints(request: &Request, knows: Knowledge<'_>, draw: u64) -> (Option<usiz
     let mut tried: Vec<usize> =
         places.filter(|(_, view)| unusable(view.gateway.endpoint(request.vpn))).map(|(i, _)| i).collect();
     let (mut first, mut endpoints) = (None, Vec::<Endpoint>::new());
-    while endpoints.len() < MOST_ENDPOINTS {
+    // in failsafe mode there is no second best: everybody is to go to the same one
+    let most = if snapshot.balance.mode.is_failsafe() { 1 } else { MOST_ENDPOINTS };
+    while endpoints.len() < most {
         let Ok(choice) = select(snapshot, ask(request), By::Load, &tried, now, draw) else { break };
         tried.push(choice.index);
         let endpoint = choice.view.gateway.endpoint(request.vpn);

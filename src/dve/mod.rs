@@ -21,5 +21,9 @@ pub use responder::{Responder, Shared};
 pub use settings::DveSettings;
 pub use verify::{Rejection, verify};
 
+/// For the test of all doors together.
+#[cfg(test)]
+pub use answer::{Answer, Holds, Knowledge, answer};
+
 #[cfg(test)]
 mod tests;

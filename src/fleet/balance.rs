@@ -3,6 +3,8 @@ use std::time::Duration;
 /// The rules of the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Balance {
+    /// Whether all gateways are used, or one at a time.
+    pub mode: BalanceMode,
     /// How long a gateway that comes back takes to get its full share.
     pub slow_start: Duration,
     /// A load report older than this no longer counts.
@@ -14,10 +16,30 @@ pub struct Balance {
 impl Default for Balance {
     fn default() -> Self {
         Self {
+            mode: BalanceMode::LoadBalancing,
             slow_start: Duration::from_secs(30),
             stale_after: Duration::from_secs(10),
             when_none: WhenNone::Refuse,
         }
+    }
+}
+
+/// Whether all gateways are used, or one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BalanceMode {
+    /// All that are available, the least loaded first.
+    LoadBalancing,
+    /// One at a time: of each VRRP ID the active one, which the keeper decides on ([`super::Roster::decide`]).
+    Failsafe {
+        /// An earlier gateway of the configuration takes over again once it is up.
+        failback: bool,
+    },
+}
+
+impl BalanceMode {
+    /// Whether one gateway at a time is used.
+    pub fn is_failsafe(self) -> bool {
+        matches!(self, Self::Failsafe { .. })
     }
 }
 

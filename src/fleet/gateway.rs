@@ -13,6 +13,8 @@ pub struct Gateway {
     pub vrrp_id: Option<VrrpId>,
     /// What it offers.
     pub vpn_mode: VpnMode,
+    /// Its part in a pair of gateways that shares an address.
+    pub vrrp_mode: VrrpMode,
     /// Where a browser or SSL VPN client is sent.
     pub ssl_endpoint: Endpoint,
     /// Where a native client is sent.
@@ -45,6 +47,7 @@ impl Gateway {
             name: GatewayName::new(name),
             vrrp_id: None,
             vpn_mode: VpnMode::Both,
+            vrrp_mode: VrrpMode::Inactive,
             ssl_endpoint: Endpoint::parse(host, 443).unwrap(),
             native_endpoint: Endpoint::parse(host, 500).unwrap(),
             upstream: Endpoint::parse(host, 443).unwrap(),
@@ -137,6 +140,29 @@ impl VpnMode {
             Self::Ssl => "ssl",
             Self::Both => "both",
             Self::VrrpOnly => "vrrp-only",
+        }
+    }
+}
+
+/// A gateway's part in a pair that shares an address by VRRP, for clients that nobody can send anywhere. The pair's own
+/// keepalived moves that address; here it is only told, and changes nothing about who is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VrrpMode {
+    /// None.
+    Inactive,
+    /// It begins with the address.
+    Master,
+    /// It takes the address over.
+    Backup,
+}
+
+impl VrrpMode {
+    /// The word used in the configuration and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Master => "master",
+            Self::Backup => "backup",
         }
     }
 }

@@ -5,10 +5,12 @@
 //! publishes, and every door asks the same [`select`] function.
 
 mod balance;
+mod failsafe;
 mod fence;
 mod gateway;
 mod health;
 mod load;
+mod memory;
 mod moment;
 mod observation;
 mod pending;
@@ -19,11 +21,13 @@ mod snapshot;
 mod source;
 mod standing;
 
-pub use balance::{Balance, Policy, WhenNone};
+pub use balance::{Balance, BalanceMode, Policy, WhenNone};
+pub use failsafe::{Role, Takeover};
 pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
-pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId};
+pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId, VrrpMode};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
+pub use memory::{Memory, Remembered};
 pub use moment::Moment;
 pub use observation::{
     CheckOutcome, CheckResult, Failure, HEARTBEAT, Observation, Service, ServiceReport, Verdict,

@@ -1,11 +1,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::balance::Balance;
+use super::balance::{Balance, BalanceMode};
+use super::failsafe::{self, Actives, Role, Takeover};
 use super::fence::{FenceReading, LocalBlock};
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health, Thresholds};
 use super::load::{Score, Weights};
+use super::memory::{Memory, Remembered};
 use super::moment::Moment;
 use super::observation::{Failure, Observation, Verdict};
 use super::pending::Ledger;
@@ -16,6 +18,8 @@ use super::snapshot::{Drain, GatewayView, LoadReading, Snapshot, State};
 pub struct Roster {
     settings: FleetSettings,
     members: Vec<Member>,
+    /// In failsafe mode.
+    actives: Actives,
     started: Moment,
     number: u64,
     generation: u64,
@@ -58,7 +62,7 @@ impl Roster {
     /// A farm of which nothing is known yet.
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         let members = settings.gateways.iter().map(|g| Member::new(Arc::clone(g), now)).collect();
-        Self { settings, members, started: now, number: 0, generation: 0 }
+        Self { settings, members, actives: Actives::new(), started: now, number: 0, generation: 0 }
     }
 
     /// Whether there is a gateway of that name.
@@ -133,22 +137,82 @@ impl Roster {
         })
     }
 
-    /// Takes a gateway out of the choice.
+    /// Takes a gateway out of the choice. One that is out already stays so since then, with the new reason.
     pub fn drain(
         &mut self,
         name: &GatewayName,
         reason: &str,
+        by: &str,
         now: Moment,
     ) -> Result<Option<Transition>, UnknownGateway> {
-        let drain = Drain { reason: reason.into(), since: now };
         let member = self.member(name).ok_or(UnknownGateway)?;
-        Ok(member.change(|view| view.drain = Some(drain)))
+        Ok(member.change(|view| {
+            let since = view.drain.as_ref().map_or(now, |drain| drain.since);
+            view.drain = Some(Drain { reason: reason.into(), by: by.into(), since });
+        }))
     }
 
     /// Takes a gateway back into the choice.
     pub fn resume(&mut self, name: &GatewayName) -> Result<Option<Transition>, UnknownGateway> {
         let member = self.member(name).ok_or(UnknownGateway)?;
         Ok(member.change(|view| view.drain = None))
+    }
+
+    /// In failsafe mode, decides who is active from now on, and tells of whom that is news. To be called before a
+    /// [`snapshot`](Self::snapshot) and now and then: a fence ends without anybody saying so.
+    pub fn decide(&mut self, now: Moment) -> Vec<Takeover> {
+        let Balance { mode, stale_after, .. } = self.settings.balance;
+        let takeovers = match mode {
+            BalanceMode::LoadBalancing => {
+                self.actives.clear();
+                Vec::new()
+            }
+            BalanceMode::Failsafe { failback } => {
+                let views: Vec<_> = self.members.iter().map(|member| &*member.view).collect();
+                let (actives, takeovers) =
+                    failsafe::decide(&views, &self.actives, failback, now, stale_after);
+                self.actives = actives;
+                takeovers
+            }
+        };
+        for member in &mut self.members {
+            let view = &member.view;
+            let is_active = self.actives.get(&view.gateway.vrrp_id) == Some(&view.gateway.name);
+            let role = if is_active { Role::Active } else { Role::Standby };
+            let role = (mode.is_failsafe() && failsafe::takes_part(view)).then_some(role);
+            if view.role != role {
+                Arc::make_mut(&mut member.view).role = role;
+            }
+        }
+        takeovers
+    }
+
+    /// What is to outlive this process.
+    pub fn memory(&self) -> Memory {
+        let drain = |member: &Member| {
+            let Drain { reason, by, since } = member.view.drain.clone()?;
+            Some(Remembered { gateway: member.view.gateway.name.clone(), reason, by, since: since.wall })
+        };
+        Memory {
+            drains: self.members.iter().filter_map(drain).collect(),
+            actives: self.actives.iter().map(|(group, name)| (*group, name.clone())).collect(),
+        }
+    }
+
+    /// Goes over to what was remembered here or elsewhere: these gateways are drained and no others, and these are
+    /// the active ones as far as they can be. Gateways that are not there are left out.
+    pub fn adopt(&mut self, memory: &Memory, now: Moment) -> Vec<Transition> {
+        self.actives = memory.actives.iter().cloned().collect();
+        let changed = self.members.iter_mut().filter_map(|member| {
+            let drain = memory.drains.iter().find(|drain| drain.gateway == member.view.gateway.name);
+            let drain = drain.map(|drain| Drain {
+                reason: Arc::clone(&drain.reason),
+                by: Arc::clone(&drain.by),
+                since: now.at(drain.since),
+            });
+            member.change(|view| view.drain = drain)
+        });
+        changed.collect()
     }
 
     /// Takes in what stands in this host's own firewall against a gateway. One that is no longer there is
@@ -216,6 +280,7 @@ impl Member {
             health: Health::unknown(now),
             agent_drains_since: None,
             drain: None,
+            role: None,
             load: None,
             filling_since: None,
             last_good: None,
@@ -288,6 +353,7 @@ mod tests {
             thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
             weights: Weights::default(),
             balance: Balance {
+                mode: BalanceMode::LoadBalancing,
                 slow_start: Duration::from_secs(30),
                 stale_after: Duration::from_secs(10),
                 when_none: WhenNone::Refuse,
@@ -351,7 +417,7 @@ mod tests {
         let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
         let name = GatewayName::new("gw1");
         roster.observe(&name, good(0), at(1));
-        let drained = roster.drain(&name, "new kernel", at(2)).unwrap().unwrap();
+        let drained = roster.drain(&name, "new kernel", "uid 0", at(2)).unwrap().unwrap();
         assert_eq!((drained.to, &*drained.reason), (State::Draining, "new kernel"));
         roster.observe(&name, bad(), at(3));
         let back = roster.observe(&name, good(0), at(4)).unwrap();

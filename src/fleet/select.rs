@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::balance::{Balance, WhenNone};
+use super::failsafe::Role;
 use super::gateway::{Gateway, Vpn, VrrpId};
 use super::health::Condition;
 use super::rendezvous;
@@ -67,6 +68,8 @@ pub enum Exclusion {
     Down,
     /// Its firewall refuses newcomers.
     Fenced,
+    /// In failsafe mode: another one is the active one.
+    Standby,
     /// It has no tunnel left.
     OutOfTunnels,
     /// It has no pool address left.
@@ -83,6 +86,7 @@ impl Exclusion {
             Self::NotSeenYet => "no good check yet",
             Self::Down => "down",
             Self::Fenced => "fenced",
+            Self::Standby => "not the active one",
             Self::OutOfTunnels => "no tunnel left",
             Self::OutOfAddresses => "no pool address left",
         }
@@ -121,6 +125,9 @@ pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) 
     if view.is_fenced(now, balance.stale_after) {
         return Some(Exclusion::Fenced);
     }
+    if view.role == Some(Role::Standby) {
+        return Some(Exclusion::Standby);
+    }
     full(view, balance, now)
 }
 
@@ -137,7 +144,8 @@ pub fn full(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Exclu
 }
 
 /// Whether someone who has been at a gateway before may come to it again: it fits and works. It may be full,
-/// or draining by an administrator's order or its own agent's wish, for he does not count as a newcomer.
+/// or draining by an administrator's order or its own agent's wish, or no longer the active one, for he does not count as
+/// a newcomer.
 pub fn may_return(view: &GatewayView, ask: Ask) -> bool {
     ask.misfit(&view.gateway).is_none() && view.health.condition == Condition::Up
 }
@@ -159,6 +167,9 @@ pub fn may_return(view: &GatewayView, ask: Ask) -> bool {
 /// comes again does not count as a newcomer, his own session may be among those that fill it, and who is new
 /// cannot be told from him. That it drains does exclude it, for it is to run empty, and so does that it is down;
 /// of the others, which none of his sessions fills, one that has room is chosen.
+///
+/// In failsafe mode all of them choose the active one of the first group in the configuration that has one; whether it
+/// fills up and who is on the way there play no part. That it is full does not exclude it by [`By::Source`].
 ///
 /// This only chooses; whoever sends the client there says so with [`super::Assigned::add`].
 pub fn select<'a>(
@@ -202,7 +213,11 @@ pub fn select<'a>(
 /// who has been taken out on purpose, may not.
 fn may_be_overruled(exclusion: Exclusion) -> bool {
     match exclusion {
-        Exclusion::OtherVrrpId | Exclusion::VpnMode | Exclusion::Draining | Exclusion::Fenced => false,
+        Exclusion::OtherVrrpId
+        | Exclusion::VpnMode
+        | Exclusion::Draining
+        | Exclusion::Fenced
+        | Exclusion::Standby => false,
         Exclusion::NotSeenYet | Exclusion::Down | Exclusion::OutOfTunnels | Exclusion::OutOfAddresses => true,
     }
 }
@@ -223,6 +238,9 @@ impl<'a> Pick<'a, '_> {
     }
 
     fn one_of(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        if self.snapshot.balance.mode.is_failsafe() {
+            return self.first(fits);
+        }
         match self.by {
             By::Load => self.least_loaded(fits),
             By::Turn(number) => self.in_turn(number, fits),
@@ -234,7 +252,21 @@ impl<'a> Pick<'a, '_> {
     fn own(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
         let By::Source(client) = self.by else { return None };
         let everyone = Self { tried: &[], ..*self };
+        if self.snapshot.balance.mode.is_failsafe() {
+            let active = |view: &GatewayView| view.role == Some(Role::Active) && fits(view);
+            return everyone.first(active).filter(|c| !self.tried.contains(&c.index));
+        }
         everyone.home(client, fits).filter(|c| !self.tried.contains(&c.index))
+    }
+
+    /// In failsafe mode: who is active goes before who is not; of equals, the group that comes first in the
+    /// configuration, and in it who does.
+    fn first(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        self.candidates(fits).min_by_key(|c| {
+            let in_group = |view: &GatewayView| view.gateway.vrrp_id == c.view.gateway.vrrp_id;
+            let group = self.snapshot.gateways.iter().position(|view| in_group(view));
+            (c.view.role != Some(Role::Active), group, c.index)
+        })
     }
 
     fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
@@ -265,6 +297,10 @@ impl<'a> Pick<'a, '_> {
     }
 
     fn last_known_good(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+        if self.snapshot.balance.mode.is_failsafe() {
+            // who was active last was in order last
+            return self.first(|view| view.last_good.is_some() && fits(view));
+        }
         self.candidates(fits)
             .filter_map(|c| Some((c.view.last_good?.instant, c)))
             .max_by_key(|(good, _)| *good)
@@ -324,8 +360,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        CheckOutcome, CheckResult, FleetSettings, GatewayName, Load, LocalBlock, Moment, Observation, Roster,
-        Service, ServiceReport, Thresholds, VpnMode, Weights,
+        BalanceMode, CheckOutcome, CheckResult, FleetSettings, GatewayName, Load, LocalBlock, Moment,
+        Observation, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
     };
 
     /// A farm of gateways named a, b, c …, all up from the start, and a clock.
@@ -359,6 +395,7 @@ pub(super) mod tests {
                 thresholds: Thresholds { rise: NonZeroU32::MIN, fall: NonZeroU32::MIN },
                 weights: Weights::default(),
                 balance: Balance {
+                    mode: BalanceMode::LoadBalancing,
                     slow_start: Duration::from_secs(30),
                     stale_after: Duration::from_secs(10),
                     when_none,
@@ -573,7 +610,7 @@ pub(super) mod tests {
                 farm.fails(i);
             }
             let now = farm.now();
-            farm.roster.drain(&name(3), "service", now).unwrap();
+            farm.roster.drain(&name(3), "service", "uid 0", now).unwrap();
             assert_eq!(farm.choose(SSL), expected, "{rule:?}; the drained one is never taken");
         }
     }
@@ -722,7 +759,7 @@ pub(super) mod tests {
             }
             farm.fails(1).fails(2);
             let now = farm.now();
-            farm.roster.drain(&name(4), "service", now).unwrap();
+            farm.roster.drain(&name(4), "service", "uid 0", now).unwrap();
             for by in EVERY_WAY {
                 let mut tried = vec![];
                 while let Some(index) = farm.choose_another(by, &tried) {
@@ -753,7 +790,7 @@ pub(super) mod tests {
         assert_eq!(third, Some(3 - own - second), "it may have no connection to its own");
         farm.tunnels(&[0, 0, 0]);
         let now = farm.now();
-        farm.roster.drain(&name(own), "service", now).unwrap();
+        farm.roster.drain(&name(own), "service", "uid 0", now).unwrap();
         assert_eq!(farm.choose_another(by, &[]), Some(second));
     }
 
@@ -770,7 +807,7 @@ pub(super) mod tests {
         assert_eq!(may(&mut farm), [false; 6], "nothing is known yet");
         farm.tunnels(&[0, 1000, 0, 0, 0, 0]).fails(3);
         let now = farm.now();
-        farm.roster.drain(&name(0), "service", now).unwrap();
+        farm.roster.drain(&name(0), "service", "uid 0", now).unwrap();
         let report = ServiceReport { service: Service::Draining, load: Load::default(), fence: None };
         farm.roster.observe(&name(2), Observation { checks: vec![], report: Some(report), asked: None }, now);
         // drained, full, draining by itself; down, other VRRP ID, other VPN

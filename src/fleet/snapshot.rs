@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Cache};
 
 use super::balance::Balance;
+use super::failsafe::Role;
 use super::fence::{FenceReading, LocalBlock};
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health};
@@ -37,6 +38,8 @@ pub struct GatewayView {
     pub agent_drains_since: Option<Moment>,
     /// An administrator has taken it out.
     pub drain: Option<Drain>,
+    /// Its part in failsafe mode; `None` in load balancing, and where nobody is ever sent to it.
+    pub role: Option<Role>,
     /// Its last load report.
     pub load: Option<LoadReading>,
     /// When it began to be filled after it came back; `None` if it was there from the start.
@@ -73,8 +76,10 @@ pub struct LoadReading {
 /// An administrator's order that no newcomers go to a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// What the administrator gave as the reason.
+    /// What the administrator gave as the reason; may be empty.
     pub reason: Arc<str>,
+    /// Who that was, as far as is known.
+    pub by: Arc<str>,
     /// When it was ordered.
     pub since: Moment,
 }
@@ -127,6 +132,7 @@ impl GatewayView {
     /// is the one that can be taken back here.
     pub fn draining(&self) -> Option<(Arc<str>, Moment)> {
         match &self.drain {
+            Some(drain) if drain.reason.is_empty() => Some((Arc::from("by order"), drain.since)),
             Some(drain) => Some((Arc::clone(&drain.reason), drain.since)),
             None => Some((Arc::from("its agent wants no newcomers"), self.agent_drains_since?)),
         }

@@ -21,5 +21,9 @@ pub use meter::{Meter, Outcome};
 pub use responder::Responder;
 pub use settings::IkeSettings;
 
+/// For the test of all doors together.
+#[cfg(test)]
+pub use answer::{Answer, Knowledge, answer};
+
 #[cfg(test)]
 mod samples;

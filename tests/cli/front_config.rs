@@ -87,7 +87,7 @@ fn an_unknown_word_is_told_with_all_known_ones() {
              'https-upgrade'",
             "v.toml:9:12: error: 'vpn_mode' cannot be 'all'; it is one of 'native', 'ssl', 'both', 'vrrp-only'",
             "v.toml:10:10: error: 'preset' cannot be 'cisco'; it is one of 'ocserv', 'novell', 'none'",
-            "v.toml:12:8: error: 'mode' cannot be 'round-robin'; it is one of 'load-balancing'",
+            "v.toml:12:8: error: 'mode' cannot be 'round-robin'; it is one of 'load-balancing', 'failsafe'",
             "v.toml:14:23: error: 'when_none_available' cannot be 'reject'; it is one of 'refuse', \
              'last-known-good', 'any'",
             "v.toml:16:9: error: 'level' cannot be 'verbose'; it is one of 'error', 'warn', 'info', 'debug', 'trace'",
@@ -640,21 +640,108 @@ fn what_must_be_there_is_missed() {
     );
 }
 
+/// Gateways with these lines of their own, called a, b, c …; the first one's head is line 6, and each has four lines and its
+/// own.
+fn gateways(lines: &[&str]) -> String {
+    let names = 'a'..='z';
+    let gateway = |(name, line): (char, &&str)| {
+        format!(
+            "[[gateway]]\nname = \"{name}\"\nssl_endpoint = \"{name}.example.com\"\nvrrp_id = 31\n{line}\n"
+        )
+    };
+    names.zip(lines).map(gateway).collect()
+}
+
 #[test]
-fn what_later_versions_can_do_is_refused_and_not_ignored() {
+fn gateways_that_share_an_address_are_a_master_and_its_backups() {
     let folder = Folder::with_certificates();
-    assert_problems(
-        &folder,
-        &format!(
-            "{LISTENER}{GATEWAY}vrrp_mode = \"master\"\n\
-             [balance]\nmode = \"failsafe\"\nfailback = true\n[node]\nstate_dir = \"/var/lib/vestibule\"\n"
-        ),
+    let check = |lines: &[&str], rest: &str, expected: &[&str]| {
+        let text = format!("{LISTENER}{}{rest}", gateways(lines));
+        let (status, output) = folder.check("v.toml", &text);
+        let lines: Vec<_> =
+            output.lines().filter(|line| line.contains("vrrp_mode") || line.contains("vrrp_id 31")).collect();
+        let shown: Vec<_> = lines.iter().map(|line| line.split_once(": ").unwrap().1).collect();
+        assert_eq!(shown, expected, "{text}\n{output}");
+        assert_eq!(status, i32::from(expected.iter().any(|line| line.starts_with("error"))), "{output}");
+    };
+    let (master, backup) = ("vrrp_mode = \"master\"", "vrrp_mode = \"backup\"");
+    check(&[master, backup, ""], "", &[]);
+    check(&[backup, master, backup], "", &[]);
+    // nobody is sent to them, and that is how it is meant
+    let alone = "vpn_mode = \"vrrp-only\"\n";
+    let pair = [master, backup].map(|mode| format!("{alone}{mode}"));
+    let (_, output) = folder.check("v.toml", &format!("{LISTENER}{}", gateways(&[&pair[0], &pair[1], ""])));
+    assert_eq!(output, "v.toml: no errors, no warnings\n");
+    check(
+        &[master, master, backup],
+        "",
         &[
-            "v.toml:9:1: error: 'vrrp_mode' in [[gateway]] is not supported by this version yet",
-            "v.toml:11:8: error: mode 'failsafe' is not supported by this version yet",
-            "v.toml:12:1: error: 'failback' in [balance] is not supported by this version yet",
-            "v.toml:14:1: error: 'state_dir' in [node] is not supported by this version yet",
+            "error: two gateways with vrrp_id 31 have vrrp_mode 'master'; make one of them 'backup': one begins with the address",
         ],
+    );
+    for alone in [master, backup] {
+        check(
+            &[alone, "vrrp_mode = \"inactive\""],
+            "",
+            &[
+                "error: no other gateway with vrrp_id 31 has a vrrp_mode; an address is shared by a 'master' and a 'backup'",
+            ],
+        );
+    }
+    check(
+        &[backup, backup],
+        "",
+        &[
+            "error: no gateway with vrrp_id 31 has vrrp_mode 'master'; make one of them so: one begins with the address",
+        ],
+    );
+    check(
+        &[backup, master],
+        "[balance]\nmode = \"failsafe\"\n",
+        &[
+            "warning: in failsafe mode the first gateway in the file is the first to be active, and this one is the 'backup' \
+           of vrrp_id 31; put the 'master' first",
+        ],
+    );
+    let nameless = gateways(&[master, backup]).replace("vrrp_id = 31\n", "");
+    let (_, output) = folder.check("v.toml", &format!("{LISTENER}{nameless}"));
+    let expected =
+        "error: vrrp_mode 'master' needs a vrrp_id: gateways that share an address have the same one";
+    assert!(output.contains(expected), "{output}");
+    let (_, output) =
+        folder.check("v.toml", &format!("{LISTENER}{}", gateways(&["vrrp_mode = \"slave\"", ""])));
+    assert!(
+        output.contains("'vrrp_mode' cannot be 'slave'; it is one of 'inactive', 'master', 'backup'"),
+        "{output}"
+    );
+}
+
+#[test]
+fn failsafe_mode_is_checked_for_what_could_not_be_meant() {
+    let folder = Folder::with_certificates();
+    let check = |balance: &str, lines: &[&str]| {
+        let text = format!("{LISTENER}{}[balance]\n{balance}", gateways(lines));
+        let (status, output) = folder.check("v.toml", &text);
+        assert_eq!(status, 0, "{output}");
+        let lines = output.lines().filter(|line| line.contains(" warning: "));
+        lines.map(|line| line.split_once(" warning: ").unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(check("mode = \"failsafe\"\n", &["", ""]), [""; 0]);
+    assert_eq!(check("mode = \"failsafe\"\nfailback = false\n", &["", ""]), [""; 0]);
+    assert_eq!(
+        check("failback = false\n", &["", ""]),
+        ["'failback' has an effect only with mode = \"failsafe\""]
+    );
+    assert_eq!(
+        check("mode = \"failsafe\"\n", &[""]),
+        ["in failsafe mode nobody takes the place of gateway 'a': it is the only one with vrrp_id 31"]
+    );
+    assert_eq!(
+        check("mode = \"failsafe\"\n", &["", "vpn_mode = \"ssl\""]),
+        [
+            "in failsafe mode one gateway with vrrp_id 31 is active at a time, and 'b' has vpn_mode 'ssl' where 'a' has 'both': \
+          what only one of them offers is not there while the other one is active"
+        ]
     );
 }
 
