@@ -34,16 +34,18 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 53] = [
+const PURE: [&str; 55] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
+    "src/app/state_document.rs",
     "src/config/agent_fence.rs",
     "src/config/agent_file.rs",
     "src/config/front_checks.rs",
     "src/config/front_file.rs",
     "src/config/native_checks.rs",
     "src/config/native_file.rs",
+    "src/config/pair_checks.rs",
     "src/config/problem.rs",
     "src/config/proxy_checks.rs",
     "src/config/proxy_file.rs",

@@ -98,6 +98,19 @@ const POST_DEADLINE: Duration = Duration::from_secs(15);
 /// A status of a thousand gateways is about one MiB.
 const BODY_LIMIT: usize = 16 << 20;
 
+/// The path for an order about a gateway. Everything in its name but letters, digits and `-._~` is written with %
+/// (RFC 3986 §2.1).
+pub fn gateway_path(name: &str, order: &str) -> String {
+    let mut path = "/api/v1/gateways/".to_owned();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path + "/" + order
+}
+
 impl Client {
     /// Asks for `path`.
     pub async fn get(&self, path: &str) -> Result<Reply, ClientError> {

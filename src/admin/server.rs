@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::to_bytes;
 use axum::error_handling::HandleErrorLayer;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -19,10 +20,10 @@ use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 
 use super::listener::Listeners;
-use super::order::{AdminOrder, ErrorBody, Reloaded};
+use super::order::{AdminOrder, Change, Changed, DrainBody, ErrorBody, Reason, Reloaded, Stored, Wanted};
 use super::status::{Node, Status};
 use super::trust::{Refusal, Trust};
-use crate::fleet::View;
+use crate::fleet::{GatewayName, View};
 use crate::net::clock::now;
 use crate::net::seldom::Seldom;
 use crate::net::serve::Peer;
@@ -57,6 +58,8 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/api/v1/status", get(status))
             .route("/api/v1/reload", post(reload))
+            .route("/api/v1/gateways/{name}/drain", post(drain))
+            .route("/api/v1/gateways/{name}/resume", post(resume))
             .fallback(async || refused(StatusCode::NOT_FOUND, "there is nothing at this path"))
             .method_not_allowed_fallback(async || {
                 refused(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method; see Allow")
@@ -101,8 +104,77 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     Json(admin.status())
 }
 
+const STOPPING: &str = "the front door is stopping and takes no orders";
+
+async fn drain(State(admin): State<Arc<Admin>>, Path(name): Path<String>, request: Request) -> Response {
+    let by = who_asks(&request);
+    let Ok(bytes) = to_bytes(request.into_body(), MAX_BODY_BYTES).await else {
+        return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
+    };
+    let body: DrainBody = match bytes.is_empty() {
+        true => DrainBody::default(),
+        false => match serde_json::from_slice(&bytes) {
+            Ok(body) => body,
+            Err(error) => {
+                let text = format!("the body must be like {{\"reason\": \"new kernel\"}}, or empty: {error}");
+                return refused(StatusCode::BAD_REQUEST, &text);
+            }
+        },
+    };
+    match Reason::new(&body.reason) {
+        Ok(reason) => admin.change(&name, Wanted::Drain(reason), by).await,
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+async fn resume(State(admin): State<Arc<Admin>>, Path(name): Path<String>, request: Request) -> Response {
+    admin.change(&name, Wanted::Resume, who_asks(&request)).await
+}
+
+impl Admin {
+    async fn change(&self, name: &str, wanted: Wanted, by: Arc<str>) -> Response {
+        let gateway = GatewayName::new(name);
+        let (answer, answered) = oneshot::channel();
+        if self.orders.send(AdminOrder::Change(Change { gateway, wanted, by }, answer)).await.is_err() {
+            return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
+        }
+        let Ok(answered) = answered.await else {
+            return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
+        };
+        let gateways = self.status().gateways;
+        let names: Vec<_> = gateways.iter().map(|gateway| gateway.name.clone()).collect();
+        // a reload may have taken it away in between
+        match (answered, gateways.into_iter().find(|gateway| gateway.name == name)) {
+            (Ok(stored), Some(gateway)) => {
+                let warning = match stored {
+                    Stored::Yes => None,
+                    Stored::No(why) => {
+                        Some(format!("this is in force, and forgotten when the front door ends: {why}"))
+                    }
+                };
+                Json(Changed { gateway, stored: warning.is_none(), warning }).into_response()
+            }
+            (Err(_), _) | (Ok(_), None) => {
+                let text = format!("there is no gateway of that name; there are: {}", names.join(", "));
+                refused(StatusCode::NOT_FOUND, &text)
+            }
+        }
+    }
+}
+
+/// What is noted of whoever gives an order.
+fn who_asks(request: &Request) -> Arc<str> {
+    match request.extensions().get::<Peer>() {
+        Some(Peer { user: Some(user), .. }) => format!("uid {user}").into(),
+        Some(Peer { address: Some(address), .. }) => address.ip().to_canonical().to_string().into(),
+        _ => "unknown".into(),
+    }
+}
+
+/// A reason of 200 characters, each written with an escape, is a tenth of it.
+const MAX_BODY_BYTES: usize = 16 << 10;
+
 async fn reload(State(admin): State<Arc<Admin>>) -> Response {
-    const STOPPING: &str = "the front door is stopping and takes no orders";
     let (answer, answered) = oneshot::channel();
     if admin.orders.send(AdminOrder::Reload(answer)).await.is_err() {
         return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);

@@ -14,7 +14,7 @@ use super::doors::{Doors, Prepared};
 use super::farm::Farm;
 use super::fences::Fences;
 use super::files::WatchedFiles;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Order};
 use super::listen_error;
 use super::native_metrics::{self, NativeMetrics};
 use super::open_files;
@@ -23,6 +23,8 @@ use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
 use super::standing::{self, StandingFollower};
+use super::state::StateWriter;
+use super::state_file::StateFile;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
@@ -30,7 +32,7 @@ use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
-use crate::fleet::{Failure, Standing};
+use crate::fleet::{Failure, Memory, Standing};
 use crate::front::Common;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
@@ -43,6 +45,8 @@ pub struct FrontDoor {
     responders: Responders,
     prepared_responders: responders::Prepared,
     keeper: Keeper,
+    writer: StateWriter,
+    memory: Memory,
     farm: Farm,
     standing: Standing,
     failures: mpsc::Receiver<Failure>,
@@ -64,12 +68,15 @@ impl FrontDoor {
         open_files::prepare(&mut settings);
         let registry = Registry::new();
         let started = SystemTime::now();
-        let keeper = Keeper::new(settings.fleet.clone(), HealthMetrics::register(&registry)?);
-        let view = keeper.view();
         let socket = settings.admin.socket.as_deref().map(socket::bind).transpose()?;
         let address = settings.admin.listen;
         let admin = TcpListener::bind(address).await;
         let admin = admin.map_err(|error| listen_error("[admin] listen", address, &error))?;
+        // after the socket: whoever is started beside a running front door must not touch what that one keeps
+        let (file, memory) = StateFile::open(settings.state_dir.as_deref());
+        let (writer, desk) = StateWriter::new(file, memory.clone());
+        let keeper = Keeper::new(settings.fleet.clone(), HealthMetrics::register(&registry)?, desk);
+        let view = keeper.view();
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
         let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
@@ -105,6 +112,8 @@ impl FrontDoor {
             responders,
             prepared_responders,
             keeper,
+            writer,
+            memory,
             farm,
             standing,
             failures,
@@ -126,6 +135,9 @@ impl FrontDoor {
         let (finding_sender, findings) = mpsc::channel(1024);
         let (order_sender, orders) = mpsc::channel(8);
         let (news_sender, news) = mpsc::channel(256);
+        // before anything is found, so that a drained gateway is nobody's even for a moment
+        order_sender.try_send(Order::Adopt(self.memory)).context("the keeper takes no orders")?;
+        tasks.spawn(self.writer.run());
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
         let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
         let follower = StandingFollower::start(&self.settings.vrrp, self.standing);
@@ -167,7 +179,14 @@ impl FrontDoor {
                 () = stop.stopped() => break,
                 _ = hangups.recv() => None,
                 () = watched.changed() => None,
-                Some(AdminOrder::Reload(answer)) = admin_orders.recv() => Some(answer),
+                Some(order) = admin_orders.recv() => match order {
+                    AdminOrder::Reload(answer) => Some(answer),
+                    AdminOrder::Change(change, answer) => {
+                        // an error means that the keeper is gone, and that is seen elsewhere
+                        let _ = reloader.keeper.send(Order::Change(change, answer)).await;
+                        continue;
+                    }
+                },
                 // none of them ends before it is told to
                 Some(ended) = tasks.join_next() => {
                     ended.context("a part of the front door has failed")?;

@@ -1,12 +1,18 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fence_log::{tell_change, tell_local_change};
+use super::state::StateDesk;
 use crate::admin::metrics::HealthMetrics;
+use crate::admin::order::{Answered, Change, Stored, Wanted};
 use crate::fence::News;
-use crate::fleet::{Failure, FleetSettings, GatewayName, Publisher, Roster, State, Transition, View};
+use crate::fleet::{
+    Failure, FleetSettings, GatewayName, Memory, Publisher, Roster, State, Takeover, Transition,
+    UnknownGateway, View,
+};
 use crate::net::clock::now;
 use crate::net::seldom::Seldom;
 use crate::net::stop::Stop;
@@ -23,6 +29,10 @@ pub struct Keeper {
     fence_troubles: BTreeMap<GatewayName, Seldom>,
     /// The number of the newest snapshot, for whoever waits for one.
     published: watch::Sender<u64>,
+    /// Where what is to outlive this process is written.
+    desk: StateDesk,
+    /// Who waits for a change to be on the disk, with the number of the wish.
+    waiting: Vec<(u64, oneshot::Sender<Answered>)>,
 }
 
 /// What changes other than by findings.
@@ -30,11 +40,15 @@ pub struct Keeper {
 pub enum Order {
     /// Goes over to other settings, and says when that has been published.
     Reload(FleetSettings, oneshot::Sender<()>),
+    /// Goes over to what was remembered, here before or elsewhere.
+    Adopt(Memory),
+    /// Drains or resumes a gateway, and answers when that is on the disk, or could not be stored.
+    Change(Change, oneshot::Sender<Answered>),
 }
 
 impl Keeper {
     /// A keeper who knows nothing yet of these gateways.
-    pub fn new(settings: FleetSettings, metrics: HealthMetrics) -> Self {
+    pub fn new(settings: FleetSettings, metrics: HealthMetrics, desk: StateDesk) -> Self {
         for gateway in &settings.gateways {
             metrics.introduce(&gateway.name);
         }
@@ -47,6 +61,8 @@ impl Keeper {
             troubles: BTreeMap::new(),
             fence_troubles: BTreeMap::new(),
             published: watch::Sender::default(),
+            desk,
+            waiting: Vec::new(),
         }
     }
 
@@ -74,15 +90,23 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.stopped() => return,
-                Some(Order::Reload(settings, done)) = orders.recv() => {
-                    // what was found under the old settings must not count under the new ones
-                    self.take_waiting(&mut findings);
-                    self.take_waiting_failures(&mut failures);
-                    self.reload(settings);
-                    self.publish();
-                    // nobody need be waiting
-                    let _ = done.send(());
-                }
+                Some(order) = orders.recv() => match order {
+                    Order::Reload(settings, done) => {
+                        // what was found under the old settings must not count under the new ones
+                        self.take_waiting(&mut findings);
+                        self.take_waiting_failures(&mut failures);
+                        self.reload(settings);
+                        self.publish();
+                        // nobody need be waiting
+                        let _ = done.send(());
+                    }
+                    Order::Adopt(memory) => {
+                        self.adopt(&memory);
+                        self.publish();
+                    }
+                    Order::Change(change, answer) => self.change(&change, answer),
+                },
+                () = self.desk.progress() => self.answer(),
                 Some(finding) = findings.recv() => {
                     self.take(finding);
                     // whatever else has come meanwhile goes into the same snapshot
@@ -102,7 +126,13 @@ impl Keeper {
                         self.publish();
                     }
                 }
-                _ = summing_up.tick() => self.sum_up(Instant::now()),
+                _ = summing_up.tick() => {
+                    self.sum_up(Instant::now());
+                    // a fence ends without a word
+                    if self.decide() {
+                        self.publish();
+                    }
+                }
             }
         }
     }
@@ -125,10 +155,75 @@ impl Keeper {
     }
 
     fn publish(&mut self) {
+        self.decide();
+        self.desk.wish(self.roster.memory());
         let snapshot = self.roster.snapshot();
         let number = snapshot.number;
         self.publisher.publish(snapshot);
         self.published.send_replace(number);
+    }
+
+    /// Tells whether another gateway is the active one by it.
+    fn decide(&mut self) -> bool {
+        let takeovers = self.roster.decide(now());
+        takeovers.iter().for_each(tell_takeover);
+        !takeovers.is_empty()
+    }
+
+    fn adopt(&mut self, memory: &Memory) {
+        for transition in self.roster.adopt(memory, now()) {
+            self.metrics.transition(&transition);
+            tell(&transition);
+        }
+        for drain in memory.drains.iter().filter(|drain| self.roster.has(&drain.gateway)) {
+            let (gateway, by, reason) = (drain.gateway.as_str(), &*drain.by, &*drain.reason);
+            tracing::info!(gateway, by, reason, "gateway stays drained, as it was before");
+        }
+    }
+
+    fn change(&mut self, change: &Change, answer: oneshot::Sender<Answered>) {
+        let Change { gateway, wanted, by } = change;
+        let changed = match wanted {
+            Wanted::Drain(reason) => self.roster.drain(gateway, reason, by, now()),
+            Wanted::Resume => self.roster.resume(gateway),
+        };
+        let transition = match changed {
+            Ok(transition) => transition,
+            Err(UnknownGateway) => {
+                // nobody need be waiting any more
+                let _ = answer.send(Err(UnknownGateway));
+                return;
+            }
+        };
+        let gateway = gateway.as_str();
+        match wanted {
+            Wanted::Drain(reason) => {
+                tracing::info!(gateway, by = &**by, reason = &**reason, "gateway is drained by order")
+            }
+            Wanted::Resume => tracing::info!(gateway, by = &**by, "gateway is resumed by order"),
+        }
+        if let Some(transition) = &transition {
+            self.metrics.transition(transition);
+            tell(transition);
+        }
+        self.publish();
+        let number = self.desk.wish(self.roster.memory());
+        self.waiting.push((number, answer));
+        self.answer();
+    }
+
+    /// Answers those whose changes are stored, or could not be.
+    fn answer(&mut self) {
+        let outcome = self.desk.outcome();
+        let (done, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .filter(|(_, answer)| !answer.is_closed())
+            .partition(|(number, _)| *number <= outcome.number);
+        self.waiting = waiting;
+        for (_, answer) in done {
+            let stored = outcome.failure.as_ref().map_or(Stored::Yes, |why| Stored::No(Arc::clone(why)));
+            let _ = answer.send(Ok(stored));
+        }
     }
 
     fn take(&mut self, Finding { gateway, observation }: Finding) {
@@ -247,6 +342,13 @@ fn tell(Transition { gateway, from, to, reason }: &Transition) {
     }
 }
 
+fn tell_takeover(takeover: &Takeover) {
+    let Takeover { group, from, to, .. } = takeover;
+    let vrrp_id = group.map(tracing::field::display);
+    let from = from.as_ref().map(GatewayName::as_str);
+    tracing::info!(gateway = to.as_str(), from, vrrp_id, "{takeover}");
+}
+
 #[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
@@ -256,11 +358,14 @@ mod tests {
     use prometheus::{Registry, TextEncoder};
     use tokio::task::JoinHandle;
 
+    use super::super::state::StateWriter;
+    use super::super::state_file::StateFile;
     use super::*;
+    use crate::admin::order::Reason;
     use crate::fence::Operation;
     use crate::fleet::{
         Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, LocalBlock,
-        Observation, Thresholds, Weights,
+        Observation, Remembered, Thresholds, Weights,
     };
     use crate::net::stop::{self, Stopper};
 
@@ -292,7 +397,10 @@ mod tests {
         fn open() -> Self {
             let registry = Registry::new();
             let metrics = HealthMetrics::register(&registry).unwrap();
-            let keeper = Keeper::new(settings("10.0.0.1"), metrics);
+            let (file, found) = StateFile::open(None);
+            let (writer, desk) = StateWriter::new(file, found);
+            tokio::spawn(writer.run());
+            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk);
             let (view, published) = (keeper.view(), keeper.published());
             let (findings, finding_receiver) = mpsc::channel(16);
             let (failures, failure_receiver) = mpsc::channel(256);
@@ -436,6 +544,40 @@ mod tests {
                 series("unblock", "ok", 0)
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn an_order_is_in_force_when_it_is_answered_and_says_where_it_is_not_stored() {
+        let mut office = Office::open();
+        office.finds_it_good();
+        let order = |name: &str, wanted| {
+            let (answer, answered) = oneshot::channel();
+            let change = Change { gateway: GatewayName::new(name), wanted, by: "uid 0".into() };
+            office.orders.try_send(Order::Change(change, answer)).unwrap();
+            answered
+        };
+        let drain = Wanted::Drain(Reason::new("new kernel").unwrap());
+        let stored = order("gw1", drain.clone()).await.unwrap().unwrap();
+        assert_eq!(stored, Stored::No("[node] state_dir is empty".into()));
+        assert_eq!(office.view.load().gateways[0].drain.as_ref().unwrap().by, Arc::from("uid 0"));
+        let unknown = order("gw9", drain).await.unwrap();
+        assert_eq!(unknown, Err(UnknownGateway));
+        order("gw1", Wanted::Resume).await.unwrap().unwrap();
+        assert_eq!(office.view.load().gateways[0].drain, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_remembered_is_in_force_before_anything_is_found() {
+        let mut office = Office::open();
+        let (gateway, since) = (GatewayName::new("gw1"), std::time::SystemTime::UNIX_EPOCH);
+        let drain = Remembered { gateway, reason: "new kernel".into(), by: "uid 0".into(), since };
+        let gone = Remembered { gateway: GatewayName::new("gw9"), ..drain.clone() };
+        office.finds_it_good();
+        office.orders.try_send(Order::Adopt(Memory { drains: vec![gone, drain], actives: vec![] })).unwrap();
+        office.next_snapshot().await;
+        let view = Arc::clone(&office.view.load().gateways[0]);
+        assert_eq!((view.drain.as_ref().unwrap().since.wall, &*view.reason()), (since, "new kernel"));
+        assert_eq!(view.state(), State::Draining);
     }
 
     #[tokio::test]

@@ -19,7 +19,13 @@ mod reread;
 mod responders;
 mod samples;
 mod standing;
+mod state;
+mod state_document;
+mod state_file;
 mod udp;
+
+#[cfg(test)]
+mod matrix;
 
 pub use agent::run_agent;
 pub use doors::DoorsError;

@@ -82,6 +82,7 @@ impl Reloader {
         // what needs a restart is told at every reload until there was one
         settings.node_name.clone_from(&self.settings.node_name);
         settings.workers = self.settings.workers;
+        settings.state_dir.clone_from(&self.settings.state_dir);
         settings.admin.listen = self.settings.admin.listen;
         settings.admin.socket.clone_from(&self.settings.admin.socket);
         (settings.log.format, settings.log.level) = (self.settings.log.format, self.settings.log.level);
@@ -93,6 +94,7 @@ impl Reloader {
         let old = &self.settings;
         let changed = [
             ("[node] name", old.node_name != new.node_name),
+            ("[node] state_dir", old.state_dir != new.state_dir),
             ("[node] workers", old.workers != new.workers),
             ("[admin] listen", old.admin.listen != new.admin.listen),
             ("[admin] socket", old.admin.socket != new.admin.socket),

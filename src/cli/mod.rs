@@ -4,11 +4,13 @@ mod call;
 mod certs;
 mod check;
 mod demo;
+mod drain;
 mod fence;
 mod heartbeat;
 mod output;
 mod reload;
 mod resolve;
+mod resume;
 mod running;
 mod serve;
 mod status;
@@ -40,6 +42,8 @@ enum Command {
     Check(check::Check),
     Resolve(resolve::Resolve),
     Status(status::Status),
+    Drain(drain::Drain),
+    Resume(resume::Resume),
     Reload(reload::Reload),
     #[command(subcommand)]
     Fence(fence::Fence),
@@ -67,6 +71,8 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Drain(command) => command.run(),
+        Command::Resume(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Fence(command) => command.run(),
         Command::Certs(command) => command.run(),

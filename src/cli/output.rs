@@ -56,6 +56,11 @@ pub fn problems(problems: &[Problem]) {
     }
 }
 
+/// Prints that something was done, and is not all that was meant.
+pub fn warning(text: &str) {
+    complain(&format!("warning: {}", text.replace(char::is_control, " ")));
+}
+
 fn complain(line: &str) {
     // there is nobody left to tell if this fails
     let _ = writeln!(io::stderr(), "{line}");

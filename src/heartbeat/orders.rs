@@ -168,7 +168,11 @@ mod tests {
     }
 
     fn front_a() -> Peer {
-        Peer { address: None, names: Arc::from(["front-a".to_owned(), "front-a.example.com".to_owned()]) }
+        Peer {
+            address: None,
+            user: None,
+            names: Arc::from(["front-a".to_owned(), "front-a.example.com".to_owned()]),
+        }
     }
 
     async fn status(
@@ -192,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_speaks_in_the_name_of_another() {
         let nameless = Peer::nameless(None);
-        let itself = Peer { address: None, names: Arc::from([SELF.to_owned()]) };
+        let itself = Peer { address: None, user: None, names: Arc::from([SELF.to_owned()]) };
         for method in ["PUT", "DELETE"] {
             for path in PATHS {
                 for (peer, by) in [
@@ -284,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_no_report_could_show_is_refused() {
         let long = "n".repeat(MAX_NAME + 1);
-        let peer = Peer { address: None, names: Arc::from([long.clone()]) };
+        let peer = Peer { address: None, user: None, names: Arc::from([long.clone()]) };
         let told = status(None, Some(peer), "PUT", &format!("/v1/fence/{long}"), GOOD).await;
         assert_eq!(told, StatusCode::BAD_REQUEST);
     }

@@ -38,6 +38,8 @@ pub enum Door {
 pub struct Peer {
     /// Address of a TCP peer; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
+    /// Of a peer on a Unix socket: the user that its process runs as (SO_PEERCRED, unix(7)).
+    pub user: Option<u32>,
     /// What the client's certificate, which has been verified, calls it: the common name, then the DNS names.
     /// Empty where it has shown none.
     pub names: Arc<[String]>,
@@ -46,7 +48,7 @@ pub struct Peer {
 impl Peer {
     /// Whoever comes from there, and has shown no certificate.
     pub fn nameless(address: Option<SocketAddr>) -> Self {
-        Self { address, names: Arc::default() }
+        Self { address, user: None, names: Arc::default() }
     }
 }
 
@@ -176,8 +178,15 @@ impl Accepted {
         }
     }
 
+    fn user(&self) -> Option<u32> {
+        match self {
+            Self::Tcp(..) => None,
+            Self::Unix(stream) => stream.peer_cred().ok().map(|peer| peer.uid()),
+        }
+    }
+
     async fn serve(self, limits: Limits, router: Router, refusals: &Refusals, stop: Stop) {
-        let mut peer = Peer::nameless(self.client());
+        let mut peer = Peer { user: self.user(), ..Peer::nameless(self.client()) };
         let stream: Pin<Box<dyn Stream>> = match self {
             Self::Unix(stream) => Box::pin(stream),
             Self::Tcp(stream, _, None) => Box::pin(stream),

@@ -3,7 +3,7 @@ use crate::support::Folder;
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = Folder::new();
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["serve"],
         &["heartbeat"],
@@ -11,6 +11,8 @@ fn the_help_of_every_command_has_an_example() {
         &["check"],
         &["resolve"],
         &["status"],
+        &["drain"],
+        &["resume"],
         &["reload"],
         &["fence"],
         &["fence", "list"],
@@ -41,7 +43,20 @@ fn the_help_names_every_command() {
         .collect();
     assert_eq!(
         listed,
-        ["serve", "heartbeat", "demo", "check", "resolve", "status", "reload", "fence", "certs", "help"]
+        [
+            "serve",
+            "heartbeat",
+            "demo",
+            "check",
+            "resolve",
+            "status",
+            "drain",
+            "resume",
+            "reload",
+            "fence",
+            "certs",
+            "help"
+        ]
     );
 }
 

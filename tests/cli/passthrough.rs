@@ -25,7 +25,7 @@ impl Place {
         folder.write(
             "v.toml",
             &format!(
-                "[admin]\nlisten = \"{address}:{admin}\"\nsocket = \"\"\n\
+                "[node]\nstate_dir = \"\"\n[admin]\nlisten = \"{address}:{admin}\"\nsocket = \"\"\n\
                  [health]\nrise = 1\nfall = 100\n\
                  [[listener]]\nname = \"raw\"\naddress = \"{address}:{door}\"\nmode = \"passthrough\"\n\
                  [listener.passthrough]\n{keys}\

@@ -415,7 +415,7 @@ fn serve_starts_with_what_check_refuses_and_says_so() {
     let (door, admin, gateway) = (free_port(address), free_port(address), accept_all(address));
     let check = format!("[[gateway.check]]\nkind = \"tcp\"\naddress = \"{gateway}\"\n");
     let content = format!(
-        "[admin]\nlisten = \"{address}:{admin}\"\nsocket = \"\"\n{}{check}{}{check}",
+        "[node]\nstate_dir = \"\"\n[admin]\nlisten = \"{address}:{admin}\"\nsocket = \"\"\n{}{check}{}{check}",
         proxy("affinity = \"none\"\n").replace("127.0.0.1:8443", &format!("{address}:{door}")),
         another("gw2"),
     );
@@ -425,7 +425,7 @@ fn serve_starts_with_what_check_refuses_and_says_so() {
     running.signal(Signal::TERM);
     let ended = running.wait();
     assert_eq!(ended.status, 0);
-    let told = format!("WARN v.toml:10:12: warning: {SCATTERED}");
+    let told = format!("WARN v.toml:12:12: warning: {SCATTERED}");
     assert!(ended.stderr.contains(&told), "{}", ended.stderr);
 }
 

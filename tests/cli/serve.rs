@@ -41,6 +41,7 @@ impl Place {
             r#"[node]
 name = "front-a"
 workers = 1
+state_dir = ""
 [admin]
 listen = "{admin}"
 socket = "{SOCKET}"
@@ -74,7 +75,7 @@ address = "{gateway}"
         self.folder.write(CONFIG, config);
     }
 
-    fn serve(&self) -> Running {
+    pub fn serve(&self) -> Running {
         Running::start(self.folder.command(["serve", "-c", CONFIG]))
     }
 
@@ -233,7 +234,7 @@ fn a_bad_configuration_is_refused_at_a_reload_and_the_old_one_keeps_serving() {
     assert_eq!((reload.status, reload.stderr.as_str()), (1, ""));
     assert_eq!(
         reload.stdout,
-        "v.toml:7:2: error: unknown key 'healht' in the file; did you mean 'health'?\n\
+        "v.toml:8:2: error: unknown key 'healht' in the file; did you mean 'health'?\n\
          the new configuration was refused and the old one stays\n"
     );
     running.wait_for("the new configuration is refused, the old one stays");
@@ -518,7 +519,7 @@ fn with_a_bad_configuration_nothing_is_started() {
     assert_eq!((ended.status, ended.stdout.as_str()), (2, ""));
     assert_eq!(
         ended.stderr,
-        "v.toml:27:8: error: 'kind' cannot be 'udp'; it is one of 'tcp', 'tls', 'http', 'https'\n\
+        "v.toml:28:8: error: 'kind' cannot be 'udp'; it is one of 'tcp', 'tls', 'http', 'https'\n\
          error: nothing is started with a configuration that has errors; correct them, then try: vestibule check \
          -c v.toml\n"
     );
@@ -555,7 +556,8 @@ fn an_agent_answers_the_front_door_that_shows_its_certificate() {
     folder.write("tunnels", "250\n");
     let [door, admin, _] = three_free_ports(address);
     let front = format!(
-        "[admin]\nlisten = \"{admin}\"\nsocket = \"{SOCKET}\"\n[[listener]]\nname = \"portal\"\naddress = \"{door}\"\n\
+        "[node]\nstate_dir = \"\"\n[admin]\nlisten = \"{admin}\"\nsocket = \"{SOCKET}\"\n[[listener]]\nname = \"portal\"\n\
+         address = \"{door}\"\n\
          mode = \"redirect\"\ncertificates = [{{ certificate = \"certs/portal.pem\", key = \"certs/portal.key\" }}]\n\
          [health]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n[[gateway]]\nname = \"gw1\"\n\
          ssl_endpoint = \"gw1.example.com\"\nheartbeat = \"https://{address}:{port}\"\n[heartbeat]\n\

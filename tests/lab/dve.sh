@@ -173,6 +173,8 @@ mkdir "$WORK/foe"
 cat >"$WORK/foe/front.toml" <<CONFIG
 [admin]
 socket = "foe.sock"
+[node]
+state_dir = ""
 [dve]
 listen = ["10.99.0.60:4463"]
 keys = ["certs/dve.key"]

@@ -395,6 +395,7 @@ front_config() {
   cat >"$WORK/$1.toml" <<CONFIG
 [node]
 name = "$1"
+state_dir = "$1.state"
 
 [admin]
 listen = "127.0.0.1:9463"
