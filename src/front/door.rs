@@ -164,6 +164,19 @@ impl Door {
         Some(Rc::clone(gate))
     }
 
+    /// The next gateway that a client may have been at before, if any is left that has not been tried: one that takes no
+    /// newcomers may know him all the same.
+    pub fn return_to_any(&self, tried: &mut Tried) -> Option<Rc<Gate>> {
+        let mut at_hand = self.at_hand.borrow_mut();
+        let (snapshot, gates, _) = at_hand.newest(&self.meter);
+        let known = tried.of(snapshot);
+        let mut views = snapshot.gateways.iter().enumerate();
+        let (index, _) =
+            views.find(|(index, view)| !known.contains(index) && may_return(view, self.plan.settings.ask))?;
+        tried.add(index);
+        gates.get(index).cloned()
+    }
+
     /// Looks after what waits: connections that have waited for too long, and those to gateways that are
     /// gone or down, are closed, and what there is to tell is told.
     pub fn tidy_up(&self, now: Instant) {

@@ -25,7 +25,7 @@ fn key(first: u8) -> Arc<SigningKey> {
     Arc::new(SigningKey::from_pkcs8(&pkcs8).unwrap())
 }
 
-fn settings(address: SocketAddr) -> DveSettings {
+pub fn settings(address: SocketAddr) -> DveSettings {
     DveSettings { listen: vec![address], key: key(0), ttl: 30, answers_per_second_per_source: 100_000 }
 }
 
@@ -51,6 +51,12 @@ async fn named(farm: &Running, address: SocketAddr) -> Vec<usize> {
     answer.endpoints.iter().map(|endpoint| place(endpoint).unwrap()).collect()
 }
 
+/// What an answer names, as it stands there.
+pub async fn endpoints(address: SocketAddr) -> Vec<String> {
+    let answer = ask(address, key(0).public(), None).await.unwrap();
+    answer.endpoints.iter().map(ToString::to_string).collect()
+}
+
 fn failure(answer: Result<Resolved, ResolveError>) -> Failure {
     match answer {
         Err(ResolveError::Nowhere(attempts)) => match &attempts[..] {
@@ -61,7 +67,7 @@ fn failure(answer: Result<Resolved, ResolveError>) -> Failure {
     }
 }
 
-async fn hear(client: &UdpSocket, buffer: &mut [u8]) -> usize {
+pub async fn hear(client: &UdpSocket, buffer: &mut [u8]) -> usize {
     tokio::time::timeout(PATIENCE, client.recv(buffer)).await.expect("a datagram in time").unwrap()
 }
 
@@ -238,7 +244,7 @@ async fn a_front_door_without_its_virtual_address_says_that_it_is_the_standby() 
 }
 
 /// What strongSwan sends first, with REDIRECT_SUPPORTED.
-fn ike_sa_init() -> Vec<u8> {
+pub fn ike_sa_init() -> Vec<u8> {
     let text = include_str!("../ike/strongswan-default.hex");
     let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
     digits

@@ -11,6 +11,7 @@
 mod admin;
 mod client;
 mod dve;
+mod failsafe;
 mod fence;
 mod gateway;
 mod health;

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use vestibule::fleet::BalanceMode;
 use vestibule::front::{Affinity, Proxy};
 
 use crate::client::Client;
@@ -124,6 +125,31 @@ async fn a_tunnel_whose_session_nobody_remembers_finds_the_gateway_that_knows_it
         }
         let asked = gateways[0].requests() + gateways[1].requests();
         assert!(asked <= 2, "{asked}: from the first time on it is known");
+        farm.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_remembers_is_looked_for_at_gateways_too_that_take_no_newcomers() {
+    for mode in [BalanceMode::Failsafe { failback: true }, BalanceMode::LoadBalancing] {
+        let knows = RawGateway::start(|_, _| Then::Echo(b"HTTP/1.1 200 CONNECTED\r\n\r\n".to_vec())).await;
+        let gateways = [stranger(true).await, knows];
+        let farm = Running::with(2, |settings| {
+            settings.fleet.balance.mode = mode;
+            let settle = |proxy: &mut Proxy| proxy.affinity = Affinity::Session(Affinity::usual_sessions());
+            proxy_to(settings, &[gateways[0].address, gateways[1].address], settle);
+        })
+        .await;
+        if mode == BalanceMode::LoadBalancing {
+            farm.post("/api/v1/gateways/gw2/drain", "").await;
+        }
+        // who has no session there is a newcomer
+        let mut client = Client::connect(&farm).await;
+        client.send(b"CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 401 Unauthorized\r\n"));
+        let mut client = Client::connect(&farm).await;
+        client.send(CONNECT).await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 CONNECTED\r\n"), "{mode:?}");
         farm.stop().await.unwrap();
     }
 }

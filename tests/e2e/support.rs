@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use vestibule::admin::client::{Address, Client};
+use vestibule::admin::client::{Address, Client, Reply};
 use vestibule::admin::order::ErrorBody;
 use vestibule::admin::status::Status;
 use vestibule::admin::trust::Token;
@@ -89,6 +89,12 @@ impl Running {
             422 => Err(reply.json::<ErrorBody>().unwrap().problems),
             _ => panic!("{reply:?}"),
         }
+    }
+
+    /// An order over HTTP, with the token.
+    pub async fn post(&self, path: &str, body: &str) -> Reply {
+        let client = Client { address: Address::Http(self.admin), token: self.token.clone() };
+        client.post(path, body.to_owned()).await.unwrap()
     }
 
     /// Sets how many tunnels a gateway has, and waits until the front door knows.

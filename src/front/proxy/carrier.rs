@@ -92,7 +92,11 @@ impl Carrier {
         // VPN clients begin without any cookie, and mean the gateway that has answered them
         let last = own.last.borrow();
         let last = door.return_to(|gate| std::ptr::eq(gate, last.as_ptr()), tried);
-        newcomer(last.or_else(|| door.choose(self.by(door), is_first, tried, now)))
+        let chosen = last.or_else(|| door.choose(self.by(door), is_first, tried, now));
+        // one that is drained, full or no longer the active one may be where a session is that nobody here knows
+        let has_session = *wish == Wish::Connect && self.session(&head.headers).is_some();
+        let anyone = || if has_session { door.return_to_any(tried) } else { None };
+        newcomer(chosen.or_else(anyone))
     }
 
     fn by(&self, door: &Door) -> By {
