@@ -120,7 +120,8 @@ impl Judge {
     }
 
     /// The first of `members` that is fit; without `failback` the holder as long as that is. Where an answer that is
-    /// awaited would decide, nothing changes yet. `None`: there has never been anybody.
+    /// awaited would decide, nothing changes yet; but with `failback`, what is done meanwhile is undone by that answer, and
+    /// who comes meanwhile is helped. `None`: there has never been anybody.
     fn choose<'a>(
         self,
         members: &[&'a GatewayView],
@@ -131,8 +132,8 @@ impl Judge {
         for view in preferred.into_iter().chain(members.iter().copied()) {
             match self.verdict(view) {
                 Verdict::Fit => return Some(view),
-                Verdict::Awaited => return holder,
-                Verdict::Unfit => {}
+                Verdict::Awaited if holder.is_none() || !failback => return holder,
+                Verdict::Awaited | Verdict::Unfit => {}
             }
         }
         holder
@@ -367,6 +368,29 @@ mod tests {
         let mut farm = Farm::new(2, true);
         farm.works(&[1]).observe(0, CheckOutcome::Inconclusive("no file".into()), 10);
         assert_eq!(farm.named(SSL), Some(1), "it was asked");
+    }
+
+    #[test]
+    fn while_the_active_one_is_asked_anew_at_another_address_the_next_one_helps_out_if_it_may_give_back() {
+        for (failback, meanwhile) in [(true, Some(1)), (false, None)] {
+            let mut farm = Farm::new(2, failback);
+            assert_eq!(farm.works(&[0, 1]).named(SSL), Some(0));
+            let moved = Gateway { tunnels_max: Some(100), ..Gateway::plain("gw0", "192.0.2.9") };
+            farm.reload(|settings| settings.gateways[0] = Arc::new(moved));
+            assert_eq!(farm.named(SSL), meanwhile, "failback: {failback}");
+            assert_eq!(farm.works(&[0]).named(SSL), Some(0));
+        }
+    }
+
+    #[test]
+    fn with_failback_the_file_decides_anew_after_a_restart() {
+        let mut farm = Farm::new(2, true);
+        assert_eq!(farm.works(&[0, 1]).fails(0).named(SSL), Some(1));
+        let memory = farm.roster.memory();
+        let mut next = Farm::new(2, true);
+        next.roster.adopt(&memory, next.now);
+        assert_eq!(next.works(&[1]).told(), [""; 0], "gw0 has not been asked yet");
+        assert_eq!(next.works(&[0]).named(SSL), Some(0));
     }
 
     #[test]

@@ -199,10 +199,13 @@ impl Roster {
         }
     }
 
-    /// Goes over to what was remembered here or elsewhere: these gateways are drained and no others, and these are
-    /// the active ones as far as they can be. Gateways that are not there are left out.
+    /// Goes over to what was remembered here or elsewhere: these gateways are drained and no others, and without
+    /// failback these are the active ones as far as they can be; with it, the order of the configuration decides.
+    /// Gateways that are not there are left out.
     pub fn adopt(&mut self, memory: &Memory, now: Moment) -> Vec<Transition> {
-        self.actives = memory.actives.iter().cloned().collect();
+        if self.settings.balance.mode == (BalanceMode::Failsafe { failback: false }) {
+            self.actives = memory.actives.iter().cloned().collect();
+        }
         let changed = self.members.iter_mut().filter_map(|member| {
             let drain = memory.drains.iter().find(|drain| drain.gateway == member.view.gateway.name);
             let drain = drain.map(|drain| Drain {
