@@ -154,7 +154,9 @@ impl Doors {
         let (address, workers) = (settings.address, self.workers.len());
         let sockets = match self.inherited.tcp(address, workers) {
             Ok(Some(shares)) => Ok(shares),
-            Ok(None) => front::bind(address, workers).map(|own| own.into_iter().map(|one| vec![one]).collect()),
+            Ok(None) => {
+                front::bind(address, workers).map(|own| own.into_iter().map(|one| vec![one]).collect())
+            }
             Err(error) => Err(error),
         };
         sockets.map_err(|cause| DoorsError::Bind { name: Arc::clone(&settings.name), address, cause })

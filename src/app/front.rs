@@ -235,7 +235,9 @@ impl FrontDoor {
             if result.is_ok() {
                 let settings = &reloader.settings;
                 for which in self.inherited.beside(&tcp_addresses(settings), &udp_addresses(settings)) {
-                    tracing::warn!("whoever comes to an inherited socket waits in vain: {which}; take it out of the socket unit");
+                    tracing::warn!(
+                        "whoever comes to an inherited socket waits in vain: {which}; take it out of the socket unit"
+                    );
                 }
                 watched = WatchedFiles::new(reloader.settings.files.clone());
             }

@@ -153,9 +153,8 @@ impl Responders {
             }
         }
         if self.threads.is_empty() && !places.is_empty() {
-            let start = |number| {
-                UdpThread::start(number, self.taken.clone(), self.roll.enlist(), self.stop.clone())
-            };
+            let start =
+                |number| UdpThread::start(number, self.taken.clone(), self.roll.enlist(), self.stop.clone());
             let threads = (0..self.count).map(start).collect::<Result<_, _>>();
             self.threads = threads.map_err(RespondersError::Thread)?;
         }

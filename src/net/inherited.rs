@@ -93,7 +93,8 @@ impl Inherited {
 
     /// Those whose addresses are not among these, in words. Whoever comes there waits, and is never answered.
     pub fn beside(&self, tcp: &[SocketAddr], udp: &[SocketAddr]) -> Vec<String> {
-        let words = |address: SocketAddr, kind| format!("nothing is configured to listen on {address} ({kind})");
+        let words =
+            |address: SocketAddr, kind| format!("nothing is configured to listen on {address} ({kind})");
         let all_tcp = self.0.tcp.iter().map(|(address, _)| *address).filter(|a| !tcp.contains(a));
         let all_udp = self.0.udp.iter().map(|(address, _)| *address).filter(|a| !udp.contains(a));
         let told = all_tcp.map(|a| words(a, "TCP")).chain(all_udp.map(|a| words(a, "UDP")));
@@ -110,7 +111,9 @@ impl Sockets {
         let words = |error: io::Error| error.to_string();
         if let Ok(Some(socket)) = given.take_tcp_listener(number) {
             if !socket_acceptconn(&socket).unwrap_or(false) {
-                return Err("it is a connection, and does not listen (Accept=no belongs into the unit)".into());
+                return Err(
+                    "it is a connection, and does not listen (Accept=no belongs into the unit)".into()
+                );
             }
             socket.set_nonblocking(true).map_err(words)?;
             self.tcp.push((socket.local_addr().map_err(words)?, socket));
@@ -192,7 +195,9 @@ mod tests {
         // a TCP socket is of no use to whoever answers datagrams there
         let (kept, words) = Inherited(Arc::new(all)).only(&[wanted, at], &[]);
         let closed = |address, kind| {
-            format!("an inherited socket is closed: nothing is configured to listen on {address} ({kind}); {ADVICE}")
+            format!(
+                "an inherited socket is closed: nothing is configured to listen on {address} ({kind}); {ADVICE}"
+            )
         };
         assert_eq!(words, [closed(strange, "TCP"), closed(at, "UDP")]);
         assert!(kept.tcp(wanted, 2).unwrap().is_some());
