@@ -130,3 +130,28 @@ fn take(duty: Duty, open: &mut HashMap<SocketAddr, Open>, tasks: &mut JoinSet<Se
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::net::roll::Roll;
+
+    #[test]
+    fn a_thread_answers_the_roll_as_long_as_it_turns() {
+        let (roll, (stopper, stop)) = (Roll::default(), stop::channel());
+        let thread = UdpThread::start(0, watch::Sender::new(0), roll.enlist(), stop).unwrap();
+        for _ in 0..3 {
+            let called = Instant::now();
+            while !roll.call() {
+                assert!(called.elapsed() < Duration::from_secs(20));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        stopper.stop();
+        thread.join().unwrap();
+        // the last call has either come too late, or was answered, and then the next one is not
+        assert!(!roll.call() || !roll.call());
+    }
+}

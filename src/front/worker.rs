@@ -186,3 +186,39 @@ impl Desk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Balance, FleetSettings, Publisher, Roster, Thresholds, Weights};
+    use crate::net::clock::now;
+    use crate::net::roll::Roll;
+
+    #[test]
+    fn a_worker_answers_the_roll_as_long_as_it_turns() {
+        let settings = FleetSettings {
+            gateways: Vec::new(),
+            thresholds: Thresholds::default(),
+            weights: Weights::default(),
+            balance: Balance::default(),
+        };
+        let publisher = Publisher::new(Roster::new(settings, now()).snapshot());
+        let (roll, (stopper, stop)) = (Roll::default(), stop::channel());
+        let worker = Worker::start(0, publisher.view(), roll.enlist(), stop).unwrap();
+        let answers = || {
+            let called = Instant::now();
+            while !roll.call() {
+                if called.elapsed() > Duration::from_secs(20) {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            true
+        };
+        assert!(answers() && answers() && answers());
+        stopper.stop();
+        worker.join().unwrap();
+        // the last call has either come too late, or was answered, and then the next one is not
+        assert!(!roll.call() || !roll.call());
+    }
+}
