@@ -1,5 +1,6 @@
 //! Run by a service manager: what it is told, and the sockets that it hands over.
 
+use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -82,23 +83,6 @@ fn a_service_manager_is_told_how_a_front_door_is() {
     running.signal(Signal::TERM);
     assert_eq!(running.wait().status, 0);
     assert_eq!(manager.news().last().map(String::as_str), Some("STOPPING=1\n"));
-}
-
-#[test]
-fn a_process_that_is_stuck_gives_no_sign_of_life() {
-    let place = Place::new();
-    let manager = Manager::new(&place.folder);
-    let mut command = place.folder.command(["serve", "-c", "v.toml"]);
-    manager.know(&mut command, &place.folder);
-    let running = Running::start(command);
-    manager.wait_for("WATCHDOG=1", 2);
-    running.signal(Signal::STOP);
-    std::thread::sleep(Duration::from_millis(100));
-    let before = manager.heard().len();
-    std::thread::sleep(Duration::from_millis(900));
-    assert_eq!(manager.heard().len(), before);
-    running.signal(Signal::CONT);
-    until("it never came to life again", || manager.heard().len() > before + 2);
 }
 
 #[test]
@@ -185,8 +169,10 @@ impl Asking {
 
 /// One request on a connection of its own; in whatever way it fails, that is told.
 fn redirected(address: SocketAddr) -> Result<(), String> {
-    use std::io::{Read, Write};
-    let mut stream = TcpStream::connect_timeout(&address, LONG).map_err(|e| format!("connect: {e}"))?;
+    redirected_on(TcpStream::connect_timeout(&address, LONG).map_err(|e| format!("connect: {e}"))?)
+}
+
+fn redirected_on(mut stream: TcpStream) -> Result<(), String> {
     stream.set_read_timeout(Some(LONG)).unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: vpn.example.com\r\nConnection: close\r\n\r\n";
     stream.write_all(request).map_err(|e| format!("write: {e}"))?;
@@ -223,10 +209,10 @@ fn while_one_process_takes_the_others_place_nobody_is_refused_and_everybody_is_a
         running.signal(Signal::TERM);
         let ended = running.wait();
         assert_eq!(ended.status, 0, "{}", ended.stderr);
-        // time for a backlog
-        std::thread::sleep(Duration::from_millis(50));
+        // nobody serves it now
+        let early = TcpStream::connect_timeout(&http_at, LONG).unwrap();
         running = serve_on(&place, &tcp, &udp);
-        running.wait_for("the front door is ready");
+        assert_eq!(redirected_on(early), Ok(()));
     }
     let before = asking.answered.load(Ordering::Relaxed);
     until("nobody is answered", || asking.answered.load(Ordering::Relaxed) > before + 50);
