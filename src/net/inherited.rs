@@ -33,7 +33,9 @@ impl Inherited {
         let variable = |name| std::env::var(name).unwrap_or_default();
         let for_us = variable("LISTEN_PID") == std::process::id().to_string();
         let count: usize = variable("LISTEN_FDS").parse().unwrap_or(0);
-        if !for_us || count > MOST {
+        // listenfd knows this one besides, and adds up what it says without a look
+        let begins_elsewhere = !variable("LISTEN_FDS_FIRST_FD").is_empty();
+        if !for_us || count > MOST || begins_elsewhere {
             return (Self::default(), Vec::new());
         }
         let mut given = ListenFd::from_env();

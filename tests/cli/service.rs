@@ -14,7 +14,7 @@ use vestibule::dve::{Accept, Request};
 use vestibule::fleet::Vpn;
 
 use crate::serve::Place;
-use crate::support::{BINARY, Folder, LONG, Running, free_port, header, http, own_address, until};
+use crate::support::{BINARY, Folder, LONG, Running, exchange, free_port, header, http, own_address, until};
 
 /// A service manager, as far as it is told things.
 struct Manager {
@@ -129,6 +129,35 @@ fn serve_on(place: &Place, tcp: &TcpListener, udp: &UdpSocket) -> Running {
     command.args(["-c", take, BINARY]).current_dir(place.folder.path()).env("NO_COLOR", "1");
     command.stdin(Stdio::from(OwnedFd::from(tcp.try_clone().unwrap())));
     Running::start_with_stdout(command, OwnedFd::from(udp.try_clone().unwrap()))
+}
+
+#[test]
+fn an_agent_takes_its_socket_over_as_well() {
+    let folder = Folder::new();
+    let tcp = TcpListener::bind((own_address(), 0)).unwrap();
+    let listen = tcp.local_addr().unwrap();
+    folder.write(
+        "a.toml",
+        &format!(
+            "[agent]\nname = \"gw1\"\nlisten = \"{listen}\"\n[[check]]\nname = \"true\"\nkind = \"exec\"\n\
+             command = [\"true\"]\n"
+        ),
+    );
+    let take = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" heartbeat -c a.toml";
+    let mut command = Command::new("sh");
+    command.args(["-c", take, BINARY]).current_dir(folder.path());
+    // who comes before it waits
+    let early = TcpStream::connect_timeout(&listen, LONG).unwrap();
+    let running = Running::start({
+        command.stdin(Stdio::from(OwnedFd::from(tcp)));
+        command
+    });
+    let asked = exchange(&mut { early }, b"GET /healthz HTTP/1.1\r\nHost: gw1\r\nConnection: close\r\n\r\n");
+    assert!(asked.starts_with("HTTP/1.1 200 OK"), "{asked}: {}", running.stderr());
+    // its address is still its own after a reload
+    running.signal(Signal::HUP);
+    running.wait_for("the configuration has been reloaded");
+    assert!(http(listen).starts_with("HTTP/1.1 404"));
 }
 
 /// A place that answers native clients as well, where two workers share what comes.
