@@ -8,6 +8,6 @@ pub mod order;
 pub mod server;
 pub mod socket;
 pub mod status;
-mod summary;
+pub mod summary;
 pub mod table;
 pub mod trust;

@@ -13,7 +13,7 @@ use crate::fleet::{
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
 /// Listeners that have the same gateways share a sentence. Times are UTC.
-pub(super) fn sentence(snapshot: &Snapshot, listeners: &[ListenerStatus], now: Moment) -> String {
+pub fn sentence(snapshot: &Snapshot, listeners: &[ListenerStatus], now: Moment) -> String {
     let all: Vec<&GatewayView> = snapshot.gateways.iter().map(AsRef::as_ref).collect();
     let writer = Writer { snapshot, now };
     let closed = listeners.iter().filter(|listener| !listener.open);

@@ -1,14 +1,18 @@
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use super::files::WatchedFiles;
 use super::listen_error;
 use super::reread::{Reread, read_again, tell_refused};
+use super::service::{self, Heart, Service};
 use crate::config::AgentSettings;
-use crate::heartbeat::{self, Legacy};
+use crate::heartbeat::{self, Legacy, Round};
+use crate::net::inherited::Inherited;
 use crate::net::stop::{self, Stop};
 
 /// Runs a heartbeat agent until told to stop. On SIGHUP, and when a certificate changes, it begins anew with
@@ -17,18 +21,21 @@ use crate::net::stop::{self, Stop};
 /// The socket stays open meanwhile: front doors that ask wait for the first round of the new life. What is blocked
 /// stays blocked.
 pub async fn run_agent(
+    service: Service,
     settings: AgentSettings,
     read: Reread<AgentSettings>,
     stop: Stop,
 ) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
-    let mut life = Life { socket: listen(settings.agent.listen)?, settings };
+    let (inherited, mut heart) = service.settle(&[settings.agent.listen], &[]);
+    let mut life = Life { socket: open(&inherited, settings.agent.listen)?, settings };
     let mut legacy = Legacy::default();
     let name = life.settings.agent.name.clone();
     let (address, version) = (life.settings.agent.listen, env!("CARGO_PKG_VERSION"));
     tracing::info!(name = &*name, %address, version, "heartbeat agent starts");
     loop {
-        let (left, next) = life.live(legacy, &mut hangups, &read, stop.clone()).await?;
+        let around = Around { heart: &mut heart, inherited: &inherited, hangups: &mut hangups, read: &read };
+        let (left, next) = life.live(legacy, around, stop.clone()).await?;
         let Some(next) = next else {
             left.settle().await;
             break;
@@ -38,6 +45,14 @@ pub async fn run_agent(
     }
     tracing::info!(name = &*name, "heartbeat agent has stopped");
     Ok(())
+}
+
+/// What one life of an agent leaves to the next.
+struct Around<'a> {
+    heart: &'a mut Heart,
+    inherited: &'a Inherited,
+    hangups: &'a mut Signal,
+    read: &'a Reread<AgentSettings>,
 }
 
 /// An agent under one configuration.
@@ -52,15 +67,18 @@ impl Life {
     async fn live(
         &self,
         legacy: Legacy,
-        hangups: &mut tokio::signal::unix::Signal,
-        read: &Reread<AgentSettings>,
+        Around { heart, inherited, hangups, read }: Around<'_>,
         mut stop: Stop,
     ) -> anyhow::Result<(Legacy, Option<Self>)> {
         let (stopper, own_stop) = stop::channel();
         let listener = TcpListener::from_std(self.socket.try_clone()?)?;
-        let running = heartbeat::run(self.settings.agent.clone(), listener, legacy, own_stop);
+        let (told, rounds) = watch::channel(None);
+        let running = heartbeat::run(self.settings.agent.clone(), listener, legacy, told, own_stop);
         let mut running = std::pin::pin!(running);
         let mut watched = WatchedFiles::new(self.settings.files.clone());
+        let beat = |heart: &mut Heart| self.beat(heart, &rounds);
+        let mut first = rounds.clone();
+        let mut is_ready = false;
         let next = loop {
             tokio::select! {
                 ended = &mut running => {
@@ -68,12 +86,24 @@ impl Life {
                     anyhow::bail!("the heartbeat agent has ended");
                 }
                 () = stop.stopped() => break None,
+                () = heart.tick() => {
+                    beat(heart);
+                    continue;
+                }
+                // front doors are answered from now on
+                Ok(_) = first.changed(), if !is_ready => {
+                    is_ready = true;
+                    heart.ready();
+                    beat(heart);
+                    continue;
+                }
                 _ = hangups.recv() => {}
                 () = watched.changed() => {}
             }
+            heart.reloading();
             // the agent goes on meanwhile
             let next = tokio::select! {
-                next = self.next(read) => next,
+                next = heart.during(self.next(read, inherited), beat) => next,
                 ended = &mut running => {
                     ended.context("the heartbeat agent has failed")?;
                     anyhow::bail!("the heartbeat agent has ended");
@@ -82,15 +112,32 @@ impl Life {
             };
             match next {
                 Ok(next) => break Some(next),
-                Err(problems) => tell_refused(&problems),
+                Err(problems) => {
+                    tell_refused(&problems);
+                    heart.ready();
+                }
             }
         };
+        if next.is_none() {
+            heart.stopping();
+        }
         stopper.stop();
-        let left = running.await.context("the heartbeat agent has failed")?;
+        let left = heart.during(running, beat).await.context("the heartbeat agent has failed")?;
         Ok((left, next))
     }
 
-    async fn next(&self, read: &Reread<AgentSettings>) -> Result<Self, Vec<String>> {
+    /// Vouches for the agent as long as its rounds come to an end.
+    fn beat(&self, heart: &mut Heart, rounds: &watch::Receiver<Option<Round>>) {
+        let Some(Round { ended, summary }) = rounds.borrow().clone() else {
+            // the first one is bounded by its own deadlines, and nobody has been told that we are ready
+            return heart.beat(true, || "The first round of checks is under way.".into());
+        };
+        let agent = &self.settings.agent;
+        let patience = agent.interval.saturating_add(agent.timeout).saturating_mul(2).saturating_add(MARGIN);
+        heart.beat(ended.elapsed() < patience, || summary);
+    }
+
+    async fn next(&self, read: &Reread<AgentSettings>, inherited: &Inherited) -> Result<Self, Vec<String>> {
         let settings = read_again(read).await?;
         if settings.log != self.settings.log {
             tracing::warn!(key = "[log]", "this change takes effect at the next start");
@@ -98,15 +145,15 @@ impl Life {
         let socket = if settings.agent.listen == self.settings.agent.listen {
             self.socket.try_clone().map_err(|error| vec![error.to_string()])?
         } else {
-            listen(settings.agent.listen).map_err(|error| vec![error.to_string()])?
+            open(inherited, settings.agent.listen).map_err(|error| vec![error.to_string()])?
         };
         Ok(Self { settings, socket })
     }
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<StdListener> {
-    let listener =
-        StdListener::bind(address).map_err(|error| listen_error("[agent] listen", address, &error))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+/// How long a round may take beyond what its deadlines allow.
+const MARGIN: Duration = Duration::from_secs(2);
+
+fn open(inherited: &Inherited, address: SocketAddr) -> anyhow::Result<StdListener> {
+    service::listen(inherited, address).map_err(|error| listen_error("[agent] listen", address, &error))
 }

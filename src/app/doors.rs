@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 
 use crate::fleet::{Failure, View};
 use crate::front::{self, AccessQueue, Assignment, Common, ListenerSettings, Plan, Worker};
+use crate::net::inherited::{Inherited, Shares};
+use crate::net::roll::Roll;
 use crate::net::stop::Stop;
 use crate::net::tls::TlsError;
 
@@ -18,6 +20,7 @@ pub struct Doors {
     access: AccessQueue,
     failures: mpsc::Sender<Failure>,
     plans: Plans,
+    inherited: Inherited,
 }
 
 /// The listeners that are open, for whoever wants to see them.
@@ -26,7 +29,7 @@ pub struct Plans(Arc<Mutex<Vec<Arc<Plan>>>>);
 
 /// New listeners with their sockets, made ready and not yet in use.
 pub struct Prepared {
-    listeners: Vec<(Arc<Plan>, Option<Vec<TcpListener>>)>,
+    listeners: Vec<(Arc<Plan>, Shares<TcpListener>)>,
     access: bool,
 }
 
@@ -60,17 +63,20 @@ pub enum DoorsError {
 
 impl Doors {
     /// Starts the workers; they serve nothing yet.
-    /// What they find out about gateways goes to `failures`.
+    /// What they find out about gateways goes to `failures`. Where a socket is `inherited`, none is opened.
     pub fn start(
         workers: usize,
         view: &View,
         common: Common,
         failures: mpsc::Sender<Failure>,
+        (inherited, roll): (Inherited, &Roll),
         stop: &Stop,
     ) -> Result<Self, DoorsError> {
-        let workers = (0..workers).map(|number| Worker::start(number, view.clone(), stop.clone()));
+        let start = |number| Worker::start(number, view.clone(), roll.enlist(), stop.clone());
+        let workers = (0..workers).map(start);
         let workers = workers.collect::<Result<_, _>>().map_err(DoorsError::Worker)?;
-        Ok(Self { workers, common, access: AccessQueue::new(), failures, plans: Plans::default() })
+        let (access, plans) = (AccessQueue::new(), Plans::default());
+        Ok(Self { workers, common, access, failures, plans, inherited })
     }
 
     /// Where the workers note requests.
@@ -95,7 +101,7 @@ impl Doors {
                 Some(plan) => plan.with(settings.clone(), &self.common),
                 None => Plan::new(settings.clone(), &self.common, self.workers.len()),
             };
-            let sockets = if known.is_some() { None } else { Some(self.bind(settings)?) };
+            let sockets = if known.is_some() { Shares::new() } else { self.bind(settings)? };
             Ok((Arc::new(plan.map_err(tls)?), sockets))
         };
         Ok(Prepared { listeners: listeners.iter().map(prepare).collect::<Result<_, _>>()?, access })
@@ -124,8 +130,8 @@ impl Doors {
         let Prepared { mut listeners, access } = prepared;
         self.plans.set(listeners.iter().map(|(plan, _)| Arc::clone(plan)).collect());
         for worker in &self.workers {
-            let take = |(plan, sockets): &mut (Arc<Plan>, Option<Vec<TcpListener>>)| {
-                (Arc::clone(plan), sockets.as_mut().and_then(Vec::pop))
+            let take = |(plan, sockets): &mut (Arc<Plan>, Shares<TcpListener>)| {
+                (Arc::clone(plan), sockets.pop().unwrap_or_default())
             };
             let listeners = listeners.iter_mut().map(take).collect();
             let (access, failures) = (access.then(|| self.access.clone()), self.failures.clone());
@@ -143,12 +149,17 @@ impl Doors {
         self.workers.into_iter().filter_map(|worker| worker.join().err()).count()
     }
 
-    fn bind(&self, settings: &ListenerSettings) -> Result<Vec<TcpListener>, DoorsError> {
-        front::bind(settings.address, self.workers.len()).map_err(|cause| DoorsError::Bind {
-            name: Arc::clone(&settings.name),
-            address: settings.address,
-            cause,
-        })
+    /// Sockets for each worker: the manager's, or our own.
+    fn bind(&self, settings: &ListenerSettings) -> Result<Shares<TcpListener>, DoorsError> {
+        let (address, workers) = (settings.address, self.workers.len());
+        let sockets = match self.inherited.tcp(address, workers) {
+            Ok(Some(shares)) => Ok(shares),
+            Ok(None) => {
+                front::bind(address, workers).map(|own| own.into_iter().map(|one| vec![one]).collect())
+            }
+            Err(error) => Err(error),
+        };
+        sockets.map_err(|cause| DoorsError::Bind { name: Arc::clone(&settings.name), address, cause })
     }
 }
 

@@ -1,5 +1,6 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use prometheus::Registry;
@@ -22,18 +23,24 @@ use super::probes::Probes;
 use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
+use super::service::{self, Heart, Service};
 use super::standing::{self, StandingFollower};
 use super::state::StateWriter;
 use super::state_file::StateFile;
+use crate::admin::listener::Listeners;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
 use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
+use crate::admin::summary;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
 use crate::fleet::{Failure, Memory, Standing};
 use crate::front::Common;
+use crate::net::clock;
+use crate::net::inherited::Inherited;
+use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
 
@@ -58,19 +65,30 @@ pub struct FrontDoor {
     orders: mpsc::Receiver<AdminOrder>,
     hangups: Signal,
     workers_stop: Stopper,
+    inherited: Inherited,
+    heart: Heart,
+    roll: Roll,
+    listeners: Listeners,
 }
 
 impl FrontDoor {
     /// Opens everything that can fail to open. Nobody is answered yet.
-    pub async fn open(mut settings: FrontSettings) -> anyhow::Result<Self> {
+    pub async fn open(settings: FrontSettings) -> anyhow::Result<Self> {
+        Self::open_as(Service::default(), settings).await
+    }
+
+    /// The same with what a service manager has given.
+    pub async fn open_as(service: Service, mut settings: FrontSettings) -> anyhow::Result<Self> {
         // first of all: before it is caught, a hangup would end the process
         let hangups = signal(SignalKind::hangup())?;
         open_files::prepare(&mut settings);
+        let (inherited, heart) = service.settle(&tcp_addresses(&settings), &udp_addresses(&settings));
+        let roll = Roll::default();
         let registry = Registry::new();
         let started = SystemTime::now();
         let socket = settings.admin.socket.as_deref().map(socket::bind).transpose()?;
         let address = settings.admin.listen;
-        let admin = TcpListener::bind(address).await;
+        let admin = service::listen_here(&inherited, address);
         let admin = admin.map_err(|error| listen_error("[admin] listen", address, &error))?;
         // after the socket: whoever is started beside a running front door must not touch what that one keeps
         let (file, memory) = StateFile::open(settings.state_dir.as_deref());
@@ -79,11 +97,13 @@ impl FrontDoor {
         let view = keeper.view();
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
-        let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, &stop)?;
+        let given = (inherited.clone(), &roll);
+        let doors = Doors::start(settings.workers, &view, Common::new()?, failure_sender, given, &stop)?;
         let prepared = doors.prepare(&settings.listeners, settings.log.access)?;
         let plans = doors.plans();
         let standing = standing::at_the_start(&settings.vrrp);
-        let mut responders = Responders::new(settings.workers, &view, standing.clone(), &stop);
+        let given = (inherited.clone(), &roll);
+        let mut responders = Responders::new(settings.workers, &view, standing.clone(), given, &stop);
         let places = responders.places();
         let prepared_responders = responders.prepare(settings.dve.as_ref(), settings.ike.as_ref())?;
         FarmCollector::register(&registry, view.clone())?;
@@ -93,13 +113,14 @@ impl FrontDoor {
         let config_metrics = ConfigMetrics::register(&registry, started)?;
         let (order_sender, orders) = mpsc::channel(8);
         let trust = Trust::new(address.ip(), settings.admin.token.clone());
+        let listeners: Listeners = Arc::new(move || {
+            let native = native_metrics::statuses(&places);
+            door_metrics::statuses(&plans).into_iter().chain(native).collect()
+        });
         let router = Admin {
             node: Node { name: settings.node_name.clone(), started },
             farm: view.clone(),
-            listeners: Arc::new(move || {
-                let native = native_metrics::statuses(&places);
-                door_metrics::statuses(&plans).into_iter().chain(native).collect()
-            }),
+            listeners: Arc::clone(&listeners),
             registry,
             orders: order_sender,
         }
@@ -125,6 +146,10 @@ impl FrontDoor {
             orders,
             hangups,
             workers_stop,
+            inherited,
+            heart,
+            roll,
+            listeners,
         })
     }
 
@@ -159,6 +184,14 @@ impl FrontDoor {
         if !told_to_stop {
             tell_ready(&self.settings);
         }
+        let (mut heart, roll, listeners, view) =
+            (self.heart, self.roll, self.listeners, self.farm.view.clone());
+        // a reader of its own each time, as for the admin endpoint
+        let status = || summary::sentence(view.clone().load(), &listeners(), clock::now());
+        let beat = |heart: &mut Heart| heart.beat(roll.call(), status);
+        if !told_to_stop {
+            heart.ready();
+        }
         let mut watched = WatchedFiles::new(self.settings.files.clone());
         let mut reloader = Reloader {
             read,
@@ -173,7 +206,6 @@ impl FrontDoor {
             follower,
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
-        let mut roll_call = tokio::time::interval(ROLL_CALL);
         loop {
             let answer = tokio::select! {
                 () = stop.stopped() => break,
@@ -204,19 +236,28 @@ impl FrontDoor {
                     ended.context("the one who follows the virtual addresses has failed")?;
                     bail!("the one who follows the virtual addresses has ended");
                 }
-                _ = roll_call.tick() => {
+                () = heart.tick() => {
                     if reloader.doors.has_lost_a_worker() || reloader.responders.has_lost_a_thread() {
                         bail!("a worker has failed; its last words are above");
                     }
+                    beat(&mut heart);
                     continue;
                 }
             };
+            heart.reloading();
             let result = tokio::select! {
-                result = reloader.reload(&mut probes) => result,
+                result = heart.during(reloader.reload(&mut probes), beat) => result,
                 // half a reload needs no end where everything ends
                 () = stop.stopped() => break,
             };
+            heart.ready();
             if result.is_ok() {
+                let settings = &reloader.settings;
+                for which in self.inherited.beside(&tcp_addresses(settings), &udp_addresses(settings)) {
+                    tracing::warn!(
+                        "whoever comes to an inherited socket waits in vain: {which}; take it out of the socket unit"
+                    );
+                }
                 watched = WatchedFiles::new(reloader.settings.files.clone());
             }
             if let Some(answer) = answer {
@@ -224,6 +265,7 @@ impl FrontDoor {
             }
         }
         tracing::info!("the front door stops");
+        heart.stopping();
         // who asks for a reload from now on is told so
         drop(admin_orders);
         self.workers_stop.stop();
@@ -250,8 +292,17 @@ impl FrontDoor {
     }
 }
 
-/// How often it is looked whether all workers are there.
-const ROLL_CALL: Duration = Duration::from_secs(1);
+/// Everything that is listened on.
+fn tcp_addresses(settings: &FrontSettings) -> Vec<SocketAddr> {
+    let listeners = settings.listeners.iter().map(|listener| listener.address);
+    listeners.chain([settings.admin.listen]).collect()
+}
+
+/// Everywhere that datagrams are answered.
+fn udp_addresses(settings: &FrontSettings) -> Vec<SocketAddr> {
+    let dve = settings.dve.iter().flat_map(|dve| dve.listen.iter());
+    dve.chain(settings.ike.iter().flat_map(|ike| ike.listen.iter())).copied().collect()
+}
 
 fn tell_ready(settings: &FrontSettings) {
     for listener in &settings.listeners {

@@ -18,6 +18,7 @@ mod reload;
 mod reread;
 mod responders;
 mod samples;
+mod service;
 mod standing;
 mod state;
 mod state_document;
@@ -31,6 +32,7 @@ pub use agent::run_agent;
 pub use doors::DoorsError;
 pub use front::FrontDoor;
 pub use reread::Reread;
+pub use service::Service;
 
 /// Why an address cannot be listened on, in words that say what to do. `what` names the key.
 fn listen_error(what: &str, address: std::net::SocketAddr, error: &std::io::Error) -> anyhow::Error {

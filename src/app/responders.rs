@@ -11,6 +11,8 @@ use crate::dve::{self, DveSettings};
 use crate::fleet::{Ask, Standing, View, Vpn};
 use crate::ike::{self, IkeSettings};
 use crate::net::datagrams::{self, Responder};
+use crate::net::inherited::{Inherited, Shares};
+use crate::net::roll::Roll;
 use crate::net::stop::Stop;
 
 /// Who answers native clients: over DVE, and over IKEv2.
@@ -23,6 +25,8 @@ pub struct Responders {
     /// Once it is needed: its rates are some MiB.
     ike: Option<Arc<ike::Common>>,
     taken: watch::Sender<usize>,
+    inherited: Inherited,
+    roll: Roll,
     stop: Stop,
 }
 
@@ -54,7 +58,7 @@ pub enum Meter {
 
 /// New responders with their sockets, made ready and not yet in use.
 pub struct Prepared {
-    places: Vec<(Place, Kind, Option<Vec<UdpSocket>>)>,
+    places: Vec<(Place, Kind, Shares<UdpSocket>)>,
 }
 
 /// What a responder is made of.
@@ -86,8 +90,14 @@ pub enum RespondersError {
 }
 
 impl Responders {
-    /// As many threads as that, once there is something to answer.
-    pub fn new(count: usize, view: &View, standing: Standing, stop: &Stop) -> Self {
+    /// As many threads as that, once there is something to answer. Where a socket is `inherited`, none is opened.
+    pub fn new(
+        count: usize,
+        view: &View,
+        standing: Standing,
+        (inherited, roll): (Inherited, &Roll),
+        stop: &Stop,
+    ) -> Self {
         Self {
             count,
             threads: Vec::new(),
@@ -96,6 +106,8 @@ impl Responders {
             standing,
             ike: None,
             taken: watch::Sender::new(0),
+            inherited,
+            roll: roll.clone(),
             stop: stop.clone(),
         }
     }
@@ -141,7 +153,8 @@ impl Responders {
             }
         }
         if self.threads.is_empty() && !places.is_empty() {
-            let start = |number| UdpThread::start(number, self.taken.clone(), self.stop.clone());
+            let start =
+                |number| UdpThread::start(number, self.taken.clone(), self.roll.enlist(), self.stop.clone());
             let threads = (0..self.count).map(start).collect::<Result<_, _>>();
             self.threads = threads.map_err(RespondersError::Thread)?;
         }
@@ -155,11 +168,19 @@ impl Responders {
         address: SocketAddr,
         ask: Ask,
         kind: Kind,
-    ) -> Result<(Place, Kind, Option<Vec<UdpSocket>>), RespondersError> {
+    ) -> Result<(Place, Kind, Shares<UdpSocket>), RespondersError> {
         let is_open = self.places.get().iter().any(|place| place.is_open && place.address == address);
-        let sockets = (!is_open).then(|| datagrams::bind(address, self.count)).transpose();
+        let sockets = if is_open { Ok(Shares::new()) } else { self.bind(address) };
         let sockets = sockets.map_err(|cause| RespondersError::Bind { section, address, cause })?;
         Ok((Place { address, is_open: true, ask, meter: kind.meter() }, kind, sockets))
+    }
+
+    /// Sockets for each thread: the manager's, or our own.
+    fn bind(&self, address: SocketAddr) -> io::Result<Shares<UdpSocket>> {
+        match self.inherited.udp(address, self.count)? {
+            Some(shares) => Ok(shares),
+            None => Ok(datagrams::bind(address, self.count)?.into_iter().map(|own| vec![own]).collect()),
+        }
     }
 
     /// Has every thread answer what was prepared; returns when they do, or should.
@@ -168,7 +189,7 @@ impl Responders {
         self.taken.send_replace(0);
         for thread in &self.threads {
             let addresses = prepared.places.iter_mut().map(|(place, kind, sockets)| {
-                (place.address, self.responder(kind), sockets.as_mut().and_then(Vec::pop))
+                (place.address, self.responder(kind), sockets.pop().unwrap_or_default())
             });
             thread.assign(Duty { addresses: addresses.collect() });
         }

@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::net::datagrams::{self, Responder};
+use crate::net::roll::Member;
 use crate::net::stop::{self, Stop, Stopper};
 
 /// What one thread is to answer from now on.
 pub struct Duty {
-    /// Where, with a socket where that is new. Addresses that are not among these are closed.
-    pub addresses: Vec<(SocketAddr, Box<dyn Responder + Send>, Option<UdpSocket>)>,
+    /// Where, with its sockets where that is new. Addresses that are not among these are closed.
+    pub addresses: Vec<(SocketAddr, Box<dyn Responder + Send>, Vec<UdpSocket>)>,
 }
 
 /// One of the threads.
@@ -27,12 +28,13 @@ pub struct UdpThread {
 }
 
 impl UdpThread {
-    /// Starts it. It answers nothing until it has a duty. `taken` is changed once it has taken one up.
-    pub fn start(number: usize, taken: watch::Sender<usize>, stop: Stop) -> io::Result<Self> {
+    /// Starts it. It answers nothing until it has a duty. `taken` is changed once it has taken one up. It
+    /// answers to the roll as `member`.
+    pub fn start(number: usize, taken: watch::Sender<usize>, member: Member, stop: Stop) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (duties, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("udp-{number}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(receiver, taken, stop));
+            LocalSet::new().block_on(&runtime, run(receiver, taken, member, stop));
         })?;
         Ok(Self { duties, thread })
     }
@@ -64,7 +66,12 @@ struct Open {
     _stopper: Stopper,
 }
 
-async fn run(mut duties: mpsc::UnboundedReceiver<Duty>, taken: watch::Sender<usize>, mut stop: Stop) {
+async fn run(
+    mut duties: mpsc::UnboundedReceiver<Duty>,
+    taken: watch::Sender<usize>,
+    mut member: Member,
+    mut stop: Stop,
+) {
     let mut open = HashMap::new();
     let mut tasks = JoinSet::new();
     loop {
@@ -78,6 +85,7 @@ async fn run(mut duties: mpsc::UnboundedReceiver<Duty>, taken: watch::Sender<usi
                 }
                 None => break,
             },
+            () = member.answer() => {}
             Some(ended) = tasks.join_next() => {
                 match ended {
                     // its address is no longer wanted
@@ -102,18 +110,48 @@ async fn run(mut duties: mpsc::UnboundedReceiver<Duty>, taken: watch::Sender<usi
 fn take(duty: Duty, open: &mut HashMap<SocketAddr, Open>, tasks: &mut JoinSet<Served>) {
     let stay: Vec<_> = duty.addresses.iter().map(|(address, ..)| *address).collect();
     open.retain(|address, _| stay.contains(address));
-    for (address, responder, socket) in duty.addresses {
-        match (open.get(&address), socket) {
-            (Some(open), _) => *open.responder.borrow_mut() = responder,
-            (None, Some(socket)) => {
+    for (address, responder, sockets) in duty.addresses {
+        match open.get(&address) {
+            Some(open) => *open.responder.borrow_mut() = responder,
+            None if sockets.is_empty() => {
+                tracing::error!(%address, "a UDP address has come without its socket");
+            }
+            None => {
                 let (stopper, stop) = stop::channel();
                 let responder = Rc::new(RefCell::new(responder));
                 open.insert(address, Open { responder: Rc::clone(&responder), _stopper: stopper });
-                tasks.spawn_local(async move {
-                    datagrams::serve(socket, responder, stop).await.map_err(|error| (address, error))
-                });
+                for socket in sockets {
+                    let (responder, stop) = (Rc::clone(&responder), stop.clone());
+                    tasks.spawn_local(async move {
+                        datagrams::serve(socket, responder, stop).await.map_err(|error| (address, error))
+                    });
+                }
             }
-            (None, None) => tracing::error!(%address, "a UDP address has come without its socket"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::net::roll::Roll;
+
+    #[test]
+    fn a_thread_answers_the_roll_as_long_as_it_turns() {
+        let (roll, (stopper, stop)) = (Roll::default(), stop::channel());
+        let thread = UdpThread::start(0, watch::Sender::new(0), roll.enlist(), stop).unwrap();
+        for _ in 0..3 {
+            let called = Instant::now();
+            while !roll.call() {
+                assert!(called.elapsed() < Duration::from_secs(20));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        stopper.stop();
+        thread.join().unwrap();
+        // the last call has either come too late, or was answered, and then the next one is not
+        assert!(!roll.call() || !roll.call());
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::serve::refuse;
 use super::{Answer, running};
-use crate::app::{log, run_agent};
+use crate::app::{Service, log, run_agent};
 use crate::config::{Kind, load_agent};
 
 /// Run the heartbeat agent on a gateway.
@@ -22,6 +22,8 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     pub fn run(self) -> anyhow::Result<Answer> {
+        // before the first thread
+        let service = Service::from_env();
         let (settings, warnings) = match load_agent(&self.config) {
             Ok(loaded) => loaded,
             Err(problems) => return refuse(&self.config, Kind::Agent, &problems),
@@ -32,7 +34,7 @@ impl Heartbeat {
         }
         let path = self.config;
         let reload = Arc::new(move || load_agent(&path));
-        running::until_told_to_stop(|stop| run_agent(settings, reload, stop))?;
+        running::until_told_to_stop(|stop| run_agent(service, settings, reload, stop))?;
         Ok(Answer::Yes)
     }
 }

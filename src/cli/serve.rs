@@ -4,7 +4,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::{Answer, output, running};
-use crate::app::{FrontDoor, log};
+use crate::app::{FrontDoor, Service, log};
 use crate::config::{Kind, Problem, kind_of, load_front};
 
 /// Run a front door.
@@ -21,6 +21,8 @@ pub struct Serve {
 
 impl Serve {
     pub fn run(self) -> anyhow::Result<Answer> {
+        // before the first thread
+        let service = Service::from_env();
         let (settings, warnings) = match load_front(&self.config) {
             Ok(loaded) => loaded,
             Err(problems) => return refuse(&self.config, Kind::Front, &problems),
@@ -31,7 +33,7 @@ impl Serve {
         }
         let path = self.config;
         running::until_told_to_stop(async |stop| {
-            let door = FrontDoor::open(settings).await?;
+            let door = FrontDoor::open_as(service, settings).await?;
             door.run(Arc::new(move || load_front(&path)), stop).await
         })?;
         Ok(Answer::Yes)

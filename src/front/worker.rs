@@ -19,12 +19,13 @@ use super::listener;
 use super::plan::Plan;
 use super::tunnels::Tunnels;
 use crate::fleet::{Failure, View};
+use crate::net::roll::Member;
 use crate::net::stop::{self, Stop, Stopper};
 
-/// What a worker is to serve from now on: every listener, with a socket for those that are new.
+/// What a worker is to serve from now on: every listener, with its sockets for those that are new.
 pub struct Assignment {
-    /// Listeners that are not among these are closed.
-    pub listeners: Vec<(Arc<Plan>, Option<StdListener>)>,
+    /// Listeners that are not among these are closed. One that is open already comes without sockets.
+    pub listeners: Vec<(Arc<Plan>, Vec<StdListener>)>,
     /// Where requests are noted, if they are.
     pub access: Option<AccessQueue>,
     /// To whom it is told that a gateway cannot be connected to.
@@ -39,13 +40,14 @@ pub struct Worker {
 
 impl Worker {
     /// Starts the thread. It serves nothing until it is given something to serve.
-    pub fn start(number: usize, view: View, stop: Stop) -> io::Result<Self> {
+    /// It answers to the roll as `member`.
+    pub fn start(number: usize, view: View, member: Member, stop: Stop) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (assignments, receiver) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
             let desk =
                 Desk { number, view, open: HashMap::new(), tasks: JoinSet::new(), tunnels: Tunnels::new() };
-            LocalSet::new().block_on(&runtime, desk.run(receiver, stop));
+            LocalSet::new().block_on(&runtime, desk.run(receiver, member, stop));
             // a lookup that hangs is not waited for
             runtime.shutdown_background();
         })?;
@@ -115,7 +117,12 @@ const TIDYING: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Desk {
-    async fn run(mut self, mut assignments: mpsc::UnboundedReceiver<Assignment>, mut stop: Stop) {
+    async fn run(
+        mut self,
+        mut assignments: mpsc::UnboundedReceiver<Assignment>,
+        mut member: Member,
+        mut stop: Stop,
+    ) {
         loop {
             tokio::select! {
                 biased;
@@ -124,6 +131,7 @@ impl Desk {
                     Some(assignment) => self.take(assignment),
                     None => break,
                 },
+                () = member.answer() => {}
                 Some(ended) = self.tasks.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "a listener has failed on one worker; restart the front door");
@@ -140,7 +148,7 @@ impl Desk {
     fn take(&mut self, assignment: Assignment) {
         let stay: Vec<_> = assignment.listeners.iter().map(|(plan, _)| plan.settings.address).collect();
         self.open.retain(|address, _| stay.contains(address));
-        for (plan, socket) in assignment.listeners {
+        for (plan, sockets) in assignment.listeners {
             let address = plan.settings.address;
             let access = assignment.access.clone();
             let failures = assignment.failures.clone();
@@ -152,23 +160,65 @@ impl Desk {
             if door.plan.settings.mode.upstream().is_some() {
                 tokio::task::spawn_local(tidy_up(Rc::downgrade(&door)));
             }
-            match (self.open.get(&address), socket) {
-                (Some(open), _) => *open.door.borrow_mut() = door,
-                (None, Some(socket)) => self.open(address, door, socket),
-                (None, None) => tracing::error!(%address, "a listener has come without its socket"),
+            match self.open.get(&address) {
+                Some(open) => *open.door.borrow_mut() = door,
+                None if sockets.is_empty() => {
+                    tracing::error!(%address, "a listener has come without its socket");
+                }
+                None => self.open(address, door, sockets),
             }
         }
     }
 
-    fn open(&mut self, address: SocketAddr, door: Rc<Door>, socket: StdListener) {
+    fn open(&mut self, address: SocketAddr, door: Rc<Door>, sockets: Vec<StdListener>) {
         let (stopper, stop) = stop::channel();
-        let counted = CountedOpen::new(Arc::clone(&door.plan.open));
+        // open as long as one of them is
+        let counted = Rc::new(CountedOpen::new(Arc::clone(&door.plan.open)));
         let door = Rc::new(RefCell::new(door));
         self.open.insert(address, Open { door: Rc::clone(&door), _stopper: stopper });
-        self.tasks.spawn_local(async move {
-            if let Err(error) = listener::run(socket, door, counted, stop).await {
-                tracing::error!(%address, %error, "a listener has failed");
+        for socket in sockets {
+            let (door, counted, stop) = (Rc::clone(&door), Rc::clone(&counted), stop.clone());
+            self.tasks.spawn_local(async move {
+                if let Err(error) = listener::run(socket, door, counted, stop).await {
+                    tracing::error!(%address, %error, "a listener has failed");
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::{Balance, FleetSettings, Publisher, Roster, Thresholds, Weights};
+    use crate::net::clock::now;
+    use crate::net::roll::Roll;
+
+    #[test]
+    fn a_worker_answers_the_roll_as_long_as_it_turns() {
+        let settings = FleetSettings {
+            gateways: Vec::new(),
+            thresholds: Thresholds::default(),
+            weights: Weights::default(),
+            balance: Balance::default(),
+        };
+        let publisher = Publisher::new(Roster::new(settings, now()).snapshot());
+        let (roll, (stopper, stop)) = (Roll::default(), stop::channel());
+        let worker = Worker::start(0, publisher.view(), roll.enlist(), stop).unwrap();
+        let answers = || {
+            let called = Instant::now();
+            while !roll.call() {
+                if called.elapsed() > Duration::from_secs(20) {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
-        });
+            true
+        };
+        assert!(answers() && answers() && answers());
+        stopper.stop();
+        worker.join().unwrap();
+        // the last call has either come too late, or was answered, and then the next one is not
+        assert!(!roll.call() || !roll.call());
     }
 }

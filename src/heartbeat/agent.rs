@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -14,7 +14,7 @@ use super::sample::{LoadSettings, Sampler};
 use super::server::serve_agent;
 use super::standing::Standing;
 use super::state::AgentState;
-use crate::fleet::{Moment, Thresholds};
+use crate::fleet::{Condition, Moment, Thresholds};
 use crate::net::clock::now;
 use crate::net::stop::Stop;
 
@@ -41,11 +41,21 @@ pub struct Settings {
     pub fence: Option<FenceSettings>,
 }
 
+/// What a round has shown, for whoever watches over the agent.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// When it was over.
+    pub ended: Instant,
+    /// What is concluded of this gateway, in one sentence.
+    pub summary: String,
+}
+
 /// Watches this gateway, fences it, and answers front doors, until told to stop.
 ///
 /// The first round is over before anyone is answered, so that an agent that is started again never reports
 /// what it has not seen. Everything it has begun has ended when this returns, but for its firewall rules: they are
-/// as they were, and go to another life (`legacy`), or are to be settled.
+/// as they were, and go to another life (`legacy`), or are to be settled. `told` has the last round, from the moment on
+/// in which front doors are answered.
 ///
 /// # Errors
 /// See [`serve_state`](super::serve_state). The firewall rules are then left to run out.
@@ -53,6 +63,7 @@ pub async fn run(
     settings: Settings,
     listener: TcpListener,
     legacy: Legacy,
+    told: watch::Sender<Option<Round>>,
     stop: Stop,
 ) -> Result<Legacy, HeartbeatError> {
     let Settings { name, tls, interval, fence, .. } = settings.clone();
@@ -67,11 +78,12 @@ pub async fn run(
         begun.judge(rounds.standing.health());
         fence = begun.begin(interval).await;
     }
+    told.send_replace(Some(rounds.last()));
     let (sender, receiver) = watch::channel(first);
     let watching = async {
         tokio::select! {
             () = stopped.stopped() => {}
-            () = rounds.keep(&sender, fence.as_deref(), interval) => {}
+            () = rounds.keep(&sender, &told, fence.as_deref(), interval) => {}
             () = upkeep(fence.as_deref()) => {}
         }
         Ok(())
@@ -126,8 +138,25 @@ impl Rounds {
         AgentState { observed: ended.wall, service: self.standing.service(), since, checks, load }
     }
 
+    /// The round that has just ended.
+    fn last(&self) -> Round {
+        let health = self.standing.health();
+        let summary = match health.condition {
+            Condition::Up => "This gateway is up.".to_owned(),
+            Condition::Down => format!("This gateway is down: {}", health.reason),
+            Condition::Unknown => "Nothing is known of this gateway yet.".to_owned(),
+        };
+        Round { ended: Instant::now(), summary }
+    }
+
     /// Does one round after the other.
-    async fn keep(&mut self, state: &watch::Sender<AgentState>, fence: Option<&Fence>, interval: Duration) {
+    async fn keep(
+        &mut self,
+        state: &watch::Sender<AgentState>,
+        told: &watch::Sender<Option<Round>>,
+        fence: Option<&Fence>,
+        interval: Duration,
+    ) {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
         // a round that took too long is followed by a pause, not by those that were missed
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -138,6 +167,7 @@ impl Rounds {
                 fence.judge(self.standing.health());
             }
             state.send_replace(next);
+            told.send_replace(Some(self.last()));
         }
     }
 }

@@ -26,7 +26,7 @@ mod state;
 mod text;
 mod timestamp;
 
-pub use agent::{Settings, run};
+pub use agent::{Round, Settings, run};
 pub use checks::LocalCheck;
 pub use count::CountSource;
 pub use fence::{FenceSettings, Legacy, OnExit};

@@ -12,10 +12,13 @@ pub mod fault;
 pub mod firewall;
 #[cfg(test)]
 pub mod heard;
+pub mod inherited;
+pub mod notify;
 pub mod pem;
 mod places;
 pub mod rate;
 pub mod records;
+pub mod roll;
 pub mod seldom;
 pub mod serve;
 /// Where to connect to.

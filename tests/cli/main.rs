@@ -21,4 +21,6 @@ mod proxy_config;
 mod recipes;
 mod resolve;
 mod serve;
+mod service;
 mod support;
+mod systemd;

@@ -125,6 +125,13 @@ impl Running {
         Self { child, stdout, stderr }
     }
 
+    /// The same where standard output is not for us to read.
+    pub fn start_with_stdout(mut command: Command, stdout: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = Output::read(child.stderr.take().unwrap());
+        Self { child, stdout: Output::read(std::io::empty()), stderr }
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

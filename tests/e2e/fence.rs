@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use vestibule::admin::status::{GatewayStatus, Status};
 use vestibule::config::FrontSettings;
@@ -99,7 +100,13 @@ impl Agent {
             }),
         };
         let (stopper, stop) = stop::channel();
-        tokio::task::spawn_local(heartbeat::run(settings, listener, Legacy::default(), stop));
+        tokio::task::spawn_local(heartbeat::run(
+            settings,
+            listener,
+            Legacy::default(),
+            watch::Sender::new(None),
+            stop,
+        ));
         let config = tls::client_config(&Trust::Authorities(authorities), Some(&issue(front))).unwrap();
         let tls = Some(Tls { config, server_name: ServerName::try_from("gw1").unwrap() });
         let endpoint = Endpoint::parse(&address.to_string(), 443).unwrap();

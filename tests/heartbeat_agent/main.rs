@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 use vestibule::fleet::{Endpoint, Load, Service, Thresholds};
 use vestibule::heartbeat::{
@@ -83,7 +84,8 @@ impl Agent {
             fence,
         };
         let (stopper, stop) = stop::channel();
-        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, legacy, stop));
+        let told = watch::Sender::new(None);
+        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, legacy, told, stop));
         Self { address, stopper, task }
     }
 
