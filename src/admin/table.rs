@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
+use super::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{State, VpnMode};
 
 /// How a table looks.
@@ -20,6 +21,11 @@ pub struct Style {
 pub fn render(status: &Status, style: Style) -> String {
     let mut text = printable(&status.summary);
     text.push('\n');
+    if !status.vrrp.is_empty() {
+        text.push('\n');
+        let rows = status.vrrp.iter().map(|vrrp| vrrp_row(vrrp, status.at));
+        write_table(&mut text, &VRRP_COLUMNS, rows.collect(), style);
+    }
     if !status.gateways.is_empty() {
         text.push('\n');
         let rows = status.gateways.iter().map(|gateway| gateway_row(gateway, status.at));
@@ -31,6 +37,15 @@ pub fn render(status: &Status, style: Style) -> String {
     }
     text
 }
+
+const VRRP_COLUMNS: [Column; 6] = [
+    Column::right("VRRP"),
+    Column::left("STATE"),
+    Column::right("FOR"),
+    Column::left("ADDRESSES"),
+    Column::left("INTERFACE"),
+    Column::left("REASON"),
+];
 
 const GATEWAY_COLUMNS: [Column; 11] = [
     Column::left("GATEWAY"),
@@ -101,6 +116,21 @@ impl From<String> for Cell {
     fn from(text: String) -> Self {
         Self { text: printable(&text), colour: None }
     }
+}
+
+fn vrrp_row(vrrp: &VrrpStatus, now: OffsetDateTime) -> Vec<Cell> {
+    let colour = match vrrp.state {
+        VrrpState::Active => Colour::Green,
+        VrrpState::Standby => Colour::Yellow,
+    };
+    vec![
+        vrrp.vrrp_id.to_string().into(),
+        Cell { text: vrrp.state.as_str().to_owned(), colour: Some(colour) },
+        age(seconds_between(vrrp.since, now)).into(),
+        vrrp.addresses.join(" ").into(),
+        vrrp.interface.clone().into(),
+        vrrp.reason.clone().into(),
+    ]
 }
 
 fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {

@@ -5,7 +5,7 @@ use anyhow::{Context, bail};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::access_log::AccessLog;
@@ -23,6 +23,7 @@ use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
 use super::standing::{self, StandingFollower};
+use super::vrrp_metrics::VrrpMetrics;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
 use crate::admin::server::Admin;
@@ -34,6 +35,7 @@ use crate::fleet::{Failure, Standing};
 use crate::front::Common;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
+use crate::vrrp::Report;
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -45,6 +47,7 @@ pub struct FrontDoor {
     keeper: Keeper,
     farm: Farm,
     standing: Standing,
+    reports: watch::Sender<Arc<[Report]>>,
     failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
@@ -86,6 +89,8 @@ impl FrontDoor {
         let config_metrics = ConfigMetrics::register(&registry, started)?;
         let (order_sender, orders) = mpsc::channel(8);
         let trust = Trust::new(address.ip(), settings.admin.token.clone());
+        let (reports, reported) = watch::channel(Arc::from([]));
+        registry.register(Box::new(VrrpMetrics::new(reported.clone())?))?;
         let router = Admin {
             node: Node { name: settings.node_name.clone(), started },
             farm: view.clone(),
@@ -93,6 +98,7 @@ impl FrontDoor {
                 let native = native_metrics::statuses(&places);
                 door_metrics::statuses(&plans).into_iter().chain(native).collect()
             }),
+            vrrp: Arc::new(move || standing::statuses(&reported)),
             registry,
             orders: order_sender,
         }
@@ -107,6 +113,7 @@ impl FrontDoor {
             keeper,
             farm,
             standing,
+            reports,
             failures,
             admin,
             socket,
@@ -128,7 +135,7 @@ impl FrontDoor {
         let (news_sender, news) = mpsc::channel(256);
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
         let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
-        let follower = StandingFollower::start(&self.settings.vrrp, self.standing);
+        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes

@@ -20,6 +20,7 @@ mod responders;
 mod samples;
 mod standing;
 mod udp;
+mod vrrp_metrics;
 
 pub use agent::run_agent;
 pub use doors::DoorsError;

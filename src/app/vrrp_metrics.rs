@@ -1,0 +1,45 @@
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{MetricFamily, MetricType};
+
+use super::samples::{Sample, Value, family};
+use super::standing::Reports;
+
+/// Which virtual addresses this front door has, as a Prometheus metric.
+pub struct VrrpMetrics {
+    reports: Reports,
+    description: Desc,
+}
+
+impl VrrpMetrics {
+    /// Of these.
+    pub fn new(reports: Reports) -> Result<Self, prometheus::Error> {
+        let (name, help) = ACTIVE;
+        let description = Desc::new(name.into(), help.into(), vec!["vrrp_id".into()], Default::default())?;
+        Ok(Self { reports, description })
+    }
+}
+
+impl Collector for VrrpMetrics {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.description]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let reports = self.reports.borrow();
+        let samples: Vec<_> = reports
+            .iter()
+            .map(|report| Sample {
+                labels: vec![("vrrp_id", report.vrrp_id.to_string())],
+                value: Value::Gauge(report.active.into()),
+            })
+            .collect();
+        // a family without a sample is an error to Prometheus' own tools
+        if samples.is_empty() {
+            return Vec::new();
+        }
+        let (name, help) = ACTIVE;
+        vec![family(name, help, MetricType::GAUGE, samples)]
+    }
+}
+
+const ACTIVE: (&str, &str) = ("vestibule_vrrp_active", "1 while this node holds the virtual address.");
