@@ -209,14 +209,14 @@ fn what_is_not_known_or_not_supported_yet_is_refused() {
     assert_problems(
         &folder,
         &format!(
-            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\n[admin]\n"
+            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\npath = 1\n[admin]\n"
         ),
         &[
             "h.toml:4:1: error: unknown key 'clientca' in [agent]; did you mean 'client_ca'?",
             "h.toml:5:1: error: 'haproxy_agent_check' in [agent] is not supported by this version yet",
             "h.toml:9:1: error: unknown key 'inteval' in [[check]]",
-            "h.toml:10:2: error: 'vrrp' in the file is not supported by this version yet",
-            "h.toml:11:2: error: unknown key 'admin' in the file",
+            "h.toml:11:1: error: unknown key 'path' in [vrrp]",
+            "h.toml:12:2: error: unknown key 'admin' in the file",
         ],
     );
 }

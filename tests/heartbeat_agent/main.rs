@@ -81,6 +81,7 @@ impl Agent {
             checks,
             load,
             fence,
+            track_file: None,
         };
         let (stopper, stop) = stop::channel();
         let task = tokio::task::spawn_local(heartbeat::run(settings, listener, legacy, stop));
