@@ -6,7 +6,9 @@ mod check;
 mod demo;
 mod fence;
 mod heartbeat;
+mod keepalived;
 mod output;
+mod ready;
 mod reload;
 mod resolve;
 mod running;
@@ -41,6 +43,8 @@ enum Command {
     Resolve(resolve::Resolve),
     Status(status::Status),
     Reload(reload::Reload),
+    Ready(ready::Ready),
+    Keepalived(keepalived::Keepalived),
     #[command(subcommand)]
     Fence(fence::Fence),
     #[command(subcommand)]
@@ -68,6 +72,8 @@ pub fn run() -> ExitCode {
         Command::Resolve(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Reload(command) => command.run(),
+        Command::Ready(command) => command.run(),
+        Command::Keepalived(command) => command.run(),
         Command::Fence(command) => command.run(),
         Command::Certs(command) => command.run(),
     };

@@ -56,6 +56,16 @@ pub fn problems(problems: &[Problem]) {
     }
 }
 
+/// Prints what is likely wrong.
+pub fn warning(words: &str) {
+    complain(&format!("warning: {words}"));
+}
+
+/// Prints why the answer is no.
+pub fn reasons(words: &str) {
+    complain(words);
+}
+
 fn complain(line: &str) {
     // there is nobody left to tell if this fails
     let _ = writeln!(io::stderr(), "{line}");

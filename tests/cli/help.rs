@@ -3,7 +3,7 @@ use crate::support::Folder;
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = Folder::new();
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["serve"],
         &["heartbeat"],
@@ -12,6 +12,8 @@ fn the_help_of_every_command_has_an_example() {
         &["resolve"],
         &["status"],
         &["reload"],
+        &["ready"],
+        &["keepalived"],
         &["fence"],
         &["fence", "list"],
         &["fence", "clear"],
@@ -41,7 +43,20 @@ fn the_help_names_every_command() {
         .collect();
     assert_eq!(
         listed,
-        ["serve", "heartbeat", "demo", "check", "resolve", "status", "reload", "fence", "certs", "help"]
+        [
+            "serve",
+            "heartbeat",
+            "demo",
+            "check",
+            "resolve",
+            "status",
+            "reload",
+            "ready",
+            "keepalived",
+            "fence",
+            "certs",
+            "help"
+        ]
     );
 }
 
