@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use serde::de::IgnoredAny;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Answer, output, running};
@@ -50,33 +51,36 @@ impl Ready {
     }
 }
 
-/// Whether it is, or why not.
+/// Whether it is, or why not. A host that is busy for a moment is no reason to move an address: whoever is there and gives no
+/// answer is asked again.
 async fn ask(client: &Client) -> Result<(), String> {
-    // a host that is busy for a moment is no reason to move an address
-    let asked = tokio::time::timeout(PATIENCE, client.get("/readyz"));
-    let reply = match asked.await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(ClientError::NobodyAnswers(address))) => {
-            return Err(format!("no front door answers on {address}; is it running?"));
+    let deadline = Instant::now() + PATIENCE;
+    let (address, seconds) = (&client.address, PATIENCE.as_secs());
+    let mut complaint = format!("the front door on {address} did not answer within {seconds} seconds");
+    loop {
+        match timeout_at(deadline, client.get("/readyz")).await {
+            Err(_) => return Err(complaint),
+            Ok(Ok(reply)) if reply.status.is_success() => return Ok(()),
+            // only the endpoint itself complains as JSON
+            Ok(Ok(reply)) if reply.json::<IgnoredAny>().is_ok() => complaint = reply.error().error,
+            Ok(Ok(reply)) => return Err(String::from_utf8_lossy(&reply.body).trim().to_owned()),
+            Ok(Err(ClientError::NobodyAnswers(address))) => {
+                return Err(format!("no front door answers on {address}; is it running?"));
+            }
+            Ok(Err(error)) => complaint = error.to_string(),
         }
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => {
-            let (address, seconds) = (&client.address, PATIENCE.as_secs());
-            return Err(format!("the front door on {address} did not answer within {seconds} seconds"));
+        if Instant::now() + BREATH >= deadline {
+            return Err(complaint);
         }
-    };
-    if reply.status.is_success() {
-        return Ok(());
+        tokio::time::sleep(BREATH).await;
     }
-    let reasons = String::from_utf8_lossy(&reply.body);
-    Err(match reasons.trim() {
-        "" => format!("the front door answers {}", reply.status),
-        reasons => reasons.to_owned(),
-    })
 }
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// For one answer; less than what keepalived has.
+/// Until one that has given no answer is asked again.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// For an answer; less than what keepalived has.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -559,6 +559,30 @@ mod tests {
     }
 
     #[test]
+    fn who_only_asks_a_front_door_is_not_misled_by_the_rest_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.toml");
+        let asked = |content: Option<&str>| {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            admin_of(&path).to_string().replace(folder.path().to_str().unwrap(), ".")
+        };
+        for (content, expected) in [
+            (None, "/run/vestibule/admin.sock"),
+            (Some(""), "/run/vestibule/admin.sock"),
+            (Some("[admin]\nsocket = \"a.sock\"\n[[listener]]\nmode = 5"), "./a.sock"),
+            (Some("[admin]\nsocket = \"/run/a.sock\"\n[[listener\nx"), "/run/a.sock"),
+            (Some("[admin]\nsocket = \"\"\nlisten = \"192.0.2.1:99\"\n"), "192.0.2.1:99"),
+            (Some("[admin]\nsocket = \"\"\nlisten = \"nonsense\"\n"), "127.0.0.1:9463"),
+            (Some("admin = 1"), "/run/vestibule/admin.sock"),
+            (Some("\u{0}"), "/run/vestibule/admin.sock"),
+        ] {
+            assert_eq!(asked(content), expected, "{content:?}");
+        }
+    }
+
+    #[test]
     fn an_upgrade_goes_to_the_first_name_of_the_certificate_beside_it() {
         let both = listener("127.0.0.1:443") + &upgrade("127.0.0.1:80");
         let names = ["*.example.com", "vpn.example.com", "127.0.0.1"];

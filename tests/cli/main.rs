@@ -13,6 +13,7 @@ mod demo;
 mod examples;
 mod front_config;
 mod help;
+mod keepalived;
 mod native_config;
 mod passthrough;
 mod privacy;
