@@ -337,6 +337,31 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
     }
 
     #[test]
+    fn shared_addresses_come_before_the_gateways() {
+        let status = status();
+        let shared = |vrrp_id, state, addresses: &[&str], reason: &str| VrrpStatus {
+            vrrp_id,
+            state,
+            since: status.at - time::Duration::seconds(90),
+            interface: "eth0".into(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            reason: reason.into(),
+        };
+        let vrrp = vec![
+            shared(31, VrrpState::Active, &["10.0.0.9/24", "2001:db8::9/64"], "10.0.0.9 is here"),
+            shared(132, VrrpState::Standby, &["10.1.0.9/24"], "10.1.0.9 is not here"),
+        ];
+        let text = render(&status.clone().sharing(vrrp), Style::default());
+        let expected = "\
+VRRP  STATE      FOR  ADDRESSES                   INTERFACE  REASON
+  31  active   1m30s  10.0.0.9/24 2001:db8::9/64  eth0       10.0.0.9 is here
+ 132  standby  1m30s  10.1.0.9/24                 eth0       10.1.0.9 is not here
+
+GATEWAY";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn the_first_line_is_the_summary() {
         let status = status();
         assert_eq!(render(&status, Style::default()).lines().next(), Some(status.summary.as_str()));

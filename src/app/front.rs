@@ -134,7 +134,7 @@ impl FrontDoor {
         let (order_sender, orders) = mpsc::channel(8);
         let (news_sender, news) = mpsc::channel(256);
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
-        let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
+        let fences = Fences::start(&self.settings.fence, &self.farm, self.standing.clone(), news_sender);
         let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;

@@ -43,3 +43,38 @@ impl Collector for VrrpMetrics {
 }
 
 const ACTIVE: (&str, &str) = ("vestibule_vrrp_active", "1 while this node holds the virtual address.");
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus::{Registry, TextEncoder};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::fleet::VrrpId;
+    use crate::net::clock::now;
+    use crate::vrrp::Report;
+
+    #[test]
+    fn each_virtual_router_has_a_sample() {
+        let (sender, reports) = watch::channel(Arc::from([]));
+        let registry = Registry::new();
+        registry.register(Box::new(VrrpMetrics::new(reports).unwrap())).unwrap();
+        let text = || TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        assert_eq!(text(), "");
+        let report = |id, active| Report {
+            vrrp_id: VrrpId::new(id).unwrap(),
+            interface: "eth0".into(),
+            addresses: Vec::new(),
+            active,
+            since: now(),
+            reason: String::new(),
+        };
+        sender.send_replace(Arc::from([report(31, true), report(32, false)]));
+        let samples: Vec<_> =
+            text().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        let expected = ["vestibule_vrrp_active{vrrp_id=\"31\"} 1", "vestibule_vrrp_active{vrrp_id=\"32\"} 0"];
+        assert_eq!(samples, expected);
+    }
+}

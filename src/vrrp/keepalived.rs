@@ -412,7 +412,7 @@ vrrp_instance vestibule-31-ipv4 {
     #[test]
     fn what_is_likely_wrong_is_told() {
         let both = instance(31, &["10.0.0.9/24", "2001:db8::9/64"], &["10.0.0.1"]);
-        let written = write(&[both.clone()], &["10.0.0.1/24"]).unwrap();
+        let written = write(std::slice::from_ref(&both), &["10.0.0.1/24"]).unwrap();
         assert_eq!(
             written.warnings,
             [

@@ -185,27 +185,29 @@ impl Follower {
             }
         };
         tracing::debug!(line, "keepalived says");
+        let at = now().instant;
+        for told in [&self.contested, &self.foreign] {
+            if let Some(sum) = told.sum(at) {
+                tracing::warn!("{sum}");
+            }
+        }
         match Notice::read(&line) {
             Some(Notice::State(instance, state)) => self.said.state(instance, state),
             Some(Notice::Deleted(instance)) => self.said.deleted(instance),
-            Some(Notice::Contested(instance)) => {
-                if self.contested.note_at(now().instant, instance) {
-                    tracing::warn!(
-                        %instance,
-                        "another host claims the virtual address as well; look at the network between the two"
-                    );
-                }
+            Some(Notice::Contested(instance)) if self.contested.note_at(at, instance) => {
+                tracing::warn!(
+                    %instance,
+                    "another host claims the virtual address as well; look at the network between the two"
+                );
             }
-            Some(Notice::Foreign(name)) => {
-                if self.foreign.note_at(now().instant, name) {
-                    tracing::warn!(
-                        name,
-                        "keepalived tells of an instance that none of [[vrrp]] is; instances of ours are called \
-                         vestibule-31-ipv4 or so, see: vestibule keepalived"
-                    );
-                }
+            Some(Notice::Foreign(name)) if self.foreign.note_at(at, name) => {
+                tracing::warn!(
+                    name,
+                    "keepalived tells of an instance that none of [[vrrp]] is; instances of ours are called \
+                     vestibule-31-ipv4 or so, see: vestibule keepalived"
+                );
             }
-            None => {}
+            Some(Notice::Contested(_) | Notice::Foreign(_)) | None => {}
         }
     }
 
