@@ -283,9 +283,11 @@ impl Status {
         }
     }
 
-    /// The same, with the virtual addresses.
+    /// The same, with the virtual addresses. What is wrong with them is the first thing that is said.
     pub fn sharing(self, vrrp: Vec<VrrpStatus>) -> Self {
-        Self { vrrp, ..self }
+        let conflicts = vrrp.iter().filter_map(|vrrp| vrrp.conflict.clone());
+        let summary = conflicts.chain([self.summary]).collect::<Vec<_>>().join(". ");
+        Self { vrrp, summary, ..self }
     }
 
     /// Why the front door is not fit to own the virtual address, one sentence a reason; empty if it is fit:

@@ -346,12 +346,17 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
             interface: "eth0".into(),
             addresses: addresses.iter().map(ToString::to_string).collect(),
             reason: reason.into(),
+            conflict: (vrrp_id == 132).then(|| "10.1.0.9 (vrrp_id 132) is claimed".into()),
         };
         let vrrp = vec![
             shared(31, VrrpState::Active, &["10.0.0.9/24", "2001:db8::9/64"], "10.0.0.9 is here"),
             shared(132, VrrpState::Standby, &["10.1.0.9/24"], "10.1.0.9 is not here"),
         ];
         let text = render(&status.clone().sharing(vrrp), Style::default());
+        assert!(
+            text.starts_with(&format!("10.1.0.9 (vrrp_id 132) is claimed. {}\n", status.summary)),
+            "{text}"
+        );
         let expected = "\
 VRRP  STATE      FOR  ADDRESSES                   INTERFACE  REASON
   31  active   1m30s  10.0.0.9/24 2001:db8::9/64  eth0       10.0.0.9 is here

@@ -21,6 +21,9 @@ pub struct VrrpStatus {
     pub addresses: Vec<String>,
     /// Why it is in that state.
     pub reason: String,
+    /// That an address of it may be on two hosts at a time, and why: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<String>,
 }
 
 /// Whether this front door has the addresses, in one word.

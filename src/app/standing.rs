@@ -54,6 +54,7 @@ pub fn statuses(reports: &Reports) -> Vec<VrrpStatus> {
         interface: report.interface.clone(),
         addresses: report.addresses.iter().map(ToString::to_string).collect(),
         reason: report.reason.clone(),
+        conflict: report.conflict.clone(),
     };
     reports.borrow().iter().map(shown).collect()
 }

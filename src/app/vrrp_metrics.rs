@@ -3,46 +3,50 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use super::samples::{Sample, Value, family};
 use super::standing::Reports;
+use crate::vrrp::Report;
 
-/// Which virtual addresses this front door has, as a Prometheus metric.
+/// Which virtual addresses this front door has, as Prometheus metrics.
 pub struct VrrpMetrics {
     reports: Reports,
-    description: Desc,
+    descriptions: Vec<Desc>,
 }
 
 impl VrrpMetrics {
     /// Of these.
     pub fn new(reports: Reports) -> Result<Self, prometheus::Error> {
-        let (name, help) = ACTIVE;
-        let description = Desc::new(name.into(), help.into(), vec!["vrrp_id".into()], Default::default())?;
-        Ok(Self { reports, description })
+        let describe = |(name, help): (&str, &str)| {
+            Desc::new(name.into(), help.into(), vec!["vrrp_id".into()], Default::default())
+        };
+        let descriptions = [ACTIVE, CONFLICT].into_iter().map(describe).collect::<Result<_, _>>()?;
+        Ok(Self { reports, descriptions })
     }
 }
 
 impl Collector for VrrpMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        vec![&self.description]
+        self.descriptions.iter().collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let reports = self.reports.borrow();
-        let samples: Vec<_> = reports
-            .iter()
-            .map(|report| Sample {
-                labels: vec![("vrrp_id", report.vrrp_id.to_string())],
-                value: Value::Gauge(report.active.into()),
-            })
-            .collect();
         // a family without a sample is an error to Prometheus' own tools
-        if samples.is_empty() {
+        if reports.is_empty() {
             return Vec::new();
         }
-        let (name, help) = ACTIVE;
-        vec![family(name, help, MetricType::GAUGE, samples)]
+        let gauges = |(name, help), value: &dyn Fn(&Report) -> bool| {
+            let sample = |report: &Report| Sample {
+                labels: vec![("vrrp_id", report.vrrp_id.to_string())],
+                value: Value::Gauge(value(report).into()),
+            };
+            family(name, help, MetricType::GAUGE, reports.iter().map(sample).collect())
+        };
+        vec![gauges(ACTIVE, &|report| report.active), gauges(CONFLICT, &|report| report.conflict.is_some())]
     }
 }
 
 const ACTIVE: (&str, &str) = ("vestibule_vrrp_active", "1 while this node holds the virtual address.");
+const CONFLICT: (&str, &str) =
+    ("vestibule_vrrp_conflict", "1 while another node may hold the virtual address as well as this one.");
 
 #[cfg(test)]
 mod tests {
@@ -54,7 +58,6 @@ mod tests {
     use super::*;
     use crate::fleet::VrrpId;
     use crate::net::clock::now;
-    use crate::vrrp::Report;
 
     #[test]
     fn each_virtual_router_has_a_sample() {
@@ -70,11 +73,17 @@ mod tests {
             active,
             since: now(),
             reason: String::new(),
+            conflict: (!active).then(|| "both have it".to_owned()),
         };
         sender.send_replace(Arc::from([report(31, true), report(32, false)]));
         let samples: Vec<_> =
             text().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
-        let expected = ["vestibule_vrrp_active{vrrp_id=\"31\"} 1", "vestibule_vrrp_active{vrrp_id=\"32\"} 0"];
+        let expected = [
+            "vestibule_vrrp_active{vrrp_id=\"31\"} 1",
+            "vestibule_vrrp_active{vrrp_id=\"32\"} 0",
+            "vestibule_vrrp_conflict{vrrp_id=\"31\"} 0",
+            "vestibule_vrrp_conflict{vrrp_id=\"32\"} 1",
+        ];
         assert_eq!(samples, expected);
     }
 }

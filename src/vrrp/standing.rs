@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
@@ -12,36 +13,83 @@ use crate::fleet::VrrpId;
 
 /// What keepalived has said, as far as it counts.
 #[derive(Clone, Debug, Default)]
-pub struct Said(HashMap<InstanceName, State>);
+pub struct Said {
+    states: HashMap<InstanceName, State>,
+    /// Those of which it was master when it was killed.
+    abandoned: HashSet<InstanceName>,
+    /// When another host has last announced itself as their master.
+    contested: HashMap<InstanceName, Instant>,
+}
 
 impl Said {
     /// An instance has come to be that.
     pub fn state(&mut self, instance: InstanceName, state: State) {
-        self.0.insert(instance, state);
+        self.abandoned.remove(&instance);
+        if state != State::Master {
+            self.contested.remove(&instance);
+        }
+        self.states.insert(instance, state);
     }
 
     /// keepalived no longer knows of an instance.
     pub fn deleted(&mut self, instance: InstanceName) {
-        self.0.remove(&instance);
+        self.states.remove(&instance);
+        self.contested.remove(&instance);
+    }
+
+    /// Another host has announced itself as the master, too.
+    pub fn contested(&mut self, instance: InstanceName, now: Instant) {
+        self.contested.insert(instance, now);
     }
 
     /// keepalived has ended. If it has not said that it stops, it was killed, and where it was master it has left its addresses
     /// here: nothing is known of those any more. Tells whether that is so of any.
     pub fn ended(&mut self) -> bool {
-        let before = self.0.len();
-        self.0.retain(|_, state| *state != State::Master);
-        self.0.len() < before
+        let masters = self.states.iter().filter(|(_, state)| **state == State::Master);
+        let masters: Vec<_> = masters.map(|(instance, _)| *instance).collect();
+        self.states.retain(|_, state| *state != State::Master);
+        self.contested.clear();
+        self.abandoned.extend(&masters);
+        !masters.is_empty()
     }
 
     /// Of an instance with both families: the worst of what is said of either.
     fn of(&self, instance: &Instance) -> Option<State> {
-        let has = |family: &Family| instance.addresses.iter().any(|own| Family::of(own.addr()) == *family);
-        let names = Family::ALL.into_iter().filter(has);
-        let said: Vec<_> = names
-            .filter_map(|family| self.0.get(&InstanceName { vrrp_id: instance.vrrp_id, family }).copied())
-            .collect();
+        let said: Vec<_> = names(instance).filter_map(|name| self.states.get(&name).copied()).collect();
         said.iter().find(|state| **state != State::Master).or(said.first()).copied()
     }
+
+    fn is_abandoned(&self, instance: &Instance) -> bool {
+        names(instance).any(|name| self.abandoned.contains(&name))
+    }
+
+    /// Whether another host has announced itself lately: within three of the intervals in which it would.
+    fn is_contested(&self, instance: &Instance, now: Instant) -> bool {
+        let lately = (instance.advertisement_interval * 3).max(LATELY);
+        let since = |at: &Instant| now.saturating_duration_since(*at);
+        names(instance).any(|name| self.contested.get(&name).is_some_and(|at| since(at) <= lately))
+    }
+}
+
+/// What keepalived calls an instance: one for each family.
+fn names(instance: &Instance) -> impl Iterator<Item = InstanceName> {
+    let has = |family: &Family| instance.addresses.iter().any(|own| Family::of(own.addr()) == *family);
+    let vrrp_id = instance.vrrp_id;
+    Family::ALL.into_iter().filter(has).map(move |family| InstanceName { vrrp_id, family })
+}
+
+/// Long enough to be seen by people and by whoever collects metrics.
+const LATELY: Duration = Duration::from_secs(30);
+
+/// Why an address may be on two hosts at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Conflict {
+    /// keepalived says that it is not this host's, and it is here.
+    LeftOver,
+    /// keepalived was killed while it was master.
+    Abandoned,
+    /// Another host says that it has it.
+    Contested,
 }
 
 /// Which virtual addresses this host has. [`Display`](fmt::Display) tells it in words for the log.
@@ -58,6 +106,7 @@ pub struct Judged {
     /// The first of them that is here.
     here: Option<IpAddr>,
     said: Option<State>,
+    conflict: Option<Conflict>,
 }
 
 impl Judged {
@@ -84,6 +133,20 @@ impl Judged {
         }
     }
 
+    /// That an address of it may be on two hosts at a time, and why; `None` as long as nothing speaks for it.
+    pub fn conflict(&self) -> Option<String> {
+        let words = match self.conflict? {
+            Conflict::LeftOver => {
+                "is here though keepalived says that it is not, and may be on another host as well"
+            }
+            Conflict::Abandoned => {
+                "was left here by a keepalived that was killed, and may be on another host as well"
+            }
+            Conflict::Contested => "is claimed by another host as well",
+        };
+        Some(format!("{} (vrrp_id {}) {words}", self.here?, self.vrrp_id))
+    }
+
     fn all_addresses(&self) -> String {
         let all: Vec<_> = self.addresses.iter().map(|network| network.addr().to_string()).collect();
         all.join(" or ")
@@ -92,12 +155,25 @@ impl Judged {
 
 impl Judgement {
     /// Looks for the virtual addresses among those that this host has.
-    pub fn of(instances: &[Instance], here: &HashSet<IpAddr>, said: &Said) -> Self {
-        let judged = instances.iter().map(|instance| Judged {
-            vrrp_id: instance.vrrp_id,
-            addresses: instance.addresses.clone(),
-            here: instance.addresses.iter().map(IpNet::addr).find(|address| here.contains(address)),
-            said: said.of(instance),
+    pub fn of(instances: &[Instance], here: &HashSet<IpAddr>, said: &Said, now: Instant) -> Self {
+        let judged = instances.iter().map(|instance| {
+            let state = said.of(instance);
+            let conflict = if state.is_some_and(|state| state != State::Master) {
+                Some(Conflict::LeftOver)
+            } else if said.is_abandoned(instance) {
+                Some(Conflict::Abandoned)
+            } else {
+                said.is_contested(instance, now).then_some(Conflict::Contested)
+            };
+            let here = instance.addresses.iter().map(IpNet::addr).find(|address| here.contains(address));
+            Judged {
+                vrrp_id: instance.vrrp_id,
+                addresses: instance.addresses.clone(),
+                here,
+                said: state,
+                // what is not here is no matter of this host
+                conflict: conflict.filter(|_| here.is_some()),
+            }
         });
         Self { instances: judged.collect() }
     }
@@ -163,8 +239,6 @@ fn list(instances: &[&Judged]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::vrrp::Role;
 
@@ -189,7 +263,12 @@ mod tests {
     fn told(instances: &[Instance], here: &[&str], said: &[(&str, State)]) -> Judgement {
         let mut all = Said::default();
         said.iter().for_each(|(name, state)| all.state(name.parse().unwrap(), *state));
-        Judgement::of(instances, &here.iter().map(|address| address.parse().unwrap()).collect(), &all)
+        Judgement::of(
+            instances,
+            &here.iter().map(|address| address.parse().unwrap()).collect(),
+            &all,
+            Instant::now(),
+        )
     }
 
     #[test]
@@ -304,12 +383,12 @@ mod tests {
             said.state(name, state);
             assert_eq!(said.ended(), was_killed, "{state:?}");
             assert!(!said.ended(), "it was told already");
-            assert_eq!(Judgement::of(&pair, &here, &said).is_active(), active, "{state:?}");
+            assert_eq!(Judgement::of(&pair, &here, &said, Instant::now()).is_active(), active, "{state:?}");
         }
         let mut said = Said::default();
         said.state(name, State::Backup);
         said.deleted(name);
-        assert!(Judgement::of(&pair, &here, &said).is_active());
+        assert!(Judgement::of(&pair, &here, &said, Instant::now()).is_active());
     }
 
     #[test]
@@ -321,5 +400,32 @@ mod tests {
             reason(told(&pair, &[], &[("vestibule-31-ipv4", State::Backup)])),
             "10.0.0.100 or 10.0.0.101 is not here; keepalived says BACKUP"
         );
+    }
+
+    #[test]
+    fn an_address_that_may_be_on_two_hosts_is_told() {
+        let pair = [instance(31, &["10.0.0.100/24"])];
+        let (name, now) = ("vestibule-31-ipv4".parse().unwrap(), Instant::now());
+        let here = HashSet::from(["10.0.0.100".parse().unwrap()]);
+        let told = |said: &Said, here: &HashSet<IpAddr>, later: u64| {
+            let now = now + Duration::from_secs(later);
+            Judgement::of(&pair, here, said, now).instances()[0].conflict().unwrap_or_default()
+        };
+        let mut said = Said::default();
+        assert_eq!(told(&said, &here, 0), "");
+        said.state(name, State::Master);
+        assert_eq!(told(&said, &here, 0), "");
+        said.contested(name, now);
+        let claimed = "10.0.0.100 (vrrp_id 31) is claimed by another host as well";
+        assert_eq!(told(&said, &here, 30), claimed);
+        assert_eq!(told(&said, &HashSet::new(), 0), "", "it is the other one's alone");
+        assert_eq!(told(&said, &here, 31), "");
+        said.ended();
+        let left = "10.0.0.100 (vrrp_id 31) was left here by a keepalived that was killed, and may be on another host as well";
+        assert_eq!(told(&said, &here, 0), left);
+        said.state(name, State::Fault);
+        let words = "10.0.0.100 (vrrp_id 31) is here though keepalived says that it is not, and may be on another host as well";
+        assert_eq!(told(&said, &here, 0), words);
+        assert_eq!(told(&said, &HashSet::new(), 0), "");
     }
 }

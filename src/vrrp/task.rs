@@ -45,6 +45,8 @@ pub struct Report {
     pub since: Moment,
     /// Why.
     pub reason: String,
+    /// That an address of it may be on two hosts at a time, and why.
+    pub conflict: Option<String>,
 }
 
 /// Keeps the standing true until told to stop, or until nobody can change the instances any more. What is not known is
@@ -194,11 +196,14 @@ impl Follower {
         match Notice::read(&line) {
             Some(Notice::State(instance, state)) => self.said.state(instance, state),
             Some(Notice::Deleted(instance)) => self.said.deleted(instance),
-            Some(Notice::Contested(instance)) if self.contested.note_at(at, instance) => {
-                tracing::warn!(
-                    %instance,
-                    "another host claims the virtual address as well; look at the network between the two"
-                );
+            Some(Notice::Contested(instance)) => {
+                self.said.contested(instance, at);
+                if self.contested.note_at(at, instance) {
+                    tracing::warn!(
+                        %instance,
+                        "another host claims the virtual address as well; look at the network between the two"
+                    );
+                }
             }
             Some(Notice::Foreign(name)) if self.foreign.note_at(at, name) => {
                 tracing::warn!(
@@ -207,12 +212,12 @@ impl Follower {
                      vestibule-31-ipv4 or so, see: vestibule keepalived"
                 );
             }
-            Some(Notice::Contested(_) | Notice::Foreign(_)) | None => {}
+            Some(Notice::Foreign(_)) | None => {}
         }
     }
 
     fn judge(&mut self, instances: &[Instance], here: &HashSet<IpAddr>) {
-        let judgement = Judgement::of(instances, here, &self.said);
+        let judgement = Judgement::of(instances, here, &self.said, now().instant);
         self.standing.set(judgement.is_active());
         if !judgement.agrees_with(&self.told) {
             tracing::info!("{judgement}");
@@ -243,6 +248,7 @@ impl Follower {
             active: judged.is_held(),
             since: same.map_or_else(now, |report| report.since),
             reason: judged.reason(),
+            conflict: judged.conflict(),
         }
     }
 }

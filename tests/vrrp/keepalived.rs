@@ -266,6 +266,8 @@ fn what_keepalived_decides_is_followed() {
         first.kill();
         soon("the other one has taken over", || neighbour.has(address)).await;
         soon("it was seen", || says("10.0.0.100 is here; keepalived has said nothing")).await;
+        let conflict = || follower.reported.borrow()[0].conflict.clone().unwrap_or_default();
+        assert!(conflict().contains("was left here by a keepalived that was killed"), "{}", conflict());
         let first = here();
         soon("it begins anew as backup", || !active() && !has(address)).await;
         assert!(neighbour.has(address));
@@ -273,7 +275,7 @@ fn what_keepalived_decides_is_followed() {
         // the address is put here by hand
         ip("addr add 10.0.0.100/24 dev d0");
         soon("it is seen", || says("10.0.0.100 is here; keepalived says BACKUP")).await;
-        assert!(!active());
+        assert!(!active() && conflict().contains("though keepalived says that it is not"));
         ip("addr del 10.0.0.100/24 dev d0");
         soon("it is seen", || says("10.0.0.100 is not here; keepalived says BACKUP")).await;
 
@@ -281,6 +283,36 @@ fn what_keepalived_decides_is_followed() {
         ip("link set d0 down");
         soon("the link is down", || says("10.0.0.100 is not here; keepalived says FAULT")).await;
         drop((first, second));
+    });
+}
+
+#[test]
+fn another_host_that_claims_the_address_is_seen() {
+    if !is_there("keepalived") || !is_there("nft") {
+        return;
+    }
+    alone("keepalived::another_host_that_claims_the_address_is_seen", async || {
+        let neighbour = Neighbour::beside();
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = Some(folder.path().join("fifo"));
+        let own = Instance { notify_fifo: fifo, ..instance(31, &["10.0.0.100/24"], &["10.0.0.2"]) };
+        let other = instance(31, &["10.0.0.100/24"], &["10.0.0.1"]);
+        let other = written(&[Instance { role: Role::Backup, ..other }]);
+        let other = other.replace("unicast_src_ip 10.0.0.1", "unicast_src_ip 10.0.0.2");
+        let own_config = written(std::slice::from_ref(&own));
+        let follower = Follower::of(&[own]);
+        let conflict = || follower.reported.borrow().first().and_then(|report| report.conflict.clone());
+        // that one hears nothing
+        let deaf = "table inet t { chain i { type filter hook input priority 0; ip saddr 10.0.0.1 drop; }; }";
+        assert!(neighbour.command("nft").arg(deaf).status().unwrap().success());
+        let _here = Keepalived::start(Command::new("keepalived"), folder.path(), "here", &own_config);
+        soon("it is master", || follower.standing.is_active()).await;
+        assert_eq!(conflict(), None);
+        let there = neighbour.command("keepalived");
+        let _there = Keepalived::start(there, folder.path(), "there", &other);
+        soon("the other one claims it", || conflict().is_some()).await;
+        assert_eq!(conflict().unwrap(), "10.0.0.100 (vrrp_id 31) is claimed by another host as well");
+        assert!(follower.standing.is_active(), "it has the higher priority");
     });
 }
 
