@@ -261,9 +261,10 @@ fn word<'a>(what: &'static str, word: &'a str) -> Result<&'a str, Unwritable> {
 /// Beside letters and digits.
 const MARKS: &str = "/._-+,=:";
 
-/// Of 1 to 254 (RFC 9568 §5.2.4).
-const MASTER: u8 = 150;
-const BACKUP: u8 = 100;
+/// Of 1 to 254 (RFC 9568 §5.2.4). High ones, for a backup waits for the longer the lower its own is: up to one interval more
+/// (Skew_Time, §6.1).
+const MASTER: u8 = 250;
+const BACKUP: u8 = 240;
 
 /// keepalived begins a script each second, if the one before has ended.
 const WATCH: Duration = Duration::from_millis(850);
@@ -337,7 +338,7 @@ vrrp_instance vestibule-31-ipv4 {
     state BACKUP
     interface eth0
     virtual_router_id 31
-    priority 150
+    priority 250
     advert_int 1
     nopreempt
     unicast_src_ip 62.168.1.201
@@ -377,10 +378,10 @@ vrrp_instance vestibule-31-ipv4 {
     #[test]
     fn who_is_which_follows_from_the_role() {
         for (role, preempt, expected) in [
-            (Role::Master, false, ["state BACKUP", "priority 150", "nopreempt"].as_slice()),
-            (Role::Backup, false, &["state BACKUP", "priority 100", "nopreempt"]),
-            (Role::Master, true, &["state MASTER", "priority 150"]),
-            (Role::Backup, true, &["state BACKUP", "priority 100"]),
+            (Role::Master, false, ["state BACKUP", "priority 250", "nopreempt"].as_slice()),
+            (Role::Backup, false, &["state BACKUP", "priority 240", "nopreempt"]),
+            (Role::Master, true, &["state MASTER", "priority 250"]),
+            (Role::Backup, true, &["state BACKUP", "priority 240"]),
         ] {
             let text = write(&[Instance { role, preempt, ..instance(31, &["10.0.0.9/24"], &[]) }], &[]);
             let text = text.unwrap().text;

@@ -110,15 +110,13 @@ impl Follower {
         if instances.is_empty() {
             // what nobody follows is not known for long
             self.here = None;
-            self.judge(instances, &HashSet::new());
+            self.judge(instances);
             return std::future::pending().await;
         }
-        match self.here.take() {
-            Some(here) => {
-                self.judge(instances, &here);
-                self.here = Some(here);
-            }
-            None => self.standing.set(false),
+        if self.here.is_some() {
+            self.judge(instances);
+        } else {
+            self.standing.set(false);
         }
         loop {
             let Err(error) = self.watch(instances).await;
@@ -144,11 +142,11 @@ impl Follower {
     async fn watch(&mut self, instances: &[Instance]) -> Result<Infallible, AddressesError> {
         let mut addresses = Addresses::open()?;
         loop {
-            let here = addresses.look().await?;
+            self.here = Some(addresses.look().await?);
             if std::mem::take(&mut self.is_blind) {
                 tracing::info!("this front door sees again whether it has the virtual addresses");
             }
-            self.judge(instances, &here);
+            self.judge(instances);
             tokio::time::sleep(BREATH).await;
             let mut next_look = Instant::now() + LONGEST;
             if self.left_over.is_to_be_told() {
@@ -164,12 +162,11 @@ impl Follower {
                     () = tokio::time::sleep_until(next_look) => break,
                     event = next_event(&mut self.fifo) => {
                         self.hear(event);
-                        self.judge(instances, &here);
+                        self.judge(instances);
                         next_look = next_look.min(Instant::now() + PAUSE);
                     }
                 }
             }
-            self.here = Some(here);
         }
     }
 
@@ -216,7 +213,9 @@ impl Follower {
         }
     }
 
-    fn judge(&mut self, instances: &[Instance], here: &HashSet<IpAddr>) {
+    fn judge(&mut self, instances: &[Instance]) {
+        let nothing = HashSet::new();
+        let here = self.here.as_ref().unwrap_or(&nothing);
         let judgement = Judgement::of(instances, here, &self.said, now().instant);
         self.standing.set(judgement.is_active());
         if !judgement.agrees_with(&self.told) {

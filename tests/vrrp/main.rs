@@ -216,6 +216,10 @@ fn a_reload_brings_other_instances() {
         follower.until(true).await;
         // known already: no moment as a standby
         change(&[instance(32, &["10.0.0.100/24", "10.0.0.102/24"])]);
+        for _ in 0..10_000 {
+            assert!(follower.standing.is_active());
+            tokio::task::yield_now().await;
+        }
         follower.stays(true).await;
         ip("addr del 10.0.0.100/24 dev d0");
         follower.until(false).await;
