@@ -34,10 +34,11 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 55] = [
+const PURE: [&str; 58] = [
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
+    "src/admin/vrrp.rs",
     "src/app/state_document.rs",
     "src/config/agent_fence.rs",
     "src/config/agent_file.rs",
@@ -89,6 +90,8 @@ const PURE: [&str; 55] = [
     "src/net/firewall/tables.rs",
     "src/net/seldom.rs",
     "src/probe/continuity.rs",
+    "src/vrrp/keepalived.rs",
+    "src/vrrp/notice.rs",
     "src/vrrp/standing.rs",
 ];
 

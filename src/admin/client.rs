@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::order::ErrorBody;
@@ -122,6 +123,14 @@ impl Client {
         self.ask(Method::POST, path, body.into(), POST_DEADLINE).await
     }
 
+    /// A connection on which nothing is asked.
+    ///
+    /// # Errors
+    /// Above all [`ClientError::NobodyAnswers`].
+    pub async fn lifeline(&self) -> Result<Lifeline, ClientError> {
+        Ok(Lifeline(self.connect().await?))
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -177,6 +186,17 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::NoPermission(self.address.clone()),
             _ => ClientError::Connect { address: self.address.clone(), source: error },
         })
+    }
+}
+
+/// A connection that lasts no longer than the front door.
+pub struct Lifeline(Pin<Box<dyn ReadWrite>>);
+
+impl Lifeline {
+    /// Returns when the front door ends it: because it is gone, or because nothing is asked.
+    pub async fn ended(mut self) {
+        // whatever comes, it is not a sign of life that lasts
+        let _ = self.0.read(&mut [0]).await;
     }
 }
 

@@ -11,3 +11,4 @@ pub mod status;
 pub mod summary;
 pub mod table;
 pub mod trust;
+pub mod vrrp;

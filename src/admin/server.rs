@@ -23,6 +23,7 @@ use super::listener::Listeners;
 use super::order::{AdminOrder, Change, Changed, DrainBody, ErrorBody, Reason, Reloaded, Stored, Wanted};
 use super::status::{Node, Status};
 use super::trust::{Refusal, Trust};
+use super::vrrp::Vrrp;
 use crate::fleet::{GatewayName, View};
 use crate::net::clock::now;
 use crate::net::seldom::Seldom;
@@ -36,6 +37,8 @@ pub struct Admin {
     pub farm: View,
     /// The listeners.
     pub listeners: Listeners,
+    /// The virtual addresses.
+    pub vrrp: Vrrp,
     /// The metrics.
     pub registry: Registry,
     /// Whoever carries out orders.
@@ -73,7 +76,7 @@ impl Admin {
     fn status(&self) -> Status {
         // a reader of its own for each request, instead of a lock around one
         let snapshot = Arc::clone(self.farm.clone().load());
-        Status::of(&snapshot, &(self.listeners)(), &self.node, now())
+        Status::of(&snapshot, &(self.listeners)(), &self.node, now()).sharing((self.vrrp)())
     }
 }
 
@@ -305,6 +308,7 @@ mod tests {
             node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
             farm: publisher.view(),
             listeners: Arc::new(move || listeners.clone()),
+            vrrp: Arc::new(Vec::new),
             registry,
             orders: sender,
         };
@@ -452,6 +456,7 @@ mod tests {
             node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
             farm: Publisher::new(farm.roster.snapshot()).view(),
             listeners: Arc::new(Vec::new),
+            vrrp: Arc::new(Vec::new),
             registry: Registry::new(),
             orders,
         };

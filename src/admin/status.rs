@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::listener::ListenerStatus;
 use super::summary;
+use super::vrrp::VrrpStatus;
 use crate::fleet::{
     Ask, Balance, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Role,
     SELF, Snapshot, State, Vpn, VpnMode, VrrpId, VrrpMode, exclusion,
@@ -27,6 +28,9 @@ pub struct Status {
     pub gateways: Vec<GatewayStatus>,
     /// In the order of the configuration.
     pub listeners: Vec<ListenerEntry>,
+    /// The virtual addresses that are shared with another front door; none: this one is alone, and always active.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vrrp: Vec<VrrpStatus>,
 }
 
 /// The front door itself.
@@ -283,7 +287,15 @@ impl Status {
                 .map(|view| GatewayStatus::of(view, snapshot, now.instant))
                 .collect(),
             listeners: listeners.iter().map(|l| ListenerEntry::of(l, snapshot, now.instant)).collect(),
+            vrrp: Vec::new(),
         }
+    }
+
+    /// The same, with the virtual addresses. What is wrong with them is the first thing that is said.
+    pub fn sharing(self, vrrp: Vec<VrrpStatus>) -> Self {
+        let conflicts = vrrp.iter().filter_map(|vrrp| vrrp.conflict.clone());
+        let summary = conflicts.chain([self.summary]).collect::<Vec<_>>().join(". ");
+        Self { vrrp, summary, ..self }
     }
 
     /// Why the front door is not fit to own the virtual address, one sentence a reason; empty if it is fit:

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
+use super::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{Role, State, VpnMode, VrrpMode};
 
 /// How a table looks.
@@ -20,6 +21,12 @@ pub struct Style {
 pub fn render(status: &Status, style: Style) -> String {
     let mut text = printable(&status.summary);
     text.push('\n');
+    if !status.vrrp.is_empty() {
+        text.push('\n');
+        let rows = status.vrrp.iter().map(|vrrp| vrrp_row(vrrp, status.at));
+        let columns: Vec<_> = VRRP_COLUMNS.iter().collect();
+        write_table(&mut text, &columns, rows.collect(), style);
+    }
     if !status.gateways.is_empty() {
         text.push('\n');
         let rows = status.gateways.iter().map(|gateway| gateway_row(gateway, status.at));
@@ -33,6 +40,15 @@ pub fn render(status: &Status, style: Style) -> String {
     }
     text
 }
+
+const VRRP_COLUMNS: [Column; 6] = [
+    Column::right("VRRP"),
+    Column::left("STATE"),
+    Column::right("FOR"),
+    Column::left("ADDRESSES"),
+    Column::left("INTERFACE"),
+    Column::left("REASON"),
+];
 
 const GATEWAY_COLUMNS: [Column; 13] = [
     Column::left("GATEWAY"),
@@ -111,6 +127,21 @@ impl From<String> for Cell {
     fn from(text: String) -> Self {
         Self { text: printable(&text), colour: None }
     }
+}
+
+fn vrrp_row(vrrp: &VrrpStatus, now: OffsetDateTime) -> Vec<Cell> {
+    let colour = match vrrp.state {
+        VrrpState::Active => Colour::Green,
+        VrrpState::Standby => Colour::Yellow,
+    };
+    vec![
+        vrrp.vrrp_id.to_string().into(),
+        Cell { text: vrrp.state.as_str().to_owned(), colour: Some(colour) },
+        age(seconds_between(vrrp.since, now)).into(),
+        vrrp.addresses.join(" ").into(),
+        vrrp.interface.clone().into(),
+        vrrp.reason.clone().into(),
+    ]
 }
 
 fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {
@@ -365,6 +396,36 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
                 "gw2 up 0s no no - 30%"
             ]
         );
+    }
+
+    #[test]
+    fn shared_addresses_come_before_the_gateways() {
+        let status = status();
+        let shared = |vrrp_id, state, addresses: &[&str], reason: &str| VrrpStatus {
+            vrrp_id,
+            state,
+            since: status.at - time::Duration::seconds(90),
+            interface: "eth0".into(),
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            reason: reason.into(),
+            conflict: (vrrp_id == 132).then(|| "10.1.0.9 (vrrp_id 132) is claimed".into()),
+        };
+        let vrrp = vec![
+            shared(31, VrrpState::Active, &["10.0.0.9/24", "2001:db8::9/64"], "10.0.0.9 is here"),
+            shared(132, VrrpState::Standby, &["10.1.0.9/24"], "10.1.0.9 is not here"),
+        ];
+        let text = render(&status.clone().sharing(vrrp), Style::default());
+        assert!(
+            text.starts_with(&format!("10.1.0.9 (vrrp_id 132) is claimed. {}\n", status.summary)),
+            "{text}"
+        );
+        let expected = "\
+VRRP  STATE      FOR  ADDRESSES                   INTERFACE  REASON
+  31  active   1m30s  10.0.0.9/24 2001:db8::9/64  eth0       10.0.0.9 is here
+ 132  standby  1m30s  10.1.0.9/24                 eth0       10.1.0.9 is not here
+
+GATEWAY";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

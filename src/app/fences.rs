@@ -5,6 +5,7 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::farm::Farm;
 use crate::fence::{self, FenceSettings, Inputs, News};
+use crate::fleet::Standing;
 use crate::net::stop::{self, Stopper};
 
 /// The one who fences.
@@ -16,10 +17,15 @@ pub struct Fences {
 
 impl Fences {
     /// Begins to fence.
-    pub fn start(settings: &FenceSettings, farm: &Farm, news: mpsc::Sender<News>) -> Self {
+    pub fn start(
+        settings: &FenceSettings,
+        farm: &Farm,
+        standing: Standing,
+        news: mpsc::Sender<News>,
+    ) -> Self {
         let (sender, receiver) = watch::channel(Arc::new(settings.clone()));
-        let inputs =
-            Inputs { settings: receiver, view: farm.view.clone(), published: farm.published.clone() };
+        let (view, published) = (farm.view.clone(), farm.published.clone());
+        let inputs = Inputs { settings: receiver, view, published, standing };
         let (stopper, stop) = stop::channel();
         let task = tokio::spawn(fence::run(inputs, news, stop));
         Self { settings: sender, stopper, task }

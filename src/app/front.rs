@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::access_log::AccessLog;
@@ -27,6 +27,7 @@ use super::service::{self, Heart, Service};
 use super::standing::{self, StandingFollower};
 use super::state::StateWriter;
 use super::state_file::StateFile;
+use super::vrrp_metrics::VrrpMetrics;
 use crate::admin::listener::Listeners;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
@@ -43,6 +44,7 @@ use crate::net::inherited::Inherited;
 use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
+use crate::vrrp::Report;
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -56,6 +58,7 @@ pub struct FrontDoor {
     memory: Memory,
     farm: Farm,
     standing: Standing,
+    reports: watch::Sender<Arc<[Report]>>,
     failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
@@ -113,6 +116,8 @@ impl FrontDoor {
         let config_metrics = ConfigMetrics::register(&registry, started)?;
         let (order_sender, orders) = mpsc::channel(8);
         let trust = Trust::new(address.ip(), settings.admin.token.clone());
+        let (reports, reported) = watch::channel(Arc::from([]));
+        registry.register(Box::new(VrrpMetrics::new(reported.clone())?))?;
         let listeners: Listeners = Arc::new(move || {
             let native = native_metrics::statuses(&places);
             door_metrics::statuses(&plans).into_iter().chain(native).collect()
@@ -121,6 +126,7 @@ impl FrontDoor {
             node: Node { name: settings.node_name.clone(), started },
             farm: view.clone(),
             listeners: Arc::clone(&listeners),
+            vrrp: Arc::new(move || standing::statuses(&reported)),
             registry,
             orders: order_sender,
         }
@@ -137,6 +143,7 @@ impl FrontDoor {
             memory,
             farm,
             standing,
+            reports,
             failures,
             admin,
             socket,
@@ -164,8 +171,8 @@ impl FrontDoor {
         order_sender.try_send(Order::Adopt(self.memory)).context("the keeper takes no orders")?;
         tasks.spawn(self.writer.run());
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
-        let fences = Fences::start(&self.settings.fence, &self.farm, news_sender);
-        let follower = StandingFollower::start(&self.settings.vrrp, self.standing);
+        let fences = Fences::start(&self.settings.fence, &self.farm, self.standing.clone(), news_sender);
+        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes

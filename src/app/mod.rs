@@ -24,6 +24,7 @@ mod state;
 mod state_document;
 mod state_file;
 mod udp;
+mod vrrp_metrics;
 
 #[cfg(test)]
 mod matrix;

@@ -3,9 +3,13 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::admin::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::Standing;
 use crate::net::stop::{self, Stopper};
-use crate::vrrp::{self, Instance};
+use crate::vrrp::{self, Follow, Instance, Report};
+
+/// What is so of each instance, as the one who follows the virtual addresses tells it.
+pub type Reports = watch::Receiver<Arc<[Report]>>;
 
 /// The one who follows the virtual addresses.
 pub struct StandingFollower {
@@ -16,10 +20,11 @@ pub struct StandingFollower {
 
 impl StandingFollower {
     /// Begins to keep the standing true.
-    pub fn start(instances: &[Instance], standing: Standing) -> Self {
+    pub fn start(instances: &[Instance], standing: Standing, reports: watch::Sender<Arc<[Report]>>) -> Self {
         let (sender, receiver) = watch::channel(Arc::from(instances));
         let (stopper, stop) = stop::channel();
-        let task = tokio::spawn(vrrp::run(receiver, standing, stop));
+        let follow = Follow { instances: receiver, standing, reports };
+        let task = tokio::spawn(vrrp::run(follow, stop));
         Self { instances: sender, stopper, task }
     }
 
@@ -38,6 +43,20 @@ impl StandingFollower {
         self.stopper.stop();
         let _ = self.task.await;
     }
+}
+
+/// How the status shows it.
+pub fn statuses(reports: &Reports) -> Vec<VrrpStatus> {
+    let shown = |report: &Report| VrrpStatus {
+        vrrp_id: report.vrrp_id.get(),
+        state: if report.active { VrrpState::Active } else { VrrpState::Standby },
+        since: report.since.wall.into(),
+        interface: report.interface.clone(),
+        addresses: report.addresses.iter().map(ToString::to_string).collect(),
+        reason: report.reason.clone(),
+        conflict: report.conflict.clone(),
+    };
+    reports.borrow().iter().map(shown).collect()
 }
 
 /// That of a front door that has not looked yet: what is not known is not claimed.

@@ -7,7 +7,9 @@ mod demo;
 mod drain;
 mod fence;
 mod heartbeat;
+mod keepalived;
 mod output;
+mod ready;
 mod reload;
 mod resolve;
 mod resume;
@@ -45,6 +47,8 @@ enum Command {
     Drain(drain::Drain),
     Resume(resume::Resume),
     Reload(reload::Reload),
+    Ready(ready::Ready),
+    Keepalived(keepalived::Keepalived),
     #[command(subcommand)]
     Fence(fence::Fence),
     #[command(subcommand)]
@@ -74,6 +78,8 @@ pub fn run() -> ExitCode {
         Command::Drain(command) => command.run(),
         Command::Resume(command) => command.run(),
         Command::Reload(command) => command.run(),
+        Command::Ready(command) => command.run(),
+        Command::Keepalived(command) => command.run(),
         Command::Fence(command) => command.run(),
         Command::Certs(command) => command.run(),
     };

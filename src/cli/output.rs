@@ -61,6 +61,11 @@ pub fn warning(text: &str) {
     complain(&format!("warning: {}", text.replace(char::is_control, " ")));
 }
 
+/// Prints why the answer is no.
+pub fn reasons(words: &str) {
+    complain(words);
+}
+
 fn complain(line: &str) {
     // there is nobody left to tell if this fails
     let _ = writeln!(io::stderr(), "{line}");

@@ -12,6 +12,7 @@ use super::front::resolve_check;
 use super::front_file::CheckKind;
 use super::problem::Problem;
 use super::settings::AgentSettings;
+use super::vrrp::{self, VrrpTable};
 use crate::heartbeat::{Capacity, CountSource, LoadSettings, LocalCheck, Settings};
 use crate::net::command::CommandLine;
 use crate::net::tls;
@@ -31,6 +32,9 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
         let listen =
             file.agent.as_ref().and_then(|agent| agent.listen.as_ref()).map(|listen| *listen.get_ref());
         let fence = file.fence.as_ref().map(|table| table.settings(listen, &file.health, files.problems()));
+        let instances = file.vrrp.as_ref().map_or(&[][..], |pair| &pair.instances);
+        vrrp::check_pair(instances, "[[vrrp.instance]]", files.problems());
+        let vrrp = instances.iter().map(VrrpTable::instance).collect::<Option<_>>();
         let agent = file.agent?;
         Some(AgentSettings {
             agent: Settings {
@@ -52,7 +56,9 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
                     pool: pool.unwrap_or(Some(CountSource::None))?,
                 },
                 fence: fence.flatten(),
+                track_file: file.vrrp.map(|pair| pair.track_file),
             },
+            vrrp: vrrp?,
             log: file.log,
             files: files.seen(),
         })

@@ -1,6 +1,7 @@
 //! What stands in an agent's file, each value typed and with its place. Pure: no other file is read here.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde_spanned::Spanned;
 
@@ -10,6 +11,7 @@ use super::problem::Span;
 use super::section::Section;
 use super::settings::LogSettings;
 use super::units;
+use super::vrrp::{Owner, VrrpTable, absolute};
 use crate::heartbeat::InterfaceName;
 
 /// A whole file. What is missing or wrong is `None`; the problem has been noted.
@@ -20,6 +22,13 @@ pub struct AgentFile {
     pub checks: Vec<LocalCheckTable>,
     pub load: LoadTable,
     pub fence: Option<FenceTable>,
+    pub vrrp: Option<PairTable>,
+}
+
+/// [vrrp]: the pair of gateways that shares an address.
+pub struct PairTable {
+    pub track_file: PathBuf,
+    pub instances: Vec<VrrpTable>,
 }
 
 pub struct AgentTable {
@@ -85,12 +94,27 @@ impl AgentFile {
             checks: root.sections("check", "[[check]]").into_iter().map(LocalCheckTable::read).collect(),
             load: root.section("load", "[load]").map(LoadTable::read).unwrap_or_default(),
             fence: root.section("fence", "[fence]").map(FenceTable::read),
+            vrrp: root.section("vrrp", "[vrrp]").map(PairTable::read),
         };
-        root.not_yet("vrrp");
         root.finish();
         file
     }
 }
+
+impl PairTable {
+    fn read(table: Section<'_>) -> Self {
+        let track_file = table.parsed("track_file", absolute);
+        let instances = table.sections("instance", "[[vrrp.instance]]");
+        let read = Self {
+            track_file: track_file.map_or_else(|| DEFAULT_TRACK_FILE.into(), Spanned::into_inner),
+            instances: instances.into_iter().map(|table| VrrpTable::read(table, Owner::Gateway)).collect(),
+        };
+        table.finish();
+        read
+    }
+}
+
+const DEFAULT_TRACK_FILE: &str = "/run/vestibule/health";
 
 impl AgentTable {
     fn read(table: Section<'_>) -> Self {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 use serde_spanned::Spanned;
+use toml::de::DeTable;
 
 use super::files::{self, Files, Own};
 use super::front_checks;
@@ -17,6 +18,7 @@ use super::problem::{Problem, Span};
 use super::proxy::proxy;
 use super::settings::{AdminSettings, FrontSettings};
 use super::vrrp::VrrpTable;
+use crate::admin::client::Address;
 use crate::admin::metrics::UPSTREAM;
 use crate::admin::trust::Token;
 use crate::fence::{FenceSettings, Fenced, Kind as FenceKind};
@@ -36,6 +38,20 @@ pub fn load_front(path: &Path) -> Result<(FrontSettings, Vec<Problem>), Vec<Prob
         front_checks::check(&file, files.problems());
         Resolver { file: &file, files }.settings()
     })
+}
+
+/// Where the front door of that file is asked: its admin socket, or the endpoint where there is no socket. The rest of the file
+/// may have errors, and be missing: who asks whether a running front door works is not to be misled by what somebody is
+/// editing.
+pub fn admin_of(path: &Path) -> Address {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let admin = table.get_ref().get("admin").and_then(|admin| admin.get_ref().as_table());
+    let value = |key: &str| admin?.get(key)?.get_ref().as_str();
+    match value("socket").unwrap_or(DEFAULT_SOCKET) {
+        "" => Address::Http(value("listen").and_then(|listen| listen.parse().ok()).unwrap_or(DEFAULT_ADMIN)),
+        socket => Address::Socket(path.parent().unwrap_or(Path::new("")).join(socket)),
+    }
 }
 
 struct Resolver<'a> {
@@ -110,7 +126,7 @@ impl Resolver<'_> {
                 "'listen' is not loopback and there is no token; set 'token_file' to a file that holds one";
             self.files.problems().error(&listen.span(), message);
         }
-        let socket = admin.socket.as_deref().unwrap_or("/run/vestibule/admin.sock");
+        let socket = admin.socket.as_deref().unwrap_or(DEFAULT_SOCKET);
         let socket = (!socket.is_empty()).then(|| self.files.resolve(socket));
         Some(AdminSettings { listen, socket, token: token? })
     }
@@ -497,6 +513,7 @@ fn host_name() -> String {
     if name.is_empty() { "front".into() } else { name.into() }
 }
 
+const DEFAULT_SOCKET: &str = "/run/vestibule/admin.sock";
 const DEFAULT_TOKEN_FILE: &str = "admin.token";
 const SHORTEST_TOKEN: usize = 16;
 
@@ -544,6 +561,30 @@ mod tests {
             _ => None,
         });
         Ok(to.unwrap())
+    }
+
+    #[test]
+    fn who_only_asks_a_front_door_is_not_misled_by_the_rest_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.toml");
+        let asked = |content: Option<&str>| {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            admin_of(&path).to_string().replace(folder.path().to_str().unwrap(), ".")
+        };
+        for (content, expected) in [
+            (None, "/run/vestibule/admin.sock"),
+            (Some(""), "/run/vestibule/admin.sock"),
+            (Some("[admin]\nsocket = \"a.sock\"\n[[listener]]\nmode = 5"), "./a.sock"),
+            (Some("[admin]\nsocket = \"/run/a.sock\"\n[[listener\nx"), "/run/a.sock"),
+            (Some("[admin]\nsocket = \"\"\nlisten = \"192.0.2.1:99\"\n"), "192.0.2.1:99"),
+            (Some("[admin]\nsocket = \"\"\nlisten = \"nonsense\"\n"), "127.0.0.1:9463"),
+            (Some("admin = 1"), "/run/vestibule/admin.sock"),
+            (Some("\u{0}"), "/run/vestibule/admin.sock"),
+        ] {
+            assert_eq!(asked(content), expected, "{content:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
 use super::units;
-use super::vrrp::VrrpTable;
+use super::vrrp::{Owner, VrrpTable};
 use crate::fence::Kind;
 use crate::fleet::{
     Balance, BalanceMode, Endpoint, Host, Thresholds, Vpn, VpnMode, VrrpId, VrrpMode, Weights, WhenNone,
@@ -194,7 +194,11 @@ impl FrontFile {
             fence: read_fence(&root),
             dve: DveTable::read(&root),
             ikev2: Ikev2Table::read(&root),
-            vrrp: root.sections("vrrp", "[[vrrp]]").into_iter().map(VrrpTable::read).collect(),
+            vrrp: root
+                .sections("vrrp", "[[vrrp]]")
+                .into_iter()
+                .map(|table| VrrpTable::read(table, Owner::FrontDoor))
+                .collect(),
         };
         let has_listener = root.has("listener") && !root.is_empty_list("listener");
         if !has_listener && file.dve.is_none() && file.ikev2.is_none() {

@@ -27,6 +27,7 @@ mod vrrp;
 
 pub use agent::load_agent;
 pub use files::{Kind, SeenFile, kind_of};
-pub use front::load_front;
+pub use front::{admin_of, load_front};
 pub use problem::{Problem, Severity};
 pub use settings::{AdminSettings, AgentSettings, FrontSettings, LogFormat, LogSettings};
+pub use units::{UnitError, duration};

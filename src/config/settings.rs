@@ -47,6 +47,8 @@ pub struct FrontSettings {
 pub struct AgentSettings {
     /// The agent.
     pub agent: crate::heartbeat::Settings,
+    /// The addresses that its gateway shares with another one: for keepalived, the agent itself has no use for them.
+    pub vrrp: Vec<Instance>,
     /// The log.
     pub log: LogSettings,
     /// The certificates, keys and other files these settings were read from, beside the configuration.

@@ -1,5 +1,5 @@
-//! [[vrrp]]: the virtual addresses that a front door shares with another one, and whether they fit the rest of the
-//! file. Pure: nothing but the file is looked at.
+//! [[vrrp]], and [[vrrp.instance]] of an agent: the virtual addresses that a host shares with another one, and whether
+//! they fit the rest of the file. Pure: nothing but the file is looked at.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use serde_spanned::Spanned;
 
 use super::front_checks::repeated;
 use super::front_file::{FrontFile, vrrp_id};
-use super::problem::Problems;
+use super::problem::{Problems, Span};
 use super::section::Section;
 use crate::fleet::VrrpId;
 use crate::vrrp::{Instance, Role};
@@ -25,11 +25,21 @@ pub struct VrrpTable {
     peers: Vec<Spanned<IpAddr>>,
     advertisement_interval: Duration,
     preempt: bool,
-    notify_fifo: PathBuf,
+    notify_fifo: Option<PathBuf>,
+    head: Span,
+}
+
+/// Whose addresses they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Those of two front doors.
+    FrontDoor,
+    /// Those of two gateways.
+    Gateway,
 }
 
 impl VrrpTable {
-    pub fn read(table: Section<'_>) -> Self {
+    pub fn read(table: Section<'_>, owner: Owner) -> Self {
         let missing = |key: &str, hint: &str| {
             if !table.has(key) {
                 table.error(format!("missing key '{key}' in {}{hint}", table.title));
@@ -57,9 +67,14 @@ impl VrrpTable {
             peers: table.parsed_list("peers", peer).unwrap_or_default(),
             advertisement_interval: interval.map_or(Duration::from_secs(1), Spanned::into_inner),
             preempt: table.boolean("preempt").unwrap_or(false),
-            notify_fifo: table
-                .parsed("notify_fifo", absolute)
-                .map_or_else(|| DEFAULT_FIFO.into(), Spanned::into_inner),
+            notify_fifo: match owner {
+                Owner::FrontDoor => {
+                    let fifo = table.parsed("notify_fifo", absolute);
+                    Some(fifo.map_or_else(|| DEFAULT_FIFO.into(), Spanned::into_inner))
+                }
+                Owner::Gateway => None,
+            },
+            head: table.span.clone(),
         };
         table.finish();
         read
@@ -86,15 +101,38 @@ impl VrrpTable {
 
 /// Notes everything that does not fit.
 pub fn check(file: &FrontFile, problems: &Problems<'_>) {
-    repeated(file.vrrp.iter().filter_map(|table| table.vrrp_id.as_ref()), |id, span| {
-        problems.error(span, format!("two [[vrrp]] have the vrrp_id {id}; give one of them another number"));
+    check_pair(&file.vrrp, "[[vrrp]]", problems);
+    check_listeners(file, problems);
+}
+
+/// Notes what does not fit in these tables, which are all of that title.
+pub fn check_pair(tables: &[VrrpTable], title: &str, problems: &Problems<'_>) {
+    repeated(tables.iter().filter_map(|table| table.vrrp_id.as_ref()), |id, span| {
+        problems.error(span, format!("two {title} have the vrrp_id {id}; give one of them another number"));
     });
-    let all: Vec<_> = file.vrrp.iter().flat_map(VrrpTable::virtual_addresses).collect();
+    if let Some((first, others)) = tables.split_first() {
+        for table in others {
+            let roles = table.role.is_some() && first.role.is_some() && table.role != first.role;
+            for (differs, key) in [
+                (roles, "role"),
+                (table.preempt != first.preempt, "preempt"),
+                (table.notify_fifo != first.notify_fifo, "notify_fifo"),
+            ] {
+                if differs {
+                    let message = format!(
+                        "all {title} are moved together; give this one the same '{key}' as the first one"
+                    );
+                    problems.error(&table.head, message);
+                }
+            }
+        }
+    }
+    let all: Vec<_> = tables.iter().flat_map(VrrpTable::virtual_addresses).collect();
     repeated(all.iter(), |address, span| {
         let message = format!("the virtual address {address} is there twice; leave one of them out");
         problems.error(span, message);
     });
-    for table in &file.vrrp {
+    for table in tables {
         repeated(table.peers.iter(), |peer, span| {
             problems.error(span, format!("the peer {peer} is there twice; leave one of them out"));
         });
@@ -108,7 +146,6 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
             }
         }
     }
-    check_listeners(file, problems);
 }
 
 /// A virtual address is there for somebody who listens. An instance where nobody does at all is on the side of the
@@ -187,7 +224,7 @@ fn interface(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-fn absolute(text: &str) -> Result<PathBuf, &'static str> {
+pub fn absolute(text: &str) -> Result<PathBuf, &'static str> {
     if !text.starts_with('/') || text.contains(char::is_control) {
         return Err("must be a path that begins with '/': keepalived runs in another folder");
     }

@@ -30,6 +30,19 @@ pub enum Stance {
     AsItIs,
 }
 
+impl Stance {
+    /// The same for a front door that does not hold the virtual addresses. It leaves blocking to the one that does, which has
+    /// checks of its own: it begins no block and renews none at an agent, so that one of before ends by itself, long after
+    /// the other has set its own. One in this host's own firewall, of which nobody else knows, stays while its reason
+    /// does. What it keeps open stays open: more than one may, and the guardians are the same.
+    pub fn of_a_standby(self) -> Self {
+        match self {
+            Self::Block(_) => Self::AsItIs,
+            Self::KeepOpen | Self::Free | Self::AsItIs => self,
+        }
+    }
+}
+
 /// What this front door is in this.
 #[derive(Clone, Copy, Debug)]
 pub struct Front<'a> {
@@ -374,6 +387,15 @@ mod tests {
                 None => checks.push(result(CheckOutcome::Inconclusive("no files".into()))),
             }
             Observation { checks, report: self.agent.map(|_| report), asked: None }
+        }
+    }
+
+    #[test]
+    fn a_standby_blocks_nothing_and_keeps_open_what_it_has_kept() {
+        let standby = |stance: &Stance| stance.clone().of_a_standby();
+        assert_eq!(standby(&Stance::Block("down".into())), Stance::AsItIs);
+        for stance in [Stance::KeepOpen, Stance::Free, Stance::AsItIs] {
+            assert_eq!(standby(&stance), stance);
         }
     }
 

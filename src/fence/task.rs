@@ -12,7 +12,7 @@ use super::news::{News, Operation};
 use super::plan::{Front, Kind, Post, Stance, plan};
 use super::settings::{FenceSettings, Fenced};
 use super::suspicions::Suspicions;
-use crate::fleet::{GatewayName, GatewayView, LocalBlock, Snapshot, View};
+use crate::fleet::{GatewayName, GatewayView, LocalBlock, Snapshot, Standing, View};
 use crate::net::client::Client;
 use crate::net::stop::Stop;
 
@@ -25,14 +25,16 @@ pub struct Inputs {
     pub view: View,
     /// Changes with every snapshot.
     pub published: watch::Receiver<u64>,
+    /// Whether this front door is the active one.
+    pub standing: Standing,
 }
 
 /// Sees to it that gateways that fail for this front door are blocked, and no others, until told to stop. Then what
 /// stands in this host's firewall is removed, and leases at agents are left to run out: who starts soon renews them.
 pub async fn run(inputs: Inputs, news: mpsc::Sender<News>, mut stop: Stop) {
-    let Inputs { mut settings, view, mut published } = inputs;
+    let Inputs { mut settings, view, mut published, standing } = inputs;
     let current = Arc::clone(&settings.borrow_and_update());
-    let mut warden = Warden::new(current, view, news);
+    let mut warden = Warden::new(current, view, standing, news);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -61,6 +63,7 @@ const LAST_WORK: Duration = Duration::from_secs(3);
 struct Warden {
     settings: Arc<FenceSettings>,
     view: View,
+    standing: Standing,
     charges: BTreeMap<GatewayName, Charge>,
     local: Local,
     suspicions: Suspicions,
@@ -88,10 +91,11 @@ struct Errand {
 }
 
 impl Warden {
-    fn new(settings: Arc<FenceSettings>, view: View, news: mpsc::Sender<News>) -> Self {
+    fn new(settings: Arc<FenceSettings>, view: View, standing: Standing, news: mpsc::Sender<News>) -> Self {
         let mut warden = Self {
             settings: Arc::clone(&settings),
             view,
+            standing,
             charges: BTreeMap::new(),
             local: Local::new(),
             suspicions: Suspicions::default(),
@@ -132,7 +136,9 @@ impl Warden {
     /// Does what is to be done now.
     fn act(&mut self, now: Instant) {
         let snapshot = Arc::clone(self.view.load());
-        let stances = self.stances(&snapshot, now);
+        let is_active = self.standing.is_active();
+        let stances = self.stances(&snapshot, now).into_iter();
+        let stances = stances.map(|stance| if is_active { stance } else { stance.of_a_standby() });
         let settings = Arc::clone(&self.settings);
         if let Some(holder) = &settings.holder {
             self.suspicions.arising(&snapshot, holder, settings.lease, now).iter().for_each(tell_suspicion);
@@ -322,7 +328,7 @@ mod tests {
         let seen = Observation { checks, report: Some(report), asked: Some(now) };
         roster.observe(&GatewayName::new(GATEWAY), seen, now);
         let view = Publisher::new(roster.snapshot()).view();
-        Warden::new(Arc::new(settings), view, mpsc::channel(8).0)
+        Warden::new(Arc::new(settings), view, Standing::active(), mpsc::channel(8).0)
     }
 
     fn settings(agent: Endpoint, holder: &str, timeout: Duration) -> FenceSettings {
@@ -342,6 +348,21 @@ mod tests {
             timeout,
             gateways: vec![fenced],
         }
+    }
+
+    #[tokio::test]
+    async fn a_standby_leaves_blocking_to_the_active_one() {
+        // nobody answers
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let agent = Endpoint::parse(&listener.local_addr().unwrap().to_string(), 80).unwrap();
+        let mut warden = warden(settings(agent, "front-a", LONG));
+        warden.standing.set(false);
+        warden.act(Instant::now());
+        assert!(warden.errands.is_empty());
+        // it takes over
+        warden.standing.set(true);
+        warden.act(Instant::now());
+        assert_eq!(warden.errands.len(), 1);
     }
 
     #[tokio::test]

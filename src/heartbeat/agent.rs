@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::sample::{LoadSettings, Sampler};
 use super::server::serve_agent;
 use super::standing::Standing;
 use super::state::AgentState;
+use super::track_file::TrackFile;
 use crate::fleet::{Condition, Moment, Thresholds};
 use crate::net::clock::now;
 use crate::net::stop::Stop;
@@ -39,6 +41,9 @@ pub struct Settings {
     pub load: LoadSettings,
     /// How newcomers are refused; absent: not at all.
     pub fence: Option<FenceSettings>,
+    /// Where keepalived reads whether this gateway is fit to have an address that it shares with another one; absent: it
+    /// shares none.
+    pub track_file: Option<PathBuf>,
 }
 
 /// What a round has shown, for whoever watches over the agent.
@@ -66,7 +71,7 @@ pub async fn run(
     told: watch::Sender<Option<Round>>,
     stop: Stop,
 ) -> Result<Legacy, HeartbeatError> {
-    let Settings { name, tls, interval, fence, .. } = settings.clone();
+    let Settings { name, tls, interval, fence, track_file, .. } = settings.clone();
     let mut fence = Fence::after(legacy, fence, interval).await?;
     let mut rounds = Rounds::new(settings, now());
     let mut stopped = stop.clone();
@@ -80,11 +85,13 @@ pub async fn run(
     }
     told.send_replace(Some(rounds.last()));
     let (sender, receiver) = watch::channel(first);
+    let mut tracked = receiver.clone();
     let watching = async {
         tokio::select! {
             () = stopped.stopped() => {}
             () = rounds.keep(&sender, &told, fence.as_deref(), interval) => {}
             () = upkeep(fence.as_deref()) => {}
+            () = track(track_file, &mut tracked) => {}
         }
         Ok(())
     };
@@ -96,6 +103,13 @@ pub async fn run(
 async fn upkeep(fence: Option<&Fence>) {
     match fence {
         Some(fence) => fence.upkeep().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn track(file: Option<PathBuf>, state: &mut watch::Receiver<AgentState>) {
+    match file {
+        Some(file) => TrackFile::new(file).keep(state).await,
         None => std::future::pending().await,
     }
 }
@@ -213,6 +227,7 @@ mod tests {
                 pool: CountSource::None,
             },
             fence: None,
+            track_file: None,
         };
         Rounds { head_start, ..Rounds::new(settings, now()) }.next().await
     }

@@ -25,6 +25,7 @@ mod standing;
 mod state;
 mod text;
 mod timestamp;
+mod track_file;
 
 pub use agent::{Round, Settings, run};
 pub use checks::LocalCheck;

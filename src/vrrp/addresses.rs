@@ -1,10 +1,11 @@
 //! Which addresses this host has, and when they may have changed: rtnetlink (RFC 3549).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use netlink_packet_core::{
     DecodeError, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
@@ -13,6 +14,7 @@ use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, Addres
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use rustix::io::Errno;
+use rustix::net;
 
 use crate::net::words::in_words;
 
@@ -41,6 +43,10 @@ impl Addresses {
     /// Reads all addresses that may be used. Not to be abandoned half-way: the kernel answers one such question at a
     /// time. After an error the socket is of no use.
     pub async fn look(&mut self) -> Result<HashSet<IpAddr>, AddressesError> {
+        Ok(self.look_at_all().await?.iter().map(|own| own.network.addr()).collect())
+    }
+
+    async fn look_at_all(&mut self) -> Result<HashSet<Own>, AddressesError> {
         let look = tokio::time::timeout(PATIENCE, self.ask_until_sure());
         look.await.map_err(|_| AddressesError::Silent)?
     }
@@ -53,7 +59,7 @@ impl Addresses {
         Ok(())
     }
 
-    async fn ask_until_sure(&mut self) -> Result<HashSet<IpAddr>, AddressesError> {
+    async fn ask_until_sure(&mut self) -> Result<HashSet<Own>, AddressesError> {
         let mut seen = HashSet::new();
         for _ in 0..ATTEMPTS {
             let (addresses, is_interrupted) = self.ask().await?;
@@ -68,7 +74,7 @@ impl Addresses {
     }
 
     /// The addresses, and whether they have changed while the kernel told them.
-    async fn ask(&mut self) -> Result<(HashSet<IpAddr>, bool), AddressesError> {
+    async fn ask(&mut self) -> Result<(HashSet<Own>, bool), AddressesError> {
         self.sequence = self.sequence.wrapping_add(1);
         self.stale = false;
         let question = question(self.sequence);
@@ -104,6 +110,22 @@ impl Addresses {
     }
 }
 
+/// The addresses that each of these interfaces has, in their order; an interface that is not there is left out.
+pub async fn own_addresses(interfaces: &[&str]) -> Result<BTreeMap<String, Vec<IpNet>>, AddressesError> {
+    let all = Addresses::open()?.look_at_all().await?;
+    // any socket does
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::DGRAM, None);
+    let socket = socket.map_err(|error| AddressesError::Open(error.into()))?;
+    let of_one = |name: &&str| {
+        let index = net::netdevice::name_to_index(&socket, name).ok()?;
+        let mut own: Vec<_> =
+            all.iter().filter(|own| own.interface == index).map(|own| own.network).collect();
+        own.sort();
+        Some(((*name).to_owned(), own))
+    };
+    Ok(interfaces.iter().filter_map(of_one).collect())
+}
+
 /// Why the addresses of this host are not known.
 #[derive(Debug, thiserror::Error)]
 pub enum AddressesError {
@@ -122,6 +144,15 @@ pub enum AddressesError {
     /// The kernel says nothing.
     #[error("the kernel does not answer")]
     Silent,
+}
+
+/// An address of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Own {
+    /// The number of the interface that has it.
+    interface: u32,
+    /// The address, with the length of its network's prefix.
+    network: IpNet,
 }
 
 /// What a datagram was of an answer.
@@ -147,7 +178,7 @@ fn question(sequence: u32) -> Vec<u8> {
 }
 
 /// Reads what a datagram holds of the answer to that question, which is several messages as a rule.
-fn read(mut datagram: &[u8], sequence: u32, addresses: &mut HashSet<IpAddr>) -> Result<Part, AddressesError> {
+fn read(mut datagram: &[u8], sequence: u32, addresses: &mut HashSet<Own>) -> Result<Part, AddressesError> {
     let mut part = Part::default();
     while !part.is_last && !datagram.is_empty() {
         let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram)?;
@@ -176,7 +207,7 @@ fn read(mut datagram: &[u8], sequence: u32, addresses: &mut HashSet<IpAddr>) -> 
 }
 
 /// The address of this host, unless it may turn out to be somebody else's (duplicate address detection, RFC 4862 §5.4).
-fn usable(message: &AddressMessage) -> Option<IpAddr> {
+fn usable(message: &AddressMessage) -> Option<Own> {
     let doubtful = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
     if message.header.flags.intersects(doubtful) {
         return None;
@@ -186,12 +217,14 @@ fn usable(message: &AddressMessage) -> Option<IpAddr> {
         _ => None,
     });
     // where both are told, this one is the other end of the link
-    own.or_else(|| {
+    let address = own.or_else(|| {
         message.attributes.iter().find_map(|attribute| match attribute {
             AddressAttribute::Address(address) => Some(*address),
             _ => None,
         })
-    })
+    })?;
+    let network = IpNet::new(address, message.header.prefix_len).ok()?;
+    Some(Own { interface: message.header.index, network })
 }
 
 /// Notices of IPv4 and of IPv6 addresses: RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
@@ -238,7 +271,7 @@ mod tests {
     fn read_all(datagram: &[u8]) -> (Result<Part, AddressesError>, Vec<String>) {
         let mut addresses = HashSet::new();
         let part = read(datagram, 7, &mut addresses);
-        let mut addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        let mut addresses: Vec<_> = addresses.iter().map(|own| own.network.to_string()).collect();
         addresses.sort();
         (part, addresses)
     }
@@ -278,7 +311,13 @@ mod tests {
     fn the_hosts_own_addresses_are_read() {
         let (part, addresses) = read_all(&several());
         assert_eq!(part.unwrap(), Part::default());
-        assert_eq!(addresses, ["10.0.0.1", "10.0.0.2", "2001:db8::1", "2001:db8::2", "2001:db8::3"]);
+        let mut interfaces = HashSet::new();
+        read(&several(), 7, &mut interfaces).unwrap();
+        assert!(interfaces.iter().all(|own| own.interface == 3));
+        assert_eq!(
+            addresses,
+            ["10.0.0.1/24", "10.0.0.2/32", "2001:db8::1/64", "2001:db8::2/64", "2001:db8::3/128"]
+        );
         let done = message(3, MULTI, 7, &0_i32.to_ne_bytes());
         let (part, addresses) = read_all(&done);
         assert!(part.unwrap().is_last && addresses.is_empty());

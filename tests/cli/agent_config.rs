@@ -209,14 +209,41 @@ fn what_is_not_known_or_not_supported_yet_is_refused() {
     assert_problems(
         &folder,
         &format!(
-            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\n[admin]\n"
+            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\npath = 1\n[admin]\n"
         ),
         &[
             "h.toml:4:1: error: unknown key 'clientca' in [agent]; did you mean 'client_ca'?",
             "h.toml:5:1: error: 'haproxy_agent_check' in [agent] is not supported by this version yet",
             "h.toml:9:1: error: unknown key 'inteval' in [[check]]",
-            "h.toml:10:2: error: 'vrrp' in the file is not supported by this version yet",
-            "h.toml:11:2: error: unknown key 'admin' in the file",
+            "h.toml:11:1: error: unknown key 'path' in [vrrp]",
+            "h.toml:12:2: error: unknown key 'admin' in the file",
+        ],
+    );
+}
+
+#[test]
+fn a_pair_of_gateways_shares_its_addresses_as_front_doors_do() {
+    let folder = Folder::new();
+    let start = format!("{AGENT}{CHECK}[vrrp]\n");
+    let instance = "[[vrrp.instance]]\nvrrp_id = 41\nrole = \"master\"\ninterface = \"eth0\"\n\
+                    addresses = [\"192.0.2.9/24\"]\n";
+    assert_problems(&folder, &start, &[]);
+    assert_problems(&folder, &format!("{start}track_file = \"/run/fit\"\n{instance}"), &[]);
+    let path = "must be a path that begins with '/': keepalived runs in another folder";
+    assert_problems(
+        &folder,
+        &format!(
+            "{start}track_file = \"fit\"\n[[vrrp.instance]]\nnotify_fifo = \"/run/fifo\"\n{instance}{instance}"
+        ),
+        &[
+            &format!("h.toml:8:14: error: 'track_file': {path}"),
+            "h.toml:9:1: error: missing key 'vrrp_id' in [[vrrp.instance]]",
+            "h.toml:9:1: error: missing key 'role' in [[vrrp.instance]]; it is 'master' or 'backup'",
+            "h.toml:9:1: error: missing key 'addresses' in [[vrrp.instance]]",
+            "h.toml:9:1: error: missing key 'interface' in [[vrrp.instance]]",
+            "h.toml:10:1: error: unknown key 'notify_fifo' in [[vrrp.instance]]",
+            "h.toml:17:11: error: two [[vrrp.instance]] have the vrrp_id 41; give one of them another number",
+            "h.toml:20:14: error: the virtual address 192.0.2.9 is there twice; leave one of them out",
         ],
     );
 }

@@ -213,6 +213,26 @@ fn the_defaults_that_the_agents_example_shows_are_the_real_ones() {
 }
 
 #[test]
+fn the_defaults_that_the_agents_example_shows_of_a_pair_are_the_real_ones() {
+    let folder = folder();
+    let pair = |left_out: &[&str]| {
+        folder.write("config/shown.toml", &uncommented(AGENT, left_out, true));
+        let settings = agent(&folder, "config/shown.toml");
+        (settings.agent.track_file, settings.vrrp)
+    };
+    let (shown_file, shown) = pair(&[]);
+    let (real_file, real) = pair(&["track_file", "peers", "advertisement_interval", "preempt"]);
+    assert!(shown_file.is_some());
+    assert_eq!(shown_file, real_file);
+    let [shown] = shown.try_into().unwrap();
+    let [real] = real.try_into().unwrap();
+    assert!(real.peers.is_empty());
+    assert_eq!(Instance { peers: Vec::new(), ..shown }, real);
+    // who shares nothing says nothing to keepalived
+    assert_eq!(agent(&folder, "config/heartbeat.toml").agent.track_file, None);
+}
+
+#[test]
 fn everything_that_the_examples_show_can_be_switched_on() {
     let folder = folder();
     folder.write("config/admin.token", "0123456789abcdef0123456789abcdef");

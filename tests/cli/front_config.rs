@@ -794,6 +794,27 @@ fn virtual_addresses_are_shared_under_a_number_of_their_own() {
 }
 
 #[test]
+fn what_moves_together_is_described_alike() {
+    let folder = Folder::with_certificates();
+    let start = virtual_listener() + GATEWAY;
+    let inside = VRRP.replace("31", "32").replace("192.0.2.1", "192.168.200.3");
+    let differs = |key: &str| {
+        format!(
+            "v.toml:14:1: error: all [[vrrp]] are moved together; give this one the same '{key}' as the first one"
+        )
+    };
+    for (second, key) in [
+        (inside.replace("master", "backup"), "role"),
+        (format!("{inside}preempt = true\n"), "preempt"),
+        (format!("{inside}notify_fifo = \"/run/other\"\n"), "notify_fifo"),
+    ] {
+        assert_problems(&folder, &format!("{start}{VRRP}{second}"), &[&differs(key)]);
+    }
+    let faster = format!("{inside}advertisement_interval = \"10ms\"\npeers = [\"192.168.200.2\"]\n");
+    assert_problems(&folder, &format!("{start}{VRRP}{faster}"), &[]);
+}
+
+#[test]
 fn what_vrrp_cannot_say_is_refused() {
     let folder = Folder::with_certificates();
     let start = virtual_listener() + GATEWAY;

@@ -3,7 +3,7 @@ use crate::support::Folder;
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = Folder::new();
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 17] = [
         &[],
         &["serve"],
         &["heartbeat"],
@@ -14,6 +14,8 @@ fn the_help_of_every_command_has_an_example() {
         &["drain"],
         &["resume"],
         &["reload"],
+        &["ready"],
+        &["keepalived"],
         &["fence"],
         &["fence", "list"],
         &["fence", "clear"],
@@ -53,6 +55,8 @@ fn the_help_names_every_command() {
             "drain",
             "resume",
             "reload",
+            "ready",
+            "keepalived",
             "fence",
             "certs",
             "help"

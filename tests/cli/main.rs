@@ -14,6 +14,7 @@ mod drain;
 mod examples;
 mod front_config;
 mod help;
+mod keepalived;
 mod native_config;
 mod passthrough;
 mod privacy;

@@ -19,7 +19,7 @@ pub struct Place {
     pub door: SocketAddr,
     pub upgrade: SocketAddr,
     pub admin: SocketAddr,
-    gateway: SocketAddr,
+    pub gateway: SocketAddr,
 }
 
 const CONFIG: &str = "v.toml";

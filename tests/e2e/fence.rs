@@ -92,6 +92,7 @@ impl Agent {
                 tunnels: CountSource::None,
                 pool: CountSource::None,
             },
+            track_file: None,
             fence: Some(FenceSettings {
                 engine: Engine::Nftables,
                 refusal,

@@ -82,6 +82,7 @@ impl Agent {
             checks,
             load,
             fence,
+            track_file: None,
         };
         let (stopper, stop) = stop::channel();
         let told = watch::Sender::new(None);

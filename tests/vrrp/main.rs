@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod keepalived;
 mod namespace;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use vestibule::fleet::{Standing, VrrpId};
 use vestibule::net::stop::{self, Stopper};
-use vestibule::vrrp::{Instance, Role, run};
+use vestibule::vrrp::{Follow, Instance, Report, Role, run};
 
 use crate::namespace::{alone, ip, ip_batch, lost_notices};
 
@@ -24,6 +25,7 @@ use crate::namespace::{alone, ip, ip_batch, lost_notices};
 struct Follower {
     instances: watch::Sender<Arc<[Instance]>>,
     standing: Standing,
+    reported: watch::Receiver<Arc<[Report]>>,
     _stopper: Stopper,
 }
 
@@ -33,8 +35,10 @@ impl Follower {
         standing.set(instances.is_empty());
         let (sender, receiver) = watch::channel(Arc::from(instances));
         let (stopper, stop) = stop::channel();
-        tokio::spawn(run(receiver, standing.clone(), stop));
-        Self { instances: sender, standing, _stopper: stopper }
+        let (reports, reported) = watch::channel(Arc::from([]));
+        let follow = Follow { instances: receiver, standing: standing.clone(), reports };
+        tokio::spawn(run(follow, stop));
+        Self { instances: sender, standing, reported, _stopper: stopper }
     }
 
     /// Waits until the standing is that; tells how long that took.
@@ -66,7 +70,7 @@ fn instance(vrrp_id: i64, addresses: &[&str]) -> Instance {
         peers: Vec::new(),
         advertisement_interval: Duration::from_secs(1),
         preempt: false,
-        notify_fifo: "/run/vestibule/keepalived.fifo".into(),
+        notify_fifo: None,
     }
 }
 
@@ -212,6 +216,10 @@ fn a_reload_brings_other_instances() {
         follower.until(true).await;
         // known already: no moment as a standby
         change(&[instance(32, &["10.0.0.100/24", "10.0.0.102/24"])]);
+        for _ in 0..10_000 {
+            assert!(follower.standing.is_active());
+            tokio::task::yield_now().await;
+        }
         follower.stays(true).await;
         ip("addr del 10.0.0.100/24 dev d0");
         follower.until(false).await;

@@ -21,6 +21,17 @@ pub fn alone(test: &str, body: impl AsyncFnOnce()) {
     assert!(inside.unwrap().success(), "{test}: it failed inside; see above");
 }
 
+/// Whether that program can be run. Where it is missing the test is left out, or fails if nothing is to be.
+pub fn is_there(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let is_there = found.is_ok_and(|status| status.success());
+    if !is_there {
+        assert!(std::env::var_os(REQUIRED).is_none(), "there is no {program}, and {REQUIRED} is set");
+        eprintln!("left out: there is no {program}");
+    }
+    is_there
+}
+
 /// Runs `ip` with these words.
 pub fn ip(words: &str) {
     let status = Command::new("ip").args(words.split(' ')).status().unwrap();
