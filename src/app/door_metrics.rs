@@ -314,6 +314,7 @@ fn labelled(mut samples: Vec<Sample>, name: &'static str, value: &str) -> Vec<Sa
     samples.iter_mut().for_each(|sample| sample.labels.insert(0, (name, value.to_owned())));
     samples
 }
+
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;

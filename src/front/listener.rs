@@ -4,12 +4,13 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::connection;
 use super::door::Door;
+use crate::net::early;
 use crate::net::stop::Stop;
 
 /// Opens listening sockets, one for each worker: also on an address that this host does not have yet
@@ -33,17 +34,9 @@ fn shared(address: SocketAddr) -> io::Result<StdListener> {
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    match address {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
-        SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
-            socket.set_freebind_v6(true)?;
-        }
-    }
+    let socket = early::socket(address, Type::STREAM, Protocol::TCP)?;
     // connections of an earlier run may still be in TIME_WAIT
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 

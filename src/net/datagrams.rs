@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::clock;
+use super::early;
 use super::seldom::Seldom;
 use super::stop::Stop;
 use crate::fleet::Moment;
@@ -78,16 +79,7 @@ pub fn bind(address: SocketAddr, count: usize) -> io::Result<Vec<StdSocket>> {
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    match address {
-        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
-        SocketAddr::V6(_) => {
-            socket.set_only_v6(true)?;
-            socket.set_freebind_v6(true)?;
-        }
-    }
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    early::socket(address, Type::DGRAM, Protocol::UDP)
 }
 
 /// Has whoever is `responder` at the time answer what comes, until told to stop.

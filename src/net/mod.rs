@@ -8,6 +8,7 @@ pub mod client;
 pub mod clock;
 pub mod command;
 pub mod datagrams;
+pub mod early;
 pub mod fault;
 pub mod firewall;
 #[cfg(test)]
