@@ -19,6 +19,8 @@ use super::keeper::{Keeper, Order};
 use super::listen_error;
 use super::native_metrics::{self, NativeMetrics};
 use super::open_files;
+use super::peer_metrics::PeerMetrics;
+use super::peers::{self, Here, PeerSocket, Peers, There};
 use super::probes::Probes;
 use super::reload::Reloader;
 use super::reread::Reread;
@@ -44,7 +46,8 @@ use crate::net::inherited::Inherited;
 use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
-use crate::vrrp::Report;
+use crate::peer::{Accounts, Posture, Told};
+use crate::vrrp::{Claim, Report};
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -59,6 +62,10 @@ pub struct FrontDoor {
     farm: Farm,
     standing: Standing,
     reports: watch::Sender<Arc<[Report]>>,
+    accounts: Accounts,
+    peer_socket: Option<PeerSocket>,
+    told: watch::Sender<Told>,
+    posture: watch::Sender<Posture>,
     failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
@@ -118,6 +125,18 @@ impl FrontDoor {
         let trust = Trust::new(address.ip(), settings.admin.token.clone());
         let (reports, reported) = watch::channel(Arc::from([]));
         registry.register(Box::new(VrrpMetrics::new(reported.clone())?))?;
+        let peer_socket = settings.peer_door.as_ref().map(|door| PeerSocket::open(door, &inherited));
+        let peer_socket = peer_socket.transpose()?;
+        let (posture, postures) = watch::channel(Posture::default());
+        let accounts = Accounts {
+            name: settings.node_name.as_str().into(),
+            life: life(started),
+            posture: postures,
+            memory: keeper.remembered(),
+            view: view.clone(),
+        };
+        let (told, peers_told) = watch::channel(Told::default());
+        registry.register(Box::new(PeerMetrics::new(peers_told.clone())?))?;
         let listeners: Listeners = Arc::new(move || {
             let native = native_metrics::statuses(&places);
             door_metrics::statuses(&plans).into_iter().chain(native).collect()
@@ -127,6 +146,7 @@ impl FrontDoor {
             farm: view.clone(),
             listeners: Arc::clone(&listeners),
             vrrp: Arc::new(move || standing::statuses(&reported)),
+            peers: Arc::new(move || peers::statuses(&peers_told)),
             registry,
             orders: order_sender,
         }
@@ -144,6 +164,10 @@ impl FrontDoor {
             farm,
             standing,
             reports,
+            accounts,
+            peer_socket,
+            told,
+            posture,
             failures,
             admin,
             socket,
@@ -171,14 +195,31 @@ impl FrontDoor {
         order_sender.try_send(Order::Adopt(self.memory)).context("the keeper takes no orders")?;
         tasks.spawn(self.writer.run());
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
-        let fences = Fences::start(&self.settings.fence, &self.farm, self.standing.clone(), news_sender);
-        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports);
+        let fencing = Standing::active();
+        fencing.set(self.standing.is_active());
+        let fences = Fences::start(&self.settings.fence, &self.farm, fencing.clone(), news_sender);
+        let (claims, claimed) = watch::channel(Arc::<[Claim]>::from([]));
+        let here = Here {
+            accounts: self.accounts,
+            reports: self.reports.subscribe(),
+            standing: self.standing.clone(),
+        };
+        let there =
+            There { orders: order_sender.clone(), fencing, claims, told: self.told, posture: self.posture };
+        let peers = Peers::start(&self.settings.peers, self.peer_socket, here, there)
+            .context("the other front doors cannot be answered")?;
+        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports, claimed);
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes
         // meanwhile waits in the backlog and is not told that no gateway is available.
         let told_to_stop = tokio::select! {
-            () = self.farm.first_round(&self.settings.probes) => false,
+            _ = async {
+                tokio::join!(
+                    self.farm.first_round(&self.settings.probes),
+                    peers.first_round()
+                )
+            } => false,
             () = stop.stopped() => true,
         };
         self.doors.take_up(self.prepared).await;
@@ -211,6 +252,8 @@ impl FrontDoor {
             metrics: self.config_metrics,
             fences,
             follower,
+            peers,
+            inherited: self.inherited.clone(),
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
         loop {
@@ -242,6 +285,10 @@ impl FrontDoor {
                 ended = reloader.follower.ended() => {
                     ended.context("the one who follows the virtual addresses has failed")?;
                     bail!("the one who follows the virtual addresses has ended");
+                }
+                ended = reloader.peers.ended() => {
+                    ended.context("the one who asks the other front doors has failed")?;
+                    bail!("the one who asks the other front doors has ended");
                 }
                 () = heart.tick() => {
                     if reloader.doors.has_lost_a_worker() || reloader.responders.has_lost_a_thread() {
@@ -276,7 +323,7 @@ impl FrontDoor {
         // who asks for a reload from now on is told so
         drop(admin_orders);
         self.workers_stop.stop();
-        let Reloader { doors, responders, fences, follower, .. } = reloader;
+        let Reloader { doors, responders, fences, follower, peers, .. } = reloader;
         let ended = tokio::task::spawn_blocking(move || {
             let panicked = doors.join() + responders.join();
             access_log.finish();
@@ -286,6 +333,7 @@ impl FrontDoor {
         probes.stop().await;
         fences.stop().await;
         follower.stop().await;
+        peers.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
             ended.context("a part of the front door has failed")?;
@@ -302,7 +350,14 @@ impl FrontDoor {
 /// Everything that is listened on.
 fn tcp_addresses(settings: &FrontSettings) -> Vec<SocketAddr> {
     let listeners = settings.listeners.iter().map(|listener| listener.address);
-    listeners.chain([settings.admin.listen]).collect()
+    let peers = settings.peer_door.as_ref().map(|door| door.listen);
+    listeners.chain([settings.admin.listen]).chain(peers).collect()
+}
+
+/// A number that no other process of this front door has.
+fn life(started: SystemTime) -> u64 {
+    let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
 }
 
 /// Everywhere that datagrams are answered.

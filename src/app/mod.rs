@@ -13,6 +13,8 @@ mod keeper;
 pub mod log;
 mod native_metrics;
 mod open_files;
+mod peer_metrics;
+mod peers;
 mod probes;
 mod reload;
 mod reread;

@@ -7,6 +7,7 @@ use super::farm::Farm;
 use super::fences::Fences;
 use super::keeper::Order;
 use super::open_files;
+use super::peers::Peers;
 use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
@@ -15,6 +16,7 @@ use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::net::inherited::Inherited;
 
 /// Goes over to another configuration while the front door runs: whole, or not at all.
 pub struct Reloader {
@@ -38,6 +40,10 @@ pub struct Reloader {
     pub fences: Fences,
     /// The one who follows the virtual addresses.
     pub follower: StandingFollower,
+    /// The ones who talk with the other front doors.
+    pub peers: Peers,
+    /// Sockets that a service manager has given.
+    pub inherited: Inherited,
 }
 
 impl Reloader {
@@ -65,6 +71,8 @@ impl Reloader {
         let prepared = prepared.map_err(|error| vec![error.to_string()])?;
         let native = self.responders.prepare(settings.dve.as_ref(), settings.ike.as_ref());
         let native = native.map_err(|error| vec![error.to_string()])?;
+        let peers = self.peers.prepare(settings.peer_door.as_ref(), &self.inherited);
+        let peers = peers.map_err(|error| vec![error.to_string()])?;
         self.tell_what_needs_a_restart(&settings);
         probes.pause().await;
         let (done, published) = oneshot::channel();
@@ -73,6 +81,10 @@ impl Reloader {
         let _ = published.await;
         self.fences.change(&settings.fence);
         self.follower.change(&settings.vrrp);
+        // the socket is open already: what fails here is this host's memory, and the others are not answered then
+        if let Err(error) = self.peers.change(&settings.peers, peers).await {
+            tracing::error!(%error, "the other front doors cannot be answered");
+        }
         probes.start_again(&settings.probes);
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name

@@ -6,7 +6,7 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::admin::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::Standing;
 use crate::net::stop::{self, Stopper};
-use crate::vrrp::{self, Follow, Instance, Report};
+use crate::vrrp::{self, Claim, Follow, Instance, Report};
 
 /// What is so of each instance, as the one who follows the virtual addresses tells it.
 pub type Reports = watch::Receiver<Arc<[Report]>>;
@@ -20,10 +20,15 @@ pub struct StandingFollower {
 
 impl StandingFollower {
     /// Begins to keep the standing true.
-    pub fn start(instances: &[Instance], standing: Standing, reports: watch::Sender<Arc<[Report]>>) -> Self {
+    pub fn start(
+        instances: &[Instance],
+        standing: Standing,
+        reports: watch::Sender<Arc<[Report]>>,
+        claims: watch::Receiver<Arc<[Claim]>>,
+    ) -> Self {
         let (sender, receiver) = watch::channel(Arc::from(instances));
         let (stopper, stop) = stop::channel();
-        let follow = Follow { instances: receiver, standing, reports };
+        let follow = Follow { instances: receiver, standing, reports, claims };
         let task = tokio::spawn(vrrp::run(follow, stop));
         Self { instances: sender, stopper, task }
     }

@@ -26,6 +26,7 @@ use crate::net::check::{Check, Get, Kind as CheckKind, StatusRange};
 use crate::net::client::{Target, Tls};
 use crate::net::stop::{self, Stop};
 use crate::net::tls::{self, Identity, Trust};
+use crate::peer::PeerSettings;
 use crate::probe::ProbeSettings;
 
 /// A front door and pretend gateways on loopback, with certificates made for the occasion and kept in
@@ -309,6 +310,8 @@ fn settings(
         ike: None,
         fence,
         vrrp: Vec::new(),
+        peers: PeerSettings { name: FRONT.into(), front_doors: Vec::new() },
+        peer_door: None,
         files: Vec::new(),
     })
 }
