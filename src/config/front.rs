@@ -568,7 +568,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::certs::{GatewayHost, Request, init};
+    use crate::certs::{Named, Request, init};
     use crate::fleet::Policy;
 
     const GATEWAY: &str = "[[gateway]]\nname = \"gw1\"\nssl_endpoint = \"gw1.example.com\"\n";
@@ -590,7 +590,7 @@ mod tests {
         let request = Request {
             server_names: names.iter().map(|name| (*name).to_owned()).collect(),
             fronts: Vec::new(),
-            gateways: vec![GatewayHost { name: "gw1".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }],
+            gateways: vec![Named { name: "gw1".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }],
         };
         init(folder.path(), &request).unwrap();
         let path = folder.path().join("v.toml");

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::gateway::{PretendGateway, Visitors};
 use super::weather;
 use crate::app::{FrontDoor, Reread};
-use crate::certs::{self, GatewayHost, Made, Pair};
+use crate::certs::{self, Made, Named, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::dve::{DveSettings, PublicKey, SigningKey};
 use crate::fence::{FenceSettings, Fenced, Kind};
@@ -212,11 +212,8 @@ fn make_certificates(names: &[String]) -> anyhow::Result<Made> {
     let loopback = Ipv4Addr::LOCALHOST.into();
     let request = certs::Request {
         server_names: vec!["localhost".into(), Ipv4Addr::LOCALHOST.to_string()],
-        fronts: vec![FRONT.into()],
-        gateways: names
-            .iter()
-            .map(|name| GatewayHost { name: name.clone(), addresses: vec![loopback] })
-            .collect(),
+        fronts: vec![Named { name: FRONT.into(), addresses: vec![] }],
+        gateways: names.iter().map(|name| Named { name: name.clone(), addresses: vec![loopback] }).collect(),
     };
     Ok(certs::make(&request, SystemTime::now())?)
 }
