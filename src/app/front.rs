@@ -222,6 +222,7 @@ impl FrontDoor {
             } => false,
             () = stop.stopped() => true,
         };
+        peers.answers(true);
         self.doors.take_up(self.prepared).await;
         self.responders.take_up(self.prepared_responders).await;
         tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
@@ -322,6 +323,7 @@ impl FrontDoor {
         heart.stopping();
         // who asks for a reload from now on is told so
         drop(admin_orders);
+        reloader.peers.answers(false);
         self.workers_stop.stop();
         let Reloader { doors, responders, fences, follower, peers, .. } = reloader;
         let ended = tokio::task::spawn_blocking(move || {

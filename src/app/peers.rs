@@ -25,6 +25,7 @@ pub struct Peers {
     stopper: Stopper,
     task: JoinHandle<()>,
     relay: JoinHandle<()>,
+    answers: watch::Sender<bool>,
     accounts: Accounts,
     door: Option<OpenDoor>,
 }
@@ -79,7 +80,9 @@ impl Peers {
         let told = there.told.subscribe();
         let posture = there.posture.subscribe();
         let inputs = Inputs { settings: receiver, posture, fencing: there.fencing };
+        let (answers, answering) = watch::channel(false);
         let relay = Relay {
+            answering,
             reports: here.reports,
             standing: here.standing,
             posture: there.posture,
@@ -89,8 +92,16 @@ impl Peers {
         };
         let relay = tokio::spawn(relay.run(heard));
         let task = tokio::spawn(peer::run(inputs, news, there.told, stop));
-        let mut peers =
-            Self { settings: sender, told, stopper, task, relay, accounts: here.accounts, door: None };
+        let mut peers = Self {
+            settings: sender,
+            told,
+            stopper,
+            task,
+            relay,
+            answers,
+            accounts: here.accounts,
+            door: None,
+        };
         peers.open(door)?;
         Ok(peers)
     }
@@ -140,6 +151,12 @@ impl Peers {
         let _ = tokio::time::timeout(TIMEOUT + MARGIN, all_asked).await;
     }
 
+    /// Whether this front door answers clients from now on. Before it does it is not active, whatever addresses it has, and follows who
+    /// is: so one that was away begins with the choices that have been made meanwhile.
+    pub fn answers(&self, answers: bool) {
+        self.answers.send_replace(answers);
+    }
+
     /// Returns when one of them has ended though nobody has told it to; a panic is an error.
     pub async fn ended(&mut self) -> Result<(), JoinError> {
         let door = async {
@@ -182,6 +199,8 @@ impl PeerSocket {
 
 /// Between the rooms, which do not know each other.
 struct Relay {
+    /// Whether this front door answers clients.
+    answering: watch::Receiver<bool>,
     reports: Reports,
     standing: Standing,
     posture: watch::Sender<Posture>,
@@ -207,6 +226,7 @@ impl Relay {
                     None => return,
                 },
                 Ok(()) = self.reports.changed() => {}
+                Ok(()) = self.answering.changed() => {}
                 Ok(()) = self.told.changed() => {
                     let claims = self.told.borrow_and_update().claims.clone();
                     let claim = |(vrrp_id, by): &(_, Arc<str>)| Claim { vrrp_id: *vrrp_id, by: Arc::clone(by) };
@@ -222,9 +242,13 @@ impl Relay {
     }
 
     fn posture(&mut self) -> Posture {
+        let answers = *self.answering.borrow_and_update();
         let reports = self.reports.borrow_and_update();
         let held = reports.iter().filter(|report| report.active);
-        Posture { active: self.standing.is_active(), holds: held.map(|report| report.vrrp_id).collect() }
+        Posture {
+            active: answers && self.standing.is_active(),
+            holds: held.map(|report| report.vrrp_id).collect(),
+        }
     }
 }
 

@@ -155,9 +155,26 @@ async fn both_name_the_same_gateway_and_who_is_left_goes_on_with_the_choice() {
         front.wait_until(|status| all_are(State::Up, status)).await;
         assert_eq!(active(&front.status().await), Some(1), "without failback it stays");
     }
+    // its own memory is of the time before, and it has none at all here
+    let settings = a.settings();
+    farm.set_service(1, ServiceState::Down);
+    both(0).await;
     a.stop().await.unwrap();
     b.wait_until(|status| status.peers[0].state == PeerState::Silent).await;
-    assert_eq!(active(&b.status().await), Some(1));
+    assert_eq!(active(&b.status().await), Some(0));
+    farm.set_service(1, ServiceState::Up);
+    b.wait_until(|status| all_are(State::Up, status)).await;
+    farm.set_service(0, ServiceState::Down);
+    b.wait_until(|status| active(status) == Some(1)).await;
+    farm.set_service(0, ServiceState::Up);
+    b.wait_until(|status| all_are(State::Up, status)).await;
+    let a = farm.beside(|front| *front = settings).await;
+    let heard = a.wait_until(is_heard).await;
+    assert_eq!(active(&heard), Some(1), "who comes back does not turn things round");
+    b.wait_until(|status| is_heard(status) && active(status) == Some(1)).await;
+    for front in [&a, &b] {
+        assert_eq!(active(&front.status().await), Some(1));
+    }
 }
 
 #[tokio::test]
