@@ -96,7 +96,8 @@ impl FrontDoor {
         // after the socket: whoever is started beside a running front door must not touch what that one keeps
         let (file, memory) = StateFile::open(settings.state_dir.as_deref());
         let (writer, desk) = StateWriter::new(file, memory.clone());
-        let keeper = Keeper::new(settings.fleet.clone(), HealthMetrics::register(&registry)?, desk);
+        let health = HealthMetrics::register(&registry)?;
+        let keeper = Keeper::new(settings.fleet.clone(), health, desk, roll.enlist());
         let view = keeper.view();
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
