@@ -13,7 +13,6 @@ use super::access_log::AccessLog;
 use super::door_metrics::{self, DoorMetrics};
 use super::doors::{Doors, Prepared};
 use super::farm::Farm;
-use super::fences::Fences;
 use super::files::WatchedFiles;
 use super::keeper::{Keeper, Order};
 use super::listen_error;
@@ -24,9 +23,10 @@ use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
 use super::service::{self, Heart, Service};
-use super::standing::{self, StandingFollower};
+use super::standing;
 use super::state::StateWriter;
 use super::state_file::StateFile;
+use super::steered::Steered;
 use super::vrrp_metrics::VrrpMetrics;
 use crate::admin::listener::Listeners;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
@@ -37,6 +37,7 @@ use crate::admin::status::Node;
 use crate::admin::summary;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fence::{self, Inputs};
 use crate::fleet::{Failure, Memory, Standing};
 use crate::front::Common;
 use crate::net::clock;
@@ -44,7 +45,7 @@ use crate::net::inherited::Inherited;
 use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
-use crate::vrrp::Report;
+use crate::vrrp::{self, Follow, Report};
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -172,8 +173,15 @@ impl FrontDoor {
         order_sender.try_send(Order::Adopt(self.memory)).context("the keeper takes no orders")?;
         tasks.spawn(self.writer.run());
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
-        let fences = Fences::start(&self.settings.fence, &self.farm, self.standing.clone(), news_sender);
-        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports);
+        let (farm, standing) = (self.farm.clone(), self.standing.clone());
+        let fences = Steered::start(self.settings.fence.clone(), |settings, stop| {
+            let inputs = Inputs { settings, view: farm.view, published: farm.published, standing };
+            fence::run(inputs, news_sender, stop)
+        });
+        let (standing, reports) = (self.standing, self.reports);
+        let follower = Steered::start(&*self.settings.vrrp, |instances, stop| {
+            vrrp::run(Follow { instances, standing, reports }, stop)
+        });
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes

@@ -4,17 +4,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::doors::Doors;
 use super::farm::Farm;
-use super::fences::Fences;
 use super::keeper::Order;
 use super::open_files;
 use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
-use super::standing::StandingFollower;
+use super::steered::Steered;
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fence::FenceSettings;
+use crate::vrrp::Instance;
 
 /// Goes over to another configuration while the front door runs: whole, or not at all.
 pub struct Reloader {
@@ -35,9 +36,9 @@ pub struct Reloader {
     /// What is told of it.
     pub metrics: ConfigMetrics,
     /// The one who fences.
-    pub fences: Fences,
+    pub fences: Steered<FenceSettings>,
     /// The one who follows the virtual addresses.
-    pub follower: StandingFollower,
+    pub follower: Steered<[Instance]>,
 }
 
 impl Reloader {
@@ -71,8 +72,8 @@ impl Reloader {
         // errors mean that the keeper is gone, and that is seen elsewhere
         let _ = self.keeper.send(Order::Reload(settings.fleet.clone(), done)).await;
         let _ = published.await;
-        self.fences.change(&settings.fence);
-        self.follower.change(&settings.vrrp);
+        self.fences.change(settings.fence.clone());
+        self.follower.change(&*settings.vrrp);
         probes.start_again(&settings.probes);
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name
