@@ -13,7 +13,6 @@ use super::access_log::AccessLog;
 use super::door_metrics::{self, DoorMetrics};
 use super::doors::{Doors, Prepared};
 use super::farm::Farm;
-use super::fences::Fences;
 use super::files::WatchedFiles;
 use super::keeper::{Keeper, Order};
 use super::listen_error;
@@ -26,9 +25,10 @@ use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
 use super::service::{self, Heart, Service};
-use super::standing::{self, StandingFollower};
+use super::standing;
 use super::state::StateWriter;
 use super::state_file::StateFile;
+use super::steered::Steered;
 use super::vrrp_metrics::VrrpMetrics;
 use crate::admin::listener::Listeners;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
@@ -39,6 +39,7 @@ use crate::admin::status::Node;
 use crate::admin::summary;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fence::{self, Inputs};
 use crate::fleet::{Failure, Memory, Standing};
 use crate::front::Common;
 use crate::net::clock;
@@ -47,7 +48,7 @@ use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
 use crate::peer::{Accounts, Posture, Told};
-use crate::vrrp::{Claim, Report};
+use crate::vrrp::{self, Claim, Follow, Report};
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -103,7 +104,8 @@ impl FrontDoor {
         // after the socket: whoever is started beside a running front door must not touch what that one keeps
         let (file, memory) = StateFile::open(settings.state_dir.as_deref());
         let (writer, desk) = StateWriter::new(file, memory.clone());
-        let keeper = Keeper::new(settings.fleet.clone(), HealthMetrics::register(&registry)?, desk);
+        let health = HealthMetrics::register(&registry)?;
+        let keeper = Keeper::new(settings.fleet.clone(), health, desk, roll.enlist());
         let view = keeper.view();
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
@@ -197,7 +199,11 @@ impl FrontDoor {
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
         let fencing = Standing::active();
         fencing.set(self.standing.is_active());
-        let fences = Fences::start(&self.settings.fence, &self.farm, fencing.clone(), news_sender);
+        let (farm, standing) = (self.farm.clone(), fencing.clone());
+        let fences = Steered::start(self.settings.fence.clone(), |settings, stop| {
+            let inputs = Inputs { settings, view: farm.view, published: farm.published, standing };
+            fence::run(inputs, news_sender, stop)
+        });
         let (claims, claimed) = watch::channel(Arc::<[Claim]>::from([]));
         let here = Here {
             accounts: self.accounts,
@@ -208,7 +214,10 @@ impl FrontDoor {
             There { orders: order_sender.clone(), fencing, claims, told: self.told, posture: self.posture };
         let peers = Peers::start(&self.settings.peers, self.peer_socket, here, there)
             .context("the other front doors cannot be answered")?;
-        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports, claimed);
+        let (standing, reports) = (self.standing, self.reports);
+        let follower = Steered::start(&*self.settings.vrrp, |instances, stop| {
+            vrrp::run(Follow { instances, standing, reports, claims: claimed }, stop)
+        });
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes

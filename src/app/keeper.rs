@@ -14,6 +14,7 @@ use crate::fleet::{
     Transition, UnknownGateway, View,
 };
 use crate::net::clock::now;
+use crate::net::roll::Member;
 use crate::net::seldom::Seldom;
 use crate::net::stop::Stop;
 use crate::probe::Finding;
@@ -35,6 +36,8 @@ pub struct Keeper {
     remembered: watch::Sender<Arc<Memory>>,
     /// Who waits for a change to be on the disk, with the number of the wish.
     waiting: Vec<(u64, oneshot::Sender<Answered>)>,
+    /// Answers to the roll.
+    member: Member,
 }
 
 /// What changes other than by findings.
@@ -51,8 +54,8 @@ pub enum Order {
 }
 
 impl Keeper {
-    /// A keeper who knows nothing yet of these gateways.
-    pub fn new(settings: FleetSettings, metrics: HealthMetrics, desk: StateDesk) -> Self {
+    /// A keeper who knows nothing yet of these gateways, and answers to the roll as `member`.
+    pub fn new(settings: FleetSettings, metrics: HealthMetrics, desk: StateDesk, member: Member) -> Self {
         for gateway in &settings.gateways {
             metrics.introduce(&gateway.name);
         }
@@ -68,6 +71,7 @@ impl Keeper {
             desk,
             remembered: watch::Sender::default(),
             waiting: Vec::new(),
+            member,
         }
     }
 
@@ -100,6 +104,8 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.stopped() => return,
+                // before all that others can keep coming without an end: whoever works on it turns
+                () = self.member.answer() => {}
                 Some(order) = orders.recv() => match order {
                     Order::Reload(settings, done) => {
                         // what was found under the old settings must not count under the new ones
@@ -408,6 +414,7 @@ mod tests {
         Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, LocalBlock,
         Observation, Stamp, Thresholds, Weights, Word,
     };
+    use crate::net::roll::Roll;
     use crate::net::stop::{self, Stopper};
 
     fn settings(host: &str) -> FleetSettings {
@@ -430,6 +437,7 @@ mod tests {
         failures: mpsc::Sender<Failure>,
         news: mpsc::Sender<News>,
         orders: mpsc::Sender<Order>,
+        roll: Roll,
         stopper: Stopper,
         keeper: JoinHandle<()>,
     }
@@ -442,7 +450,8 @@ mod tests {
             let (file, found) = StateFile::open(None);
             let (writer, desk) = StateWriter::new(file, found);
             tokio::spawn(writer.run());
-            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk);
+            let roll = Roll::default();
+            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk, roll.enlist());
             let (view, published, remembered) = (keeper.view(), keeper.published(), keeper.remembered());
             let (findings, finding_receiver) = mpsc::channel(16);
             let (failures, failure_receiver) = mpsc::channel(256);
@@ -451,7 +460,19 @@ mod tests {
             let (stopper, stop) = stop::channel();
             let running = keeper.run(finding_receiver, failure_receiver, news_receiver, order_receiver, stop);
             let keeper = tokio::spawn(running);
-            Self { registry, view, published, remembered, findings, failures, news, orders, stopper, keeper }
+            Self {
+                registry,
+                view,
+                published,
+                remembered,
+                findings,
+                failures,
+                news,
+                orders,
+                roll,
+                stopper,
+                keeper,
+            }
         }
 
         fn fails(&self, gateway: &str, times: usize) {
@@ -662,6 +683,28 @@ mod tests {
         let mut office = office.close().await;
         assert_eq!(office.counted(), [""; 0]);
         assert_eq!(office.view.load().number, 1);
+    }
+
+    #[tokio::test]
+    async fn a_keeper_who_hangs_is_missed() {
+        let office = Office::open();
+        let answers = async || {
+            let called = Instant::now();
+            while !office.roll.call() {
+                assert!(called.elapsed() < Duration::from_secs(20), "it does not answer");
+                tokio::task::yield_now().await;
+            }
+        };
+        for _ in 0..3 {
+            answers().await;
+            // it has no turn between the two, and so it is as good as stuck
+            assert!(!office.roll.call(), "nobody has answered");
+            // what waits to be done is no excuse, and there may be more of it all the time
+            office.fails("gw1", 10);
+        }
+        let office = office.close().await;
+        // the last call has either come too late, or was answered, and then the next one is not
+        assert!(!office.roll.call() || !office.roll.call());
     }
 
     #[tokio::test]

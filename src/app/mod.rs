@@ -6,7 +6,6 @@ mod door_metrics;
 mod doors;
 mod farm;
 mod fence_log;
-mod fences;
 mod files;
 mod front;
 mod keeper;
@@ -25,6 +24,7 @@ mod standing;
 mod state;
 mod state_document;
 mod state_file;
+mod steered;
 mod udp;
 mod vrrp_metrics;
 

@@ -10,6 +10,7 @@ use super::keeper::Order;
 use super::listen_error;
 use super::service;
 use super::standing::Reports;
+use super::steered::Steered;
 use crate::admin::peers::{PeerState, PeerStatus};
 use crate::config::PeerDoor;
 use crate::fleet::Standing;
@@ -20,10 +21,8 @@ use crate::vrrp::Claim;
 
 /// The ones who ask the other front doors, and who answer them.
 pub struct Peers {
-    settings: watch::Sender<Arc<PeerSettings>>,
+    asking: Steered<PeerSettings>,
     told: watch::Receiver<Told>,
-    stopper: Stopper,
-    task: JoinHandle<()>,
     relay: JoinHandle<()>,
     answers: watch::Sender<bool>,
     accounts: Accounts,
@@ -74,12 +73,9 @@ impl Peers {
         here: Here,
         there: There,
     ) -> std::io::Result<Self> {
-        let (sender, receiver) = watch::channel(Arc::new(settings.clone()));
-        let (stopper, stop) = stop::channel();
         let (news, heard) = mpsc::channel(8);
         let told = there.told.subscribe();
         let posture = there.posture.subscribe();
-        let inputs = Inputs { settings: receiver, posture, fencing: there.fencing };
         let (answers, answering) = watch::channel(false);
         let relay = Relay {
             answering,
@@ -91,17 +87,10 @@ impl Peers {
             orders: there.orders,
         };
         let relay = tokio::spawn(relay.run(heard));
-        let task = tokio::spawn(peer::run(inputs, news, there.told, stop));
-        let mut peers = Self {
-            settings: sender,
-            told,
-            stopper,
-            task,
-            relay,
-            answers,
-            accounts: here.accounts,
-            door: None,
-        };
+        let asking = Steered::start(settings.clone(), |settings, stop| {
+            peer::run(Inputs { settings, posture, fencing: there.fencing }, news, there.told, stop)
+        });
+        let mut peers = Self { asking, told, relay, answers, accounts: here.accounts, door: None };
         peers.open(door)?;
         Ok(peers)
     }
@@ -126,7 +115,7 @@ impl Peers {
         settings: &PeerSettings,
         socket: Option<PeerSocket>,
     ) -> std::io::Result<()> {
-        self.settings.send_replace(Arc::new(settings.clone()));
+        self.asking.change(settings.clone());
         if let Some(OpenDoor { stopper, task, .. }) = self.door.take() {
             stopper.stop();
             let _ = task.await;
@@ -166,7 +155,7 @@ impl Peers {
             }
         };
         tokio::select! {
-            ended = &mut self.task => ended,
+            ended = self.asking.ended() => ended,
             ended = &mut self.relay => ended,
             ended = door => ended,
         }
@@ -174,12 +163,11 @@ impl Peers {
 
     /// Stops in order.
     pub async fn stop(self) {
-        self.stopper.stop();
         if let Some(OpenDoor { stopper, task, .. }) = self.door {
             stopper.stop();
             let _ = task.await;
         }
-        let _ = self.task.await;
+        self.asking.stop().await;
         // ends with the one before
         let _ = self.relay.await;
     }

@@ -4,19 +4,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::doors::Doors;
 use super::farm::Farm;
-use super::fences::Fences;
 use super::keeper::Order;
 use super::open_files;
 use super::peers::Peers;
 use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
-use super::standing::StandingFollower;
+use super::steered::Steered;
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fence::FenceSettings;
 use crate::net::inherited::Inherited;
+use crate::vrrp::Instance;
 
 /// Goes over to another configuration while the front door runs: whole, or not at all.
 pub struct Reloader {
@@ -37,9 +38,9 @@ pub struct Reloader {
     /// What is told of it.
     pub metrics: ConfigMetrics,
     /// The one who fences.
-    pub fences: Fences,
+    pub fences: Steered<FenceSettings>,
     /// The one who follows the virtual addresses.
-    pub follower: StandingFollower,
+    pub follower: Steered<[Instance]>,
     /// The ones who talk with the other front doors.
     pub peers: Peers,
     /// Sockets that a service manager has given.
@@ -79,8 +80,8 @@ impl Reloader {
         // errors mean that the keeper is gone, and that is seen elsewhere
         let _ = self.keeper.send(Order::Reload(settings.fleet.clone(), done)).await;
         let _ = published.await;
-        self.fences.change(&settings.fence);
-        self.follower.change(&settings.vrrp);
+        self.fences.change(settings.fence.clone());
+        self.follower.change(&*settings.vrrp);
         // the socket is open already: what fails here is this host's memory, and the others are not answered then
         if let Err(error) = self.peers.change(&settings.peers, peers).await {
             tracing::error!(%error, "the other front doors cannot be answered");
