@@ -8,7 +8,8 @@
 #        are repaired, the rules of others are never changed, and an agent that may not touch the firewall
 #        says so and does without.
 # Needs: root; nftables iptables ocserv openconnect vpnc-scripts iputils-ping iproute2 curl openssl python3
-# Takes: about 160 s
+# Runs: beside others: it mostly waits for rounds and leases, and its bounds are in seconds
+# Takes: about 155 s
 . "$(dirname "$0")/lib.sh"
 
 INTERVAL=1 RISE=2 FALL=3                      # seconds and rounds; see front_config and agent_config
