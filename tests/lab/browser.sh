@@ -3,6 +3,7 @@
 #        Chromium, which trusts the lab's CA as it would trust a public one, types https:// and http://
 #        (an https-upgrade listener on port 80); the page it ends on names the gateway.
 # Needs: root; chromium libnss3-tools nftables iproute2 curl openssl python3
+# Runs: beside others: it measures no time
 # Takes: about 25 s
 . "$(dirname "$0")/lib.sh"
 

@@ -12,6 +12,7 @@
 #        LAB_KEEP=1       keeps the temporary folder with all logs and names it at the end
 
 set -u
+export PYTHONDONTWRITEBYTECODE=1       # the repository stays as it is
 LAB_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LAB_NAME=$(basename "$0" .sh)
 VESTIBULE=$(realpath -m "${VESTIBULE:-$LAB_DIR/../../target/debug/vestibule}")
