@@ -107,6 +107,9 @@ def gap(since, until, good, log):
     """What happened meanwhile."""
     logins = []
     for line in open(log, encoding="utf-8"):
+        # Python may have something to say of processes that are killed
+        if not re.match(r"[0-9.]+ [-0-9.]+ [0-9.]+ ", line):
+            continue
         begun, connected, seconds = map(float, line.split()[:3])
         if since <= begun <= until:
             logins.append((begun, connected, seconds, line.split()[3] != "failed"))

@@ -41,8 +41,21 @@ for GATEWAY in gw1 gw2; do
   agent_start $GATEWAY
 done
 
+# Where the front doors have their sockets, and keepalived its fifo. That of fb is a user's without rights, as the service is.
+USER=daemon
+AS_USER=(setpriv --reuid "$USER" --regid "$USER" --clear-groups --no-new-privs --inh-caps +net_bind_service --ambient-caps +net_bind_service)
+chmod 711 "$WORK"
+mkdir "$WORK/front-a.run" "$WORK/front-b.run" "$WORK/front-b.state"
+chown "$USER:$USER" "$WORK/front-b.run" "$WORK/front-b.state" "$WORK/web/front.key" "$WORK/certs/front-b.key" "$WORK/certs/dve.key"
+chmod 755 "$WORK/certs"
+
 # front HOST : starts its front door
-front() { FRONT_HOST=$1 front_start "${NAME[$1]}"; FRONTS[$1]=$FRONT; }
+front() {
+  local as=()
+  [ "$1" = fa ] || as=("${AS_USER[@]}")
+  start "$1" "${NAME[$1]}.log" "${as[@]}" "$VESTIBULE" serve -c "$WORK/${NAME[$1]}.toml"
+  FRONTS[$1]=$STARTED
+}
 
 # keep HOST : starts its keepalived
 keep() { keepalived_start "$1" "${NAME[$1]}"; KEPT[$1]=$STARTED; }
@@ -57,8 +70,9 @@ is_standby() { [ "$(ask "$1" vestibule_vrrp_active)" = 0 ]; }
 # is_warm HOST : its front door has found both gateways
 is_warm() { FRONT_HOST=$1 is_up gw1 && FRONT_HOST=$1 is_up gw2; }
 
-# says HOST WORDS : `vestibule status` of its front door has a line with these in it
-says() { front_status "${NAME[$1]}" 2>/dev/null | grep -q -- "$2"; }
+# status_of HOST / says HOST WORDS : `vestibule status` of its front door / has a line with these in it
+status_of() { "$VESTIBULE" status --admin "$WORK/${NAME[$1]}.run/admin.sock"; }
+says() { status_of "$1" 2>/dev/null | grep -q -- "$2"; }
 
 # is_whole : one host has the address, its front door knows that it is the active one, and the other one could take over
 is_whole() {
@@ -76,7 +90,7 @@ is_whole() {
 
 # who : which host is the active one, in $ACTIVE, and the other one in $STANDBY
 who() {
-  wait_for 15 is_whole || { front_status front-a; front_status front-b; fail "one front door is active, and the other one is ready to be"; }
+  wait_for 15 is_whole || { status_of fa; status_of fb; fail "one front door is active, and the other one is ready to be"; }
   if is_active fa; then ACTIVE=fa; else ACTIVE=fb; fi
   STANDBY=${OTHER[$ACTIVE]}
 }
@@ -127,7 +141,8 @@ event() {
   stop "$LOGINS"
   # who has begun shortly before may have met it as well
   read -r gap over pause logins late failed slowest < <(
-    python3 "$LAB_DIR/logins.py" gap "$(awk -v a="$at" 'BEGIN { print a - 0.5 }')" "$end" $GOOD "$WORK/logins.log")
+    python3 "$LAB_DIR/logins.py" gap "$(awk -v a="$at" 'BEGIN { print a - 0.5 }')" "$end" $GOOD "$WORK/logins.log") ||
+    fail "it is known who has logged in"
   expect_at_most "seconds in which nobody could log in" "${LIMITS[$INTERVAL]}" "$gap"
   at_most "$pause" 1 || fail "somebody tries all the time; this machine is too busy to tell (nobody did for $pause s)"
   # how many pages were under way, how many of these never came, how long the slowest took that did; none is lost
@@ -157,19 +172,22 @@ link_lost() { ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" down; }
 part "two front doors, one address"
 for HOST in fa fb; do
   front_config "${NAME[$HOST]}"
+  sed -i "s/^socket = .*/socket = \"${NAME[$HOST]}.run\/admin.sock\"/" "$WORK/${NAME[$HOST]}.toml"
   front_listener "${NAME[$HOST]}" portal $VIRTUAL:443
   for GATEWAY in gw1 gw2; do front_gateway "${NAME[$HOST]}" $GATEWAY 10.99.0.1${GATEWAY#gw} 10.99.0.1${GATEWAY#gw}; done
   front_dve "${NAME[$HOST]}" ${ADDRESS[$HOST]}:4463 $VIRTUAL:4463
   if [ $HOST = fa ]; then ROLE=master; else ROLE=backup; fi
   front_vrrp "${NAME[$HOST]}" $ROLE ${ADDRESS[${OTHER[$HOST]}]} $VIRTUAL/24 100ms
-  front $HOST
 done
-for HOST in fa fb; do
-  # in the order of the services: keepalived does not look again for a fifo whose folder was not there when it started
-  wait_for 10 is_warm $HOST && [ -p "$WORK/${NAME[$HOST]}.run/fifo" ] || fail "the front door of $HOST is ready for keepalived"
-  keep $HOST
-done
+# one keepalived finds the fifo, the other one makes it
+front fa
+wait_for 10 is_warm fa || fail "a front door starts"
+keep fa
+keep fb
+wait_for 5 test -p "$WORK/front-b.run/fifo" || fail "keepalived makes the fifo"
+front fb
 who
+expect_equal "the fifos are the front doors'" "root $USER" "$(stat -c %U "$WORK/front-a.run/fifo" "$WORK/front-b.run/fifo" | xargs)"
 roles
 expect "the lab's CA is in the browser's trust store" browser_home
 TUNNELS=() PINGS=()
@@ -184,11 +202,14 @@ for INTERVAL in 100ms 1s; do
     part "announcements every second from now on"
     for HOST in fa fb; do
       sed -i 's/^advertisement_interval = .*/advertisement_interval = "1s"/' "$WORK/${NAME[$HOST]}.toml"
-      "$VESTIBULE" reload --admin "$WORK/${NAME[$HOST]}.admin.sock" >"$WORK/reload.log" 2>&1 || { lab_log reload.log; fail "the new configuration is refused"; }
+      "$VESTIBULE" reload --admin "$WORK/${NAME[$HOST]}.run/admin.sock" >"$WORK/reload.log" 2>&1 || { lab_log reload.log; fail "the new configuration is refused"; }
     done
     # those who announce themselves less often are lost by those who expect them more often
     for HOST in fa fb; do stop "${KEPT[$HOST]}"; done
-    for HOST in fa fb; do keep $HOST; done
+    # and now the other one is the first
+    keep fb
+    wait_for 10 has_address fb $VIRTUAL || fail "fb takes the address"
+    keep fa
     who
   fi
 
