@@ -233,7 +233,7 @@ fn a_pair_of_gateways_shares_its_addresses_as_front_doors_do() {
     assert_problems(
         &folder,
         &format!(
-            "{start}track_file = \"fit\"\n[[vrrp.instance]]\nnotify_fifo = \"/run/fifo\"\n{instance}{instance}"
+            "{start}track_file = \"fit\"\n[[vrrp.instance]]\nnotify_fifo = \"fifo\"\n{instance}{instance}"
         ),
         &[
             &format!("h.toml:8:14: error: 'track_file': {path}"),
@@ -241,7 +241,7 @@ fn a_pair_of_gateways_shares_its_addresses_as_front_doors_do() {
             "h.toml:9:1: error: missing key 'role' in [[vrrp.instance]]; it is 'master' or 'backup'",
             "h.toml:9:1: error: missing key 'addresses' in [[vrrp.instance]]",
             "h.toml:9:1: error: missing key 'interface' in [[vrrp.instance]]",
-            "h.toml:10:1: error: unknown key 'notify_fifo' in [[vrrp.instance]]",
+            &format!("h.toml:10:15: error: 'notify_fifo': {path}"),
             "h.toml:17:11: error: two [[vrrp.instance]] have the vrrp_id 41; give one of them another number",
             "h.toml:20:14: error: the virtual address 192.0.2.9 is there twice; leave one of them out",
         ],
