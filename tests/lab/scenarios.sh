@@ -1,7 +1,7 @@
 #!/bin/bash
 # Shows: the three scenarios of docs/deployment.md, with the files of config/scenarios as they are, at the paths and
 #        addresses that they name. Failsafe + VRRP: strongSwan that supports no redirect reaches whichever gateway has the
-#        pair's address, before and after that gateway's IKE daemon dies, and again when the other one's does. Load balancing
+#        pair's address, before and after that gateway's IKE daemon dies, when the other one's does, and when its host does. Load balancing
 #        + DVE: openconnect goes where either front door sends it. Load balancing + redirect: browsers and openconnect
 #        go by the virtual address to a gateway, also when the host that has the address dies.
 #        Other than in the documents: processes are begun here and not by systemd; charon does ESP by itself
@@ -118,7 +118,7 @@ links() { ip -n "$LAB_PREFIX-sw" link set "eth0-$1" "$2"; ip -n "$LAB_PREFIX-sw"
 # reaches ADDRESS : the client reaches that host of the office, through its tunnel
 reaches() { on client ping -n -q -c 2 -i 0.2 -W 1 "$1" >"$WORK/ping.log" 2>&1; }
 
-# settle SECONDS COMMAND... : it holds all that time
+# stays SECONDS COMMAND... : it holds all that time
 stays() {
   local begun; begun=$(now)
   while at_most "$(since "$begun")" "$1"; do "${@:2}" || return 1; sleep 0.2; done
@@ -201,7 +201,6 @@ expect_soon 15 "host-1 has both addresses" has_both host-1
 expect "host-2 has neither" has_none host-2
 expect_soon 5 "front-a is the active one" status_says host-1 'keepalived says MASTER'
 expect_soon 5 "and says that all gateways are up" status_says host-1 'All 2 gateways are up'
-[ "${LAB_KEEP:-0}" = 0 ] || { as host-1 vestibule status; as host-2 vestibule status; }
 expect_soon 5 "front-b is the standby" status_says host-2 'keepalived says BACKUP'
 expect "a DVE client that asks both is named the pair's address" named
 expect "also when it asks the standby first" [ "$(asks --server 10.1.1.2 --server 10.1.1.1)" = 62.168.1.201:500 ]
@@ -210,31 +209,37 @@ charon client 'follow_redirects = no'
 expect_soon 10 "strongSwan, which supports no redirect, has a tunnel to the pair's address" reaches 192.168.200.10
 expect "it is with host-1" serves host-1
 
-# changes PID FROM TO : the IKE daemon on FROM dies, the client comes to TO
+# changes FROM TO COMMAND... : with that, the gateway on FROM is no longer fit, and the client comes to TO
 changes() {
-  local begun moved; begun=$(now)
-  stop "$1" KILL
-  wait_for 10 has_both "$3" || fail "$3 takes the addresses"
+  local from=$1 to=$2 begun moved; shift 2
+  begun=$(now)
+  "$@"
+  wait_for 10 has_both "$to" || fail "$to takes the addresses"
   moved=$(since "$begun")
-  expect "$2 has let go of both addresses" has_none "$2"
-  expect_at_most "seconds until $3 had them" 4.5 "$moved"
-  expect_soon 25 "the client has a tunnel again, by itself" eval "serves $3 && reaches 192.168.200.10"
+  expect "$from has let go of both addresses" has_none "$from"
+  expect_at_most "seconds until $to had them" 4.5 "$moved"
+  expect_soon 25 "the client has a tunnel again, by itself" eval "serves $to && reaches 192.168.200.10"
   note "after $(since "$begun") s"
-  expect_soon 5 "the front door there is the active one" status_says "$3" 'keepalived says MASTER'
+  expect_soon 5 "the front door there is the active one" status_says "$to" 'keepalived says MASTER'
   expect "DVE clients are named the pair's address" named
 }
 
 part "failsafe + VRRP: the IKE daemon on host-1 dies"
-changes "$CHARON_1" host-1 host-2
+changes host-1 host-2 stop "$CHARON_1" KILL
 expect_soon 3 "front-b says which gateway is down" status_says host-2 '1 of 2 gateways is down: gw1'
-[ "${LAB_KEEP:-0}" = 0 ] || { as host-1 vestibule status; as host-2 vestibule status; }
 charon host-1; CHARON_1=$STARTED
 expect_soon 10 "it comes back: all gateways are up" status_says host-2 'All 2 gateways are up'
 expect "the addresses stay where they are (preempt = false)" stays 3 has_both host-2
 expect "and the tunnel" reaches 192.168.200.10
 
 part "failsafe + VRRP: the IKE daemon on host-2 dies"
-changes "$CHARON_2" host-2 host-1
+changes host-2 host-1 stop "$CHARON_2" KILL
+charon host-2
+
+part "failsafe + VRRP: host-1 dies"
+expect_soon 10 "before that all gateways are up" status_says host-1 'All 2 gateways are up'
+changes host-1 host-2 links host-1 down
+links host-1 up
 over
 
 # ---- load balancing --------------------------------------------------------------------------------
@@ -318,7 +323,6 @@ part "load balancing + DVE"
 balanced load-balancing-dve
 dials office-vpn
 pass "office-vpn: a tunnel to $LANDED, and the office is reached"
-[ "${LAB_KEEP:-0}" = 0 ] || as host-1 vestibule status
 USED=$LANDED
 for HOST in host-1 host-2; do avoids $HOST "$USED" asked_there $HOST; done
 hangs_up
@@ -329,7 +333,6 @@ SEEN=$(asks --server 62.168.1.201 --server 62.168.1.202 --vpn ssl)
 pass "host-1 dies: the front door on host-2 answers ($SEEN), $(since "$CUT") s later"
 expect_soon 6 "it says that gw1 is unreachable" status_says host-2 '1 of 3 gateways is unreachable: gw1'
 note "after $(since "$CUT") s"
-[ "${LAB_KEEP:-0}" = 0 ] || as host-2 vestibule status
 dials office-vpn
 expect "office-vpn lands on another one ($LANDED)" [ "$LANDED" != gw1 ]
 hangs_up
@@ -344,7 +347,6 @@ expect_soon 15 "host-1 has the virtual address" has host-1 62.168.1.203
 expect "host-2 has not" eval '! has host-2 62.168.1.203'
 expect_soon 5 "front-a is the active one" status_says host-1 'keepalived says MASTER'
 expect_soon 5 "front-b is the standby" status_says host-2 'keepalived says BACKUP'
-[ "${LAB_KEEP:-0}" = 0 ] || as host-1 vestibule status
 # browses : where the virtual address sends a browser, in $LOCATION; the page there is a gateway's
 browses() {
   LOCATION=$(as client curl -sS -m 3 --cacert "$WORK/trusted.pem" -o /dev/null -w '%{redirect_url}' https://vpn.example.com/ 2>>"$WORK/curl.log")
@@ -370,7 +372,6 @@ note "$LOCATION, $(since "$CUT") s later"
 expect "host-2 has the virtual address" has host-2 62.168.1.203
 expect_soon 6 "front-b is active, and says that gw1 is unreachable" eval \
   'status_says host-2 "1 of 3 gateways is unreachable: gw1" && status_says host-2 "keepalived says MASTER"'
-[ "${LAB_KEEP:-0}" = 0 ] || as host-2 vestibule status
 for NEWCOMER in 1 2 3 4; do
   browses && [ "$LOCATION" != https://62.168.1.201/ ] || fail "newcomer $NEWCOMER is sent to a gateway that works ($LOCATION)"
 done
