@@ -1,14 +1,14 @@
 #!/bin/bash
 # Shows: the three scenarios of docs/deployment.md, with the files of config/scenarios as they are, at the paths and
 #        addresses that they name. Failsafe + VRRP: strongSwan that supports no redirect reaches whichever gateway has the
-#        pair's address, before and after that gateway's IKE daemon dies, when the other one's does, and when its host does. Load balancing
-#        + DVE: openconnect goes where either front door sends it. Load balancing + redirect: browsers and openconnect
-#        go by the virtual address to a gateway, also when the host that has the address dies.
+#        pair's address, before and after that gateway's IKE daemon dies, then the other one's, then a whole host. Load
+#        balancing + DVE: openconnect goes where either front door sends it. Load balancing + redirect: browsers and
+#        openconnect go by the virtual address to a gateway, also when the host that has the address dies.
 #        Other than in the documents: processes are begun here and not by systemd; charon does ESP by itself
 #        (kernel-libipsec); only tunnels count in the choice, as all hosts share one processor.
 # Needs: root; keepalived ocserv openconnect vpnc-scripts strongswan-charon strongswan-swanctl libcharon-extra-plugins
 #        nftables iproute2 iputils-ping curl openssl, /dev/net/tun
-# Takes: about 100 s
+# Takes: about 90 s
 . "$(dirname "$0")/lib.sh"
 
 for NEEDED in /usr/lib/ipsec/charon /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so /dev/net/tun; do
@@ -252,9 +252,9 @@ balanced() {
     ip -n "$LAB_PREFIX-$host" -4 address flush dev eth0
     number=${host#host-}
     case $number in 3) number=4 ;; esac
-    ip -n "$LAB_PREFIX-$host" address add 62.168.1.20$number/24 dev eth0
+    ip -n "$LAB_PREFIX-$host" address add "62.168.1.20$number/24" dev eth0
     ip -n "$LAB_PREFIX-$host" route replace default via 62.168.1.1
-    ip -n "$LAB_PREFIX-office" route replace 192.168.20$number.0/24 via 192.168.200.$number
+    ip -n "$LAB_PREFIX-office" route replace "192.168.20$number.0/24" via "192.168.200.$number"
     furnish "$host" "$SCENARIOS/$1/$host"
     [ "$host" = host-3 ] ||
       printf '\n[balance]\nweights = { throughput = 0, tunnels = 1, pool = 0, cpu = 0 }\n' >>"$WORK/$host/etc/vestibule/config/vestibule.toml"
@@ -269,8 +269,8 @@ balanced() {
   printf '#!/bin/sh\nexec /usr/sbin/openconnect --user=alice --passwd-on-stdin --non-inter --no-dtls --cafile %s --interface tun0 "$@"\n' \
     "$WORK/trusted.pem" >"$WORK/client/bin/openconnect"
   chmod 755 "$WORK/client/bin/openconnect"
-  front host-1; FRONT_A=$STARTED
-  front host-2; FRONT_B=$STARTED
+  front host-1
+  front host-2
   for host in host-1 host-2; do
     wait_for 10 status_says "$host" 'All 3 gateways are up' || fail "all gateways are up for the front door on $host"
   done
