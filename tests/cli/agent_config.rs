@@ -287,6 +287,12 @@ fn a_fence_says_what_is_refused_and_how() {
             "exempt = [\"10.0.0.0/33\"]",
             "8:11: error: 'exempt': must be a network or an address, like \"10.0.0.0/8\" or \"2001:db8::1\"",
         ),
+        (
+            "spare = [\"10.0.0.0/8\"]",
+            "8:10: error: 'spare': must be an address of this host, like \"192.0.2.1\"",
+        ),
+        ("spare = [\"0.0.0.0\"]", "8:10: error: 'spare': 0.0.0.0 is no address that a host can have"),
+        ("spare = [\"10.0.0.1\", \"10.0.0.1\"]", "8:22: error: 'spare' has 10.0.0.1 twice"),
         ("on_exit = \"stay\"", "8:11: error: 'on_exit' cannot be 'stay'; it is one of 'remove', 'lease'"),
         ("port = [\"tcp/443\"]", "8:1: error: unknown key 'port' in [fence]; did you mean 'ports'?"),
     ] {
