@@ -244,6 +244,13 @@ over
 
 # ---- load balancing --------------------------------------------------------------------------------
 
+# serves_ssl HOST : ocserv there
+serves_ssl() {
+  rm -f "$WORK/$1"/run/oc*
+  start_as "$1" "$1.ocserv.log" ocserv --foreground --config /etc/ocserv/ocserv.conf
+  wait_for 5 test -S "$WORK/$1/run/occtl.socket" || fail "ocserv starts on $1"
+}
+
 # balanced SCENARIO : three gateways with it, of which two are front doors as well
 balanced() {
   local host number
@@ -260,8 +267,7 @@ balanced() {
       printf '\n[balance]\nweights = { throughput = 0, tunnels = 1, pool = 0, cpu = 0 }\n' >>"$WORK/$host/etc/vestibule/config/vestibule.toml"
     expect "vestibule check on $host" checked "$host"
     as "$host" sysctl -q -p /etc/sysctl.d/60-gateway.conf
-    start_as "$host" "$host.ocserv.log" ocserv --foreground --config /etc/ocserv/ocserv.conf
-    wait_for 5 listens_on_port "$host" 443 || fail "ocserv starts on $host"
+    serves_ssl "$host"
     agent "$host"
   done
   furnish client "$SCENARIOS/$1/client"
@@ -365,6 +371,18 @@ USED=$LANDED
 browsed() { browses && echo "${LOCATION#https://}"; }
 avoids host-1 "$USED" browsed
 hangs_up
+ocserv_kill host-1
+expect_soon 6 "the VPN service on host-1 dies: front-a says so" status_says host-1 '1 of 3 gateways is down: gw1'
+# refuses : the gateway on host-1 refuses newcomers in its firewall
+refuses() { as host-1 vestibule fence list 2>/dev/null | grep -q '443'; }
+expect_soon 3 "its firewall refuses newcomers" refuses
+for NEWCOMER in 1 2 3 4; do
+  browses && [ "$LOCATION" != https://62.168.1.201/ ] || fail "newcomer $NEWCOMER is sent by front-a, on the same host, to another gateway ($LOCATION)"
+done
+pass "the front door on the same host sends newcomers to the others"
+expect "and still has the address" has host-1 62.168.1.203
+serves_ssl host-1
+expect_soon 10 "it is back: all gateways are up" status_says host-1 'All 3 gateways are up'
 CUT=$(now)
 links host-1 down
 expect_soon 10 "host-1 dies: a browser is sent to a gateway at the same address" browses
