@@ -5,6 +5,7 @@
 //! ```text
 //! heartbeat agent ⇒ probe ⇒ Observation ⇒ keeper ⇒ Snapshot ⇒ front, admin
 //!                                admin, reload ⇒ Order ⇒ keeper
+//!      other front doors ⇒ peer ⇒ Elsewhere ⇒ keeper ⇒ Memory ⇒ peer, state.json
 //!                         Snapshot ⇒ fence ⇒ agents, this host's firewall; what was done ⇒ News ⇒ keeper
 //! ```
 //!
@@ -29,6 +30,8 @@ pub mod dve;
 pub mod ike;
 
 pub mod vrrp;
+
+pub mod peer;
 
 pub mod admin;
 

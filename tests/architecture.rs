@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 7] = [
     &["demo"],
     &["app"],
     &["config"],
-    &["admin", "certs", "dve", "fence", "front", "heartbeat", "ike", "probe", "vrrp"],
+    &["admin", "certs", "dve", "fence", "front", "heartbeat", "ike", "peer", "probe", "vrrp"],
     &["net"],
     &["fleet"],
 ];
@@ -34,7 +34,8 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 58] = [
+const PURE: [&str; 63] = [
+    "src/admin/peers.rs",
     "src/admin/status.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
@@ -47,6 +48,7 @@ const PURE: [&str; 58] = [
     "src/config/native_checks.rs",
     "src/config/native_file.rs",
     "src/config/pair_checks.rs",
+    "src/config/peers.rs",
     "src/config/problem.rs",
     "src/config/proxy_checks.rs",
     "src/config/proxy_file.rs",
@@ -89,6 +91,9 @@ const PURE: [&str; 58] = [
     "src/net/firewall/nft.rs",
     "src/net/firewall/tables.rs",
     "src/net/seldom.rs",
+    "src/peer/account.rs",
+    "src/peer/circle.rs",
+    "src/peer/memory_body.rs",
     "src/probe/continuity.rs",
     "src/vrrp/keepalived.rs",
     "src/vrrp/notice.rs",

@@ -5,6 +5,7 @@ pub mod client;
 pub mod listener;
 pub mod metrics;
 pub mod order;
+pub mod peers;
 pub mod server;
 pub mod socket;
 pub mod status;

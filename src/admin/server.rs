@@ -21,6 +21,7 @@ use tower::timeout::TimeoutLayer;
 
 use super::listener::Listeners;
 use super::order::{AdminOrder, Change, Changed, DrainBody, ErrorBody, Reason, Reloaded, Stored, Wanted};
+use super::peers::Peers;
 use super::status::{Node, Status};
 use super::trust::{Refusal, Trust};
 use super::vrrp::Vrrp;
@@ -39,6 +40,8 @@ pub struct Admin {
     pub listeners: Listeners,
     /// The virtual addresses.
     pub vrrp: Vrrp,
+    /// The other front doors.
+    pub peers: Peers,
     /// The metrics.
     pub registry: Registry,
     /// Whoever carries out orders.
@@ -76,7 +79,9 @@ impl Admin {
     fn status(&self) -> Status {
         // a reader of its own for each request, instead of a lock around one
         let snapshot = Arc::clone(self.farm.clone().load());
-        Status::of(&snapshot, &(self.listeners)(), &self.node, now()).sharing((self.vrrp)())
+        Status::of(&snapshot, &(self.listeners)(), &self.node, now())
+            .sharing((self.vrrp)())
+            .beside((self.peers)())
     }
 }
 
@@ -309,6 +314,7 @@ mod tests {
             farm: publisher.view(),
             listeners: Arc::new(move || listeners.clone()),
             vrrp: Arc::new(Vec::new),
+            peers: Arc::new(Vec::new),
             registry,
             orders: sender,
         };
@@ -457,6 +463,7 @@ mod tests {
             farm: Publisher::new(farm.roster.snapshot()).view(),
             listeners: Arc::new(Vec::new),
             vrrp: Arc::new(Vec::new),
+            peers: Arc::new(Vec::new),
             registry: Registry::new(),
             orders,
         };

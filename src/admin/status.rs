@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::listener::ListenerStatus;
+use super::peers::{PeerState, PeerStatus};
 use super::summary;
 use super::vrrp::VrrpStatus;
 use crate::fleet::{
@@ -31,6 +32,9 @@ pub struct Status {
     /// The virtual addresses that are shared with another front door; none: this one is alone, and always active.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vrrp: Vec<VrrpStatus>,
+    /// The other front doors, in the order of the configuration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<PeerStatus>,
 }
 
 /// The front door itself.
@@ -288,6 +292,7 @@ impl Status {
                 .collect(),
             listeners: listeners.iter().map(|l| ListenerEntry::of(l, snapshot, now.instant)).collect(),
             vrrp: Vec::new(),
+            peers: Vec::new(),
         }
     }
 
@@ -296,6 +301,18 @@ impl Status {
         let conflicts = vrrp.iter().filter_map(|vrrp| vrrp.conflict.clone());
         let summary = conflicts.chain([self.summary]).collect::<Vec<_>>().join(". ");
         Self { vrrp, summary, ..self }
+    }
+
+    /// The same, with the other front doors. One that is not heard is said after everything else: nobody who comes notices
+    /// it, yet.
+    pub fn beside(self, peers: Vec<PeerStatus>) -> Self {
+        let silent = peers.iter().filter(|peer| peer.state == PeerState::Silent).map(|peer| {
+            let name = peer.name.as_deref().map(|name| format!("{name} ")).unwrap_or_default();
+            let url = &peer.url;
+            format!("The other front door {name}({url}) is silent: {}", peer.reason)
+        });
+        let summary = [self.summary].into_iter().chain(silent).collect::<Vec<_>>().join(". ");
+        Self { peers, summary, ..self }
     }
 
     /// Why the front door is not fit to own the virtual address, one sentence a reason; empty if it is fit:

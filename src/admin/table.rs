@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::peers::{PeerState, PeerStatus};
 use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
 use super::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{Role, State, VpnMode, VrrpMode};
@@ -27,6 +28,12 @@ pub fn render(status: &Status, style: Style) -> String {
         let columns: Vec<_> = VRRP_COLUMNS.iter().collect();
         write_table(&mut text, &columns, rows.collect(), style);
     }
+    if !status.peers.is_empty() {
+        text.push('\n');
+        let rows = status.peers.iter().map(|peer| peer_row(peer, status.at));
+        let columns: Vec<_> = PEER_COLUMNS.iter().collect();
+        write_table(&mut text, &columns, rows.collect(), style);
+    }
     if !status.gateways.is_empty() {
         text.push('\n');
         let rows = status.gateways.iter().map(|gateway| gateway_row(gateway, status.at));
@@ -40,6 +47,14 @@ pub fn render(status: &Status, style: Style) -> String {
     }
     text
 }
+
+const PEER_COLUMNS: [Column; 5] = [
+    Column::left("FRONT DOOR"),
+    Column::left("STATE"),
+    Column::right("FOR"),
+    Column::left("ASKED AT"),
+    Column::left("REASON"),
+];
 
 const VRRP_COLUMNS: [Column; 6] = [
     Column::right("VRRP"),
@@ -141,6 +156,21 @@ fn vrrp_row(vrrp: &VrrpStatus, now: OffsetDateTime) -> Vec<Cell> {
         vrrp.addresses.join(" ").into(),
         vrrp.interface.clone().into(),
         vrrp.reason.clone().into(),
+    ]
+}
+
+fn peer_row(peer: &PeerStatus, now: OffsetDateTime) -> Vec<Cell> {
+    let colour = match peer.state {
+        PeerState::Active => Colour::Green,
+        PeerState::Standby | PeerState::Unknown => Colour::Yellow,
+        PeerState::Silent => Colour::Red,
+    };
+    vec![
+        peer.name.clone().unwrap_or_else(|| UNKNOWN.into()).into(),
+        Cell { text: peer.state.as_str().to_owned(), colour: Some(colour) },
+        age(seconds_between(peer.since, now)).into(),
+        peer.url.clone().into(),
+        peer.reason.clone().into(),
     ]
 }
 

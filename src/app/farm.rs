@@ -6,6 +6,7 @@ use crate::fleet::View;
 use crate::probe::ProbeSettings;
 
 /// What the keeper publishes, for those who wait for it.
+#[derive(Clone)]
 pub struct Farm {
     /// The newest snapshot.
     pub view: View,

@@ -13,20 +13,22 @@ use super::access_log::AccessLog;
 use super::door_metrics::{self, DoorMetrics};
 use super::doors::{Doors, Prepared};
 use super::farm::Farm;
-use super::fences::Fences;
 use super::files::WatchedFiles;
 use super::keeper::{Keeper, Order};
 use super::listen_error;
 use super::native_metrics::{self, NativeMetrics};
 use super::open_files;
+use super::peer_metrics::PeerMetrics;
+use super::peers::{self, Here, PeerSocket, Peers, There};
 use super::probes::Probes;
 use super::reload::Reloader;
 use super::reread::Reread;
 use super::responders::{self, Responders};
 use super::service::{self, Heart, Service};
-use super::standing::{self, StandingFollower};
+use super::standing;
 use super::state::StateWriter;
 use super::state_file::StateFile;
+use super::steered::Steered;
 use super::vrrp_metrics::VrrpMetrics;
 use crate::admin::listener::Listeners;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
@@ -37,6 +39,7 @@ use crate::admin::status::Node;
 use crate::admin::summary;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fence::{self, Inputs};
 use crate::fleet::{Failure, Memory, Standing};
 use crate::front::Common;
 use crate::net::clock;
@@ -44,7 +47,8 @@ use crate::net::inherited::Inherited;
 use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
-use crate::vrrp::Report;
+use crate::peer::{Accounts, Posture, Told};
+use crate::vrrp::{self, Claim, Follow, Report};
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {
@@ -59,6 +63,10 @@ pub struct FrontDoor {
     farm: Farm,
     standing: Standing,
     reports: watch::Sender<Arc<[Report]>>,
+    accounts: Accounts,
+    peer_socket: Option<PeerSocket>,
+    told: watch::Sender<Told>,
+    posture: watch::Sender<Posture>,
     failures: mpsc::Receiver<Failure>,
     admin: TcpListener,
     socket: Option<(tokio::net::UnixListener, SocketFile)>,
@@ -96,7 +104,8 @@ impl FrontDoor {
         // after the socket: whoever is started beside a running front door must not touch what that one keeps
         let (file, memory) = StateFile::open(settings.state_dir.as_deref());
         let (writer, desk) = StateWriter::new(file, memory.clone());
-        let keeper = Keeper::new(settings.fleet.clone(), HealthMetrics::register(&registry)?, desk);
+        let health = HealthMetrics::register(&registry)?;
+        let keeper = Keeper::new(settings.fleet.clone(), health, desk, roll.enlist());
         let view = keeper.view();
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
@@ -118,6 +127,18 @@ impl FrontDoor {
         let trust = Trust::new(address.ip(), settings.admin.token.clone());
         let (reports, reported) = watch::channel(Arc::from([]));
         registry.register(Box::new(VrrpMetrics::new(reported.clone())?))?;
+        let peer_socket = settings.peer_door.as_ref().map(|door| PeerSocket::open(door, &inherited));
+        let peer_socket = peer_socket.transpose()?;
+        let (posture, postures) = watch::channel(Posture::default());
+        let accounts = Accounts {
+            name: settings.node_name.as_str().into(),
+            life: life(started),
+            posture: postures,
+            memory: keeper.remembered(),
+            view: view.clone(),
+        };
+        let (told, peers_told) = watch::channel(Told::default());
+        registry.register(Box::new(PeerMetrics::new(peers_told.clone())?))?;
         let listeners: Listeners = Arc::new(move || {
             let native = native_metrics::statuses(&places);
             door_metrics::statuses(&plans).into_iter().chain(native).collect()
@@ -127,6 +148,7 @@ impl FrontDoor {
             farm: view.clone(),
             listeners: Arc::clone(&listeners),
             vrrp: Arc::new(move || standing::statuses(&reported)),
+            peers: Arc::new(move || peers::statuses(&peers_told)),
             registry,
             orders: order_sender,
         }
@@ -144,6 +166,10 @@ impl FrontDoor {
             farm,
             standing,
             reports,
+            accounts,
+            peer_socket,
+            told,
+            posture,
             failures,
             admin,
             socket,
@@ -171,16 +197,41 @@ impl FrontDoor {
         order_sender.try_send(Order::Adopt(self.memory)).context("the keeper takes no orders")?;
         tasks.spawn(self.writer.run());
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
-        let fences = Fences::start(&self.settings.fence, &self.farm, self.standing.clone(), news_sender);
-        let follower = StandingFollower::start(&self.settings.vrrp, self.standing, self.reports);
+        let fencing = Standing::active();
+        fencing.set(self.standing.is_active());
+        let (farm, standing) = (self.farm.clone(), fencing.clone());
+        let fences = Steered::start(self.settings.fence.clone(), |settings, stop| {
+            let inputs = Inputs { settings, view: farm.view, published: farm.published, standing };
+            fence::run(inputs, news_sender, stop)
+        });
+        let (claims, claimed) = watch::channel(Arc::<[Claim]>::from([]));
+        let here = Here {
+            accounts: self.accounts,
+            reports: self.reports.subscribe(),
+            standing: self.standing.clone(),
+        };
+        let there =
+            There { orders: order_sender.clone(), fencing, claims, told: self.told, posture: self.posture };
+        let peers = Peers::start(&self.settings.peers, self.peer_socket, here, there)
+            .context("the other front doors cannot be answered")?;
+        let (standing, reports) = (self.standing, self.reports);
+        let follower = Steered::start(&*self.settings.vrrp, |instances, stop| {
+            vrrp::run(Follow { instances, standing, reports, claims: claimed }, stop)
+        });
         let mut probes = Probes::start(&self.settings.probes, finding_sender);
         let access_log = AccessLog::start(self.doors.access()).context("the access log cannot be started")?;
         // The sockets are open already, the first round is next, and then the workers begin: whoever comes
         // meanwhile waits in the backlog and is not told that no gateway is available.
         let told_to_stop = tokio::select! {
-            () = self.farm.first_round(&self.settings.probes) => false,
+            _ = async {
+                tokio::join!(
+                    self.farm.first_round(&self.settings.probes),
+                    peers.first_round()
+                )
+            } => false,
             () = stop.stopped() => true,
         };
+        peers.answers(true);
         self.doors.take_up(self.prepared).await;
         self.responders.take_up(self.prepared_responders).await;
         tasks.spawn(serve(Door::Tcp(self.admin, None), self.router.clone(), control_stop.clone()));
@@ -211,6 +262,8 @@ impl FrontDoor {
             metrics: self.config_metrics,
             fences,
             follower,
+            peers,
+            inherited: self.inherited.clone(),
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
         loop {
@@ -242,6 +295,10 @@ impl FrontDoor {
                 ended = reloader.follower.ended() => {
                     ended.context("the one who follows the virtual addresses has failed")?;
                     bail!("the one who follows the virtual addresses has ended");
+                }
+                ended = reloader.peers.ended() => {
+                    ended.context("the one who asks the other front doors has failed")?;
+                    bail!("the one who asks the other front doors has ended");
                 }
                 () = heart.tick() => {
                     if reloader.doors.has_lost_a_worker() || reloader.responders.has_lost_a_thread() {
@@ -275,8 +332,9 @@ impl FrontDoor {
         heart.stopping();
         // who asks for a reload from now on is told so
         drop(admin_orders);
+        reloader.peers.answers(false);
         self.workers_stop.stop();
-        let Reloader { doors, responders, fences, follower, .. } = reloader;
+        let Reloader { doors, responders, fences, follower, peers, .. } = reloader;
         let ended = tokio::task::spawn_blocking(move || {
             let panicked = doors.join() + responders.join();
             access_log.finish();
@@ -286,6 +344,7 @@ impl FrontDoor {
         probes.stop().await;
         fences.stop().await;
         follower.stop().await;
+        peers.stop().await;
         control.stop();
         while let Some(ended) = tasks.join_next().await {
             ended.context("a part of the front door has failed")?;
@@ -302,7 +361,14 @@ impl FrontDoor {
 /// Everything that is listened on.
 fn tcp_addresses(settings: &FrontSettings) -> Vec<SocketAddr> {
     let listeners = settings.listeners.iter().map(|listener| listener.address);
-    listeners.chain([settings.admin.listen]).collect()
+    let peers = settings.peer_door.as_ref().map(|door| door.listen);
+    listeners.chain([settings.admin.listen]).chain(peers).collect()
+}
+
+/// A number that no other process of this front door has.
+fn life(started: SystemTime) -> u64 {
+    let since = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
 }
 
 /// Everywhere that datagrams are answered.

@@ -10,10 +10,11 @@ use crate::admin::metrics::HealthMetrics;
 use crate::admin::order::{Answered, Change, Stored, Wanted};
 use crate::fence::News;
 use crate::fleet::{
-    Failure, FleetSettings, GatewayName, Memory, Publisher, Roster, State, Takeover, Transition,
-    UnknownGateway, View,
+    Elsewhere, Failure, FleetSettings, GatewayName, Memory, Publisher, Remembered, Roster, State, Takeover,
+    Transition, UnknownGateway, View,
 };
 use crate::net::clock::now;
+use crate::net::roll::Member;
 use crate::net::seldom::Seldom;
 use crate::net::stop::Stop;
 use crate::probe::Finding;
@@ -31,8 +32,12 @@ pub struct Keeper {
     published: watch::Sender<u64>,
     /// Where what is to outlive this process is written.
     desk: StateDesk,
+    /// The same, for the other front doors.
+    remembered: watch::Sender<Arc<Memory>>,
     /// Who waits for a change to be on the disk, with the number of the wish.
     waiting: Vec<(u64, oneshot::Sender<Answered>)>,
+    /// Answers to the roll.
+    member: Member,
 }
 
 /// What changes other than by findings.
@@ -40,15 +45,17 @@ pub struct Keeper {
 pub enum Order {
     /// Goes over to other settings, and says when that has been published.
     Reload(FleetSettings, oneshot::Sender<()>),
-    /// Goes over to what was remembered, here before or elsewhere.
+    /// Goes on with what was remembered here before.
     Adopt(Memory),
+    /// What the other front doors say.
+    Hear(Elsewhere),
     /// Drains or resumes a gateway, and answers when that is on the disk, or could not be stored.
     Change(Change, oneshot::Sender<Answered>),
 }
 
 impl Keeper {
-    /// A keeper who knows nothing yet of these gateways.
-    pub fn new(settings: FleetSettings, metrics: HealthMetrics, desk: StateDesk) -> Self {
+    /// A keeper who knows nothing yet of these gateways, and answers to the roll as `member`.
+    pub fn new(settings: FleetSettings, metrics: HealthMetrics, desk: StateDesk, member: Member) -> Self {
         for gateway in &settings.gateways {
             metrics.introduce(&gateway.name);
         }
@@ -62,7 +69,9 @@ impl Keeper {
             fence_troubles: BTreeMap::new(),
             published: watch::Sender::default(),
             desk,
+            remembered: watch::Sender::default(),
             waiting: Vec::new(),
+            member,
         }
     }
 
@@ -74,6 +83,11 @@ impl Keeper {
     /// Tells of each new snapshot by its number.
     pub fn published(&self) -> watch::Receiver<u64> {
         self.published.subscribe()
+    }
+
+    /// Tells what is remembered, whenever that has changed.
+    pub fn remembered(&self) -> watch::Receiver<Arc<Memory>> {
+        self.remembered.subscribe()
     }
 
     /// Works until told to stop.
@@ -90,6 +104,8 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.stopped() => return,
+                // before all that others can keep coming without an end: whoever works on it turns
+                () = self.member.answer() => {}
                 Some(order) = orders.recv() => match order {
                     Order::Reload(settings, done) => {
                         // what was found under the old settings must not count under the new ones
@@ -102,6 +118,10 @@ impl Keeper {
                     }
                     Order::Adopt(memory) => {
                         self.adopt(&memory);
+                        self.publish();
+                    }
+                    Order::Hear(elsewhere) => {
+                        self.hear(elsewhere);
                         self.publish();
                     }
                     Order::Change(change, answer) => self.change(&change, answer),
@@ -156,7 +176,15 @@ impl Keeper {
 
     fn publish(&mut self) {
         self.decide();
-        self.desk.wish(self.roster.memory());
+        let memory = self.roster.memory();
+        self.remembered.send_if_modified(|known| {
+            let is_new = **known != memory;
+            if is_new {
+                *known = Arc::new(memory.clone());
+            }
+            is_new
+        });
+        self.desk.wish(memory);
         let snapshot = self.roster.snapshot();
         let number = snapshot.number;
         self.publisher.publish(snapshot);
@@ -175,9 +203,28 @@ impl Keeper {
             self.metrics.transition(&transition);
             tell(&transition);
         }
-        for drain in memory.drains.iter().filter(|drain| self.roster.has(&drain.gateway)) {
-            let (gateway, by, reason) = (drain.gateway.as_str(), &*drain.by, &*drain.reason);
-            tracing::info!(gateway, by, reason, "gateway stays drained, as it was before");
+        for word in memory.words.iter().filter(|word| self.roster.has(&word.gateway)) {
+            if let Some(Remembered { reason, by, .. }) = &word.drain {
+                let (gateway, by, reason) = (word.gateway.as_str(), &**by, &**reason);
+                tracing::info!(gateway, by, reason, "gateway stays drained, as it was before");
+            }
+        }
+    }
+
+    fn hear(&mut self, elsewhere: Elsewhere) {
+        for (word, transition) in self.roster.hear(elsewhere, now()) {
+            let gateway = word.gateway.as_str();
+            match &word.drain {
+                Some(Remembered { reason, by, .. }) => {
+                    let (by, reason) = (&**by, &**reason);
+                    tracing::info!(gateway, by, reason, "gateway is drained by order at another front door");
+                }
+                None => tracing::info!(gateway, "gateway is resumed by order at another front door"),
+            }
+            if let Some(transition) = transition {
+                self.metrics.transition(&transition);
+                tell(&transition);
+            }
         }
     }
 
@@ -185,7 +232,7 @@ impl Keeper {
         let Change { gateway, wanted, by } = change;
         let changed = match wanted {
             Wanted::Drain(reason) => self.roster.drain(gateway, reason, by, now()),
-            Wanted::Resume => self.roster.resume(gateway),
+            Wanted::Resume => self.roster.resume(gateway, now()),
         };
         let transition = match changed {
             Ok(transition) => transition,
@@ -365,8 +412,9 @@ mod tests {
     use crate::fence::Operation;
     use crate::fleet::{
         Balance, CheckOutcome, CheckResult, Condition, Endpoint, Gateway, GatewayName, LocalBlock,
-        Observation, Remembered, Thresholds, Weights,
+        Observation, Stamp, Thresholds, Weights, Word,
     };
+    use crate::net::roll::Roll;
     use crate::net::stop::{self, Stopper};
 
     fn settings(host: &str) -> FleetSettings {
@@ -384,10 +432,12 @@ mod tests {
         registry: Registry,
         view: View,
         published: watch::Receiver<u64>,
+        remembered: watch::Receiver<Arc<Memory>>,
         findings: mpsc::Sender<Finding>,
         failures: mpsc::Sender<Failure>,
         news: mpsc::Sender<News>,
         orders: mpsc::Sender<Order>,
+        roll: Roll,
         stopper: Stopper,
         keeper: JoinHandle<()>,
     }
@@ -400,8 +450,9 @@ mod tests {
             let (file, found) = StateFile::open(None);
             let (writer, desk) = StateWriter::new(file, found);
             tokio::spawn(writer.run());
-            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk);
-            let (view, published) = (keeper.view(), keeper.published());
+            let roll = Roll::default();
+            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk, roll.enlist());
+            let (view, published, remembered) = (keeper.view(), keeper.published(), keeper.remembered());
             let (findings, finding_receiver) = mpsc::channel(16);
             let (failures, failure_receiver) = mpsc::channel(256);
             let (news, news_receiver) = mpsc::channel(16);
@@ -409,7 +460,19 @@ mod tests {
             let (stopper, stop) = stop::channel();
             let running = keeper.run(finding_receiver, failure_receiver, news_receiver, order_receiver, stop);
             let keeper = tokio::spawn(running);
-            Self { registry, view, published, findings, failures, news, orders, stopper, keeper }
+            Self {
+                registry,
+                view,
+                published,
+                remembered,
+                findings,
+                failures,
+                news,
+                orders,
+                roll,
+                stopper,
+                keeper,
+            }
         }
 
         fn fails(&self, gateway: &str, times: usize) {
@@ -569,15 +632,48 @@ mod tests {
     #[tokio::test]
     async fn what_was_remembered_is_in_force_before_anything_is_found() {
         let mut office = Office::open();
-        let (gateway, since) = (GatewayName::new("gw1"), std::time::SystemTime::UNIX_EPOCH);
-        let drain = Remembered { gateway, reason: "new kernel".into(), by: "uid 0".into(), since };
-        let gone = Remembered { gateway: GatewayName::new("gw9"), ..drain.clone() };
+        let since = std::time::SystemTime::UNIX_EPOCH;
         office.finds_it_good();
-        office.orders.try_send(Order::Adopt(Memory { drains: vec![gone, drain], actives: vec![] })).unwrap();
+        let words = vec![drained("gw9", 7), drained("gw1", 7)];
+        office.orders.try_send(Order::Adopt(Memory { words, actives: vec![] })).unwrap();
         office.next_snapshot().await;
         let view = Arc::clone(&office.view.load().gateways[0]);
         assert_eq!((view.drain.as_ref().unwrap().since.wall, &*view.reason()), (since, "new kernel"));
         assert_eq!(view.state(), State::Draining);
+    }
+
+    fn drained(gateway: &str, stamp: u64) -> Word {
+        let since = std::time::SystemTime::UNIX_EPOCH;
+        let drain = Remembered { reason: "new kernel".into(), by: "uid 0".into(), since };
+        let stamp = Stamp::new(stamp).unwrap();
+        Word { gateway: GatewayName::new(gateway), stamp, drain: Some(drain) }
+    }
+
+    #[tokio::test]
+    async fn what_other_front_doors_say_is_in_force_and_is_remembered_as_the_own_words_are() {
+        let mut office = Office::open();
+        office.finds_it_good();
+        office.next_snapshot().await;
+        let hear = |words: Vec<Word>| {
+            let pending = vec![(GatewayName::new("gw1"), 3)];
+            Order::Hear(Elsewhere { words, pending, ..Elsewhere::default() })
+        };
+        office.orders.try_send(hear(vec![drained("gw1", 7), drained("gw9", 7)])).unwrap();
+        office.next_snapshot().await;
+        let view = Arc::clone(&office.view.load().gateways[0]);
+        assert_eq!((view.state(), view.pending(), view.own_pending()), (State::Draining, 3, 0));
+        assert_eq!(office.remembered.borrow().words, [drained("gw1", 7)]);
+        let resumed = Word { drain: None, ..drained("gw1", 8) };
+        for (words, state) in [
+            (vec![resumed.clone()], State::Up),
+            // what is older is of no weight, from wherever it comes
+            (vec![drained("gw1", 7)], State::Up),
+            (vec![drained("gw1", 9)], State::Draining),
+        ] {
+            office.orders.try_send(hear(words)).unwrap();
+            office.next_snapshot().await;
+            assert_eq!(office.view.load().gateways[0].state(), state);
+        }
     }
 
     #[tokio::test]
@@ -587,6 +683,28 @@ mod tests {
         let mut office = office.close().await;
         assert_eq!(office.counted(), [""; 0]);
         assert_eq!(office.view.load().number, 1);
+    }
+
+    #[tokio::test]
+    async fn a_keeper_who_hangs_is_missed() {
+        let office = Office::open();
+        let answers = async || {
+            let called = Instant::now();
+            while !office.roll.call() {
+                assert!(called.elapsed() < Duration::from_secs(20), "it does not answer");
+                tokio::task::yield_now().await;
+            }
+        };
+        for _ in 0..3 {
+            answers().await;
+            // it has no turn between the two, and so it is as good as stuck
+            assert!(!office.roll.call(), "nobody has answered");
+            // what waits to be done is no excuse, and there may be more of it all the time
+            office.fails("gw1", 10);
+        }
+        let office = office.close().await;
+        // the last call has either come too late, or was answered, and then the next one is not
+        assert!(!office.roll.call() || !office.roll.call());
     }
 
     #[tokio::test]

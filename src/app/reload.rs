@@ -4,17 +4,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::doors::Doors;
 use super::farm::Farm;
-use super::fences::Fences;
 use super::keeper::Order;
 use super::open_files;
+use super::peers::Peers;
 use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
-use super::standing::StandingFollower;
+use super::steered::Steered;
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
+use crate::fence::FenceSettings;
+use crate::net::inherited::Inherited;
+use crate::vrrp::Instance;
 
 /// Goes over to another configuration while the front door runs: whole, or not at all.
 pub struct Reloader {
@@ -35,9 +38,13 @@ pub struct Reloader {
     /// What is told of it.
     pub metrics: ConfigMetrics,
     /// The one who fences.
-    pub fences: Fences,
+    pub fences: Steered<FenceSettings>,
     /// The one who follows the virtual addresses.
-    pub follower: StandingFollower,
+    pub follower: Steered<[Instance]>,
+    /// The ones who talk with the other front doors.
+    pub peers: Peers,
+    /// Sockets that a service manager has given.
+    pub inherited: Inherited,
 }
 
 impl Reloader {
@@ -65,14 +72,20 @@ impl Reloader {
         let prepared = prepared.map_err(|error| vec![error.to_string()])?;
         let native = self.responders.prepare(settings.dve.as_ref(), settings.ike.as_ref());
         let native = native.map_err(|error| vec![error.to_string()])?;
+        let peers = self.peers.prepare(settings.peer_door.as_ref(), &self.inherited);
+        let peers = peers.map_err(|error| vec![error.to_string()])?;
         self.tell_what_needs_a_restart(&settings);
         probes.pause().await;
         let (done, published) = oneshot::channel();
         // errors mean that the keeper is gone, and that is seen elsewhere
         let _ = self.keeper.send(Order::Reload(settings.fleet.clone(), done)).await;
         let _ = published.await;
-        self.fences.change(&settings.fence);
-        self.follower.change(&settings.vrrp);
+        self.fences.change(settings.fence.clone());
+        self.follower.change(&*settings.vrrp);
+        // the socket is open already: what fails here is this host's memory, and the others are not answered then
+        if let Err(error) = self.peers.change(&settings.peers, peers).await {
+            tracing::error!(%error, "the other front doors cannot be answered");
+        }
         probes.start_again(&settings.probes);
         self.trust.set_token(settings.admin.token.clone());
         // new gateways first, or a new listener would have nobody to name

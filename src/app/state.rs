@@ -143,7 +143,7 @@ mod tests {
     use crate::fleet::GatewayName;
 
     fn active(name: &str) -> Memory {
-        Memory { drains: vec![], actives: vec![(None, GatewayName::new(name))] }
+        Memory { words: vec![], actives: vec![(None, GatewayName::new(name))] }
     }
 
     #[tokio::test]

@@ -2,34 +2,17 @@
 //! elsewhere.
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
-use crate::fleet::{GatewayName, Memory, Remembered, VrrpId};
+use crate::fleet::Memory;
+use crate::peer::{MemoryBody, MemoryError};
 
 /// The whole of it.
 #[derive(Serialize, Deserialize)]
 struct Document {
     /// Of what follows; another one is not read.
     version: u32,
-    drains: Vec<DrainEntry>,
-    /// Failsafe mode: the active gateway of each group.
-    active: Vec<ActiveEntry>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DrainEntry {
-    gateway: String,
-    reason: String,
-    by: String,
-    #[serde(with = "time::serde::rfc3339")]
-    since: OffsetDateTime,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ActiveEntry {
-    /// That the group has; `None`: those without any.
-    vrrp_id: Option<u8>,
-    gateway: String,
+    #[serde(flatten)]
+    memory: MemoryBody,
 }
 
 /// Why a file is not understood.
@@ -41,9 +24,9 @@ pub enum DocumentError {
     /// Another program has written it.
     #[error("it has version {0}, and this program knows version {VERSION}")]
     Version(u32),
-    /// A VRRP ID of 0.
-    #[error("it is damaged: a vrrp_id is 0")]
-    VrrpId,
+    /// A number that cannot be.
+    #[error("it is damaged: {0}")]
+    Memory(#[from] MemoryError),
 }
 
 const VERSION: u32 = 1;
@@ -53,21 +36,7 @@ const VERSION: u32 = 1;
 /// # Errors
 /// Only where a date cannot be written (a year beyond 9999).
 pub fn write(memory: &Memory) -> Result<Vec<u8>, serde_json::Error> {
-    let drain = |drain: &Remembered| DrainEntry {
-        gateway: drain.gateway.to_string(),
-        reason: drain.reason.to_string(),
-        by: drain.by.to_string(),
-        since: drain.since.into(),
-    };
-    let active = |(group, gateway): &(Option<VrrpId>, GatewayName)| ActiveEntry {
-        vrrp_id: group.map(VrrpId::get),
-        gateway: gateway.to_string(),
-    };
-    let document = Document {
-        version: VERSION,
-        drains: memory.drains.iter().map(drain).collect(),
-        active: memory.actives.iter().map(active).collect(),
-    };
+    let document = Document { version: VERSION, memory: MemoryBody::from(memory) };
     let mut bytes = serde_json::to_vec_pretty(&document)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -87,23 +56,7 @@ pub fn read(bytes: &[u8]) -> Result<Memory, DocumentError> {
         return Err(DocumentError::Version(version));
     }
     let document: Document = serde_json::from_slice(bytes)?;
-    let drain = |entry: DrainEntry| Remembered {
-        gateway: GatewayName::new(&entry.gateway),
-        reason: entry.reason.into(),
-        by: entry.by.into(),
-        since: entry.since.into(),
-    };
-    let active = |entry: ActiveEntry| {
-        let group = match entry.vrrp_id {
-            Some(id) => Some(VrrpId::new(id.into()).ok_or(DocumentError::VrrpId)?),
-            None => None,
-        };
-        Ok((group, GatewayName::new(&entry.gateway)))
-    };
-    Ok(Memory {
-        drains: document.drains.into_iter().map(drain).collect(),
-        actives: document.active.into_iter().map(active).collect::<Result<_, DocumentError>>()?,
-    })
+    Ok(document.memory.try_into()?)
 }
 
 #[cfg(test)]
@@ -111,16 +64,25 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::fleet::{GatewayName, Remembered, Stamp, VrrpId, Word};
 
     fn memory() -> Memory {
-        let drain = |name: &str, reason: &str| Remembered {
+        let word = |name: &str, drain| Word {
             gateway: GatewayName::new(name),
+            stamp: Stamp::new(1_777_723_200_123).unwrap(),
+            drain,
+        };
+        let drain = |reason: &str| Remembered {
             reason: reason.into(),
             by: "uid 0".into(),
             since: SystemTime::UNIX_EPOCH + Duration::from_nanos(1_777_723_200_123_456_789),
         };
         Memory {
-            drains: vec![drain("gw1", "new kernel: \"6.12\" äöü"), drain("gw two", "")],
+            words: vec![
+                word("gw1", Some(drain("new kernel: \"6.12\" äöü"))),
+                word("gw two", Some(drain(""))),
+                word("gw4", None),
+            ],
             actives: vec![(None, GatewayName::new("gw3")), (VrrpId::new(31), GatewayName::new("gw2"))],
         }
     }
@@ -132,7 +94,7 @@ mod tests {
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["version"], 1);
         assert_eq!(value["drains"][0]["since"], "2026-05-02T12:00:00.123456789Z");
-        assert_eq!(value["active"][1], serde_json::json!({ "vrrp_id": 31, "gateway": "gw2" }));
+        assert_eq!(value["active_gateways"][1], serde_json::json!({ "vrrp_id": 31, "gateway": "gw2" }));
         assert_eq!(read(&write(&Memory::default()).unwrap()).unwrap(), Memory::default());
     }
 
@@ -147,13 +109,15 @@ mod tests {
 
     #[test]
     fn a_file_of_another_version_is_not_guessed_at() {
-        for text in ["{\"version\": 2}", "{\"version\": 0, \"drains\": [], \"active\": []}"] {
+        for text in
+            ["{\"version\": 2}", "{\"version\": 0, \"drains\": [], \"resumed\": [], \"active_gateways\": []}"]
+        {
             assert!(matches!(read(text.as_bytes()), Err(DocumentError::Version(_))), "{text}");
         }
         for text in ["", "null", "[]", "{}", "{\"version\": 1}", "{\"version\": -1}"] {
             assert!(matches!(read(text.as_bytes()), Err(DocumentError::Damaged(_))), "{text}");
         }
-        let zero = "{\"version\": 1, \"drains\": [], \"active\": [{\"vrrp_id\": 0, \"gateway\": \"x\"}]}";
-        assert!(matches!(read(zero.as_bytes()), Err(DocumentError::VrrpId)));
+        let zero = "{\"version\": 1, \"drains\": [], \"resumed\": [], \"active_gateways\": [{\"vrrp_id\": 0, \"gateway\": \"x\"}]}";
+        assert!(matches!(read(zero.as_bytes()), Err(DocumentError::Memory(MemoryError::VrrpId))));
     }
 }

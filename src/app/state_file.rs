@@ -118,13 +118,17 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
-    use crate::fleet::{GatewayName, Remembered};
+    use crate::fleet::{GatewayName, Remembered, Stamp, Word};
 
     fn drained(name: &str) -> Memory {
         let (reason, by) = ("new kernel".into(), "uid 0".into());
         let since = SystemTime::UNIX_EPOCH;
         Memory {
-            drains: vec![Remembered { gateway: GatewayName::new(name), reason, by, since }],
+            words: vec![Word {
+                gateway: GatewayName::new(name),
+                stamp: Stamp::new(7).unwrap(),
+                drain: Some(Remembered { reason, by, since }),
+            }],
             actives: vec![],
         }
     }

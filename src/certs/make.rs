@@ -13,18 +13,18 @@ use time::OffsetDateTime;
 pub struct Request {
     /// Names and addresses that people type to reach the portal; at least one. A name may begin with `*.`.
     pub server_names: Vec<String>,
-    /// Names of the front doors.
-    pub fronts: Vec<String>,
-    /// The gateways that run an agent.
-    pub gateways: Vec<GatewayHost>,
+    /// The front doors, with the addresses at which they ask each other, if they do.
+    pub fronts: Vec<Named>,
+    /// The gateways that run an agent, with the addresses at which front doors ask that.
+    pub gateways: Vec<Named>,
 }
 
-/// A gateway that runs an agent.
+/// A host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayHost {
+pub struct Named {
     /// Its name.
     pub name: String,
-    /// Addresses at which front doors ask its agent.
+    /// Addresses at which others ask what runs there; may be none.
     pub addresses: Vec<IpAddr>,
 }
 
@@ -115,18 +115,18 @@ pub fn make(request: &Request, now: SystemTime) -> Result<Made, MakeError> {
         Pair::new(&params.signed_by(&key, &issuer)?, &key)
     };
     let portal = sign(common_name, server_names, &[ExtendedKeyUsagePurpose::ServerAuth])?;
-    let fronts = request.fronts.iter().map(|name| {
-        // server too, for what front doors may have to say to each other
-        let uses = [ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
-        Ok((name.clone(), sign(name, vec![alternative_name(name)?], &uses)?))
+    let host = |host: &Named, uses: &[ExtendedKeyUsagePurpose]| {
+        let mut names = vec![alternative_name(&host.name)?];
+        names.extend(host.addresses.iter().copied().map(SanType::IpAddress));
+        Ok((host.name.clone(), sign(&host.name, names, uses)?))
+    };
+    let fronts = request.fronts.iter().map(|front| {
+        // server too, for what front doors have to say to each other
+        host(front, &[ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth])
     });
     let fronts = fronts.collect::<Result<_, MakeError>>()?;
-    let gateways = request.gateways.iter().map(|gateway| {
-        let mut names = vec![alternative_name(&gateway.name)?];
-        names.extend(gateway.addresses.iter().copied().map(SanType::IpAddress));
-        let uses = [ExtendedKeyUsagePurpose::ServerAuth];
-        Ok((gateway.name.clone(), sign(&gateway.name, names, &uses)?))
-    });
+    let gateways =
+        request.gateways.iter().map(|gateway| host(gateway, &[ExtendedKeyUsagePurpose::ServerAuth]));
     let gateways = gateways.collect::<Result<_, MakeError>>()?;
     Ok(Made { authority, portal, fronts, gateways, dve: DveKey::generate()? })
 }
@@ -244,8 +244,7 @@ fn alternative_name(name: &str) -> Result<SanType, MakeError> {
 /// A name becomes the name of a file and stands in a certificate.
 fn check_host_names(request: &Request) -> Result<(), MakeError> {
     let mut taken: Vec<String> = ["ca", "portal", "dve"].map(String::from).into();
-    let gateways = request.gateways.iter().map(|gateway| &gateway.name);
-    for name in request.fronts.iter().chain(gateways) {
+    for Named { name, .. } in request.fronts.iter().chain(&request.gateways) {
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
         if !plain || name.len() > MAX_COMMON_NAME || DnsName::try_from(name.as_str()).is_err() {
             return Err(MakeError::HostName(name.clone()));
@@ -285,11 +284,11 @@ mod tests {
             server_names: ["vpn.example.com", "*.portal.example.com", "62.168.1.203", "2001:db8::1"]
                 .map(String::from)
                 .into(),
-            fronts: vec!["front-a".into(), "front-b".into()],
-            gateways: vec![GatewayHost {
-                name: "gw1".into(),
-                addresses: vec!["192.168.200.1".parse().unwrap()],
-            }],
+            fronts: vec![
+                Named { name: "front-a".into(), addresses: vec![] },
+                Named { name: "front-b".into(), addresses: vec!["192.168.200.4".parse().unwrap()] },
+            ],
+            gateways: vec![Named { name: "gw1".into(), addresses: vec!["192.168.200.1".parse().unwrap()] }],
         }
     }
 
@@ -325,6 +324,7 @@ mod tests {
         }
         is_a_client(&made, &made.fronts[0].1).unwrap();
         serves(&made, &made.fronts[1].1, "front-b", now).unwrap();
+        serves(&made, &made.fronts[1].1, "192.168.200.4", now).unwrap();
         for name in ["gw1", "192.168.200.1"] {
             serves(&made, &made.gateways[0].1, name, now).unwrap();
         }
@@ -448,7 +448,10 @@ mod tests {
         }
         let nobody = Request { server_names: vec![], ..request() };
         assert!(matches!(make(&nobody, SystemTime::now()), Err(MakeError::NoServerName)));
-        let with_front = |name: &str| Request { fronts: vec![name.into()], ..request() };
+        let with_front = |name: &str| Request {
+            fronts: vec![Named { name: name.into(), addresses: vec![] }],
+            ..request()
+        };
         let long = format!("{}.{}", "x".repeat(32), "y".repeat(32));
         for name in ["", "../ca", "a/b", ".hidden", "front a", &long] {
             let got = make(&with_front(name), SystemTime::now());

@@ -4,5 +4,5 @@
 mod make;
 mod write;
 
-pub use make::{DveKey, GatewayHost, Made, MakeError, Pair, Request, make};
+pub use make::{DveKey, Made, MakeError, Named, Pair, Request, make};
 pub use write::{CertsError, Written, init};

@@ -158,14 +158,14 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::certs::GatewayHost;
+    use crate::certs::Named;
     use crate::net::{pem, tls};
 
     fn request() -> Request {
         Request {
             server_names: vec!["vpn.example.com".into()],
-            fronts: vec!["front-a".into()],
-            gateways: vec![GatewayHost { name: "gw1".into(), addresses: vec![] }],
+            fronts: vec![Named { name: "front-a".into(), addresses: vec![] }],
+            gateways: vec![Named { name: "gw1".into(), addresses: vec![] }],
         }
     }
 

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -5,7 +6,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{Answer, output};
-use crate::certs::{self, CertsError, GatewayHost, Request};
+use crate::certs::{self, CertsError, Named, Request};
 
 /// Make certificates.
 #[derive(Debug, Subcommand)]
@@ -23,7 +24,8 @@ pub enum Certs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  vestibule certs init --dir certs --name vpn.example.com --name 62.168.1.203 \\\n    \
-                  --front front-a --front front-b --gateway gw1=192.168.200.1 --gateway gw2=192.168.200.2"
+                  --front front-a=192.168.200.3 --front front-b=192.168.200.4 \\\n    \
+                  --gateway gw1=192.168.200.1 --gateway gw2=192.168.200.2"
 )]
 pub struct Init {
     /// Where the files go; made if it is missing.
@@ -32,27 +34,45 @@ pub struct Init {
     /// A name or address that people type to reach the portal.
     #[arg(long, value_name = "HOST", required = true)]
     name: Vec<String>,
-    /// The name of a front door.
-    #[arg(long, value_name = "NAME", default_value = "front-a")]
-    front: Vec<String>,
+    /// A front door, with the addresses at which another one asks it ([peers]).
+    #[arg(long, value_name = "NAME[=ADDRESS[,ADDRESS]]", default_value = "front-a")]
+    front: Vec<Front>,
     /// A gateway with the addresses at which its agent is asked.
     #[arg(long, value_name = "NAME=ADDRESS[,ADDRESS]", value_parser = Gateway::from_str)]
     gateway: Vec<Gateway>,
 }
 
 #[derive(Clone, Debug)]
-struct Gateway(GatewayHost);
+struct Front(Named);
+
+impl FromStr for Front {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, list)) => {
+                Ok(Self(Named { name: name.into(), addresses: addresses(list, "front-a=192.168.200.3")? }))
+            }
+            None => Ok(Self(Named { name: text.into(), addresses: Vec::new() })),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Gateway(Named);
 
 impl FromStr for Gateway {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (name, addresses) = text.split_once('=').ok_or("must be NAME=ADDRESS, like gw1=192.168.200.1")?;
-        let addresses = addresses.split(',').map(|address| {
-            address.parse().map_err(|_| format!("'{address}' is not an address; like gw1=192.168.200.1"))
-        });
-        Ok(Self(GatewayHost { name: name.into(), addresses: addresses.collect::<Result<_, _>>()? }))
+        let (name, list) = text.split_once('=').ok_or("must be NAME=ADDRESS, like gw1=192.168.200.1")?;
+        Ok(Self(Named { name: name.into(), addresses: addresses(list, "gw1=192.168.200.1")? }))
     }
+}
+
+fn addresses(list: &str, example: &str) -> Result<Vec<IpAddr>, String> {
+    let wrong = |address: &str| format!("'{address}' is not an address; like {example}");
+    list.split(',').map(|address| address.parse().map_err(|_| wrong(address))).collect()
 }
 
 impl Certs {
@@ -60,7 +80,7 @@ impl Certs {
         let Self::Init(init) = self;
         let request = Request {
             server_names: init.name,
-            fronts: init.front,
+            fronts: init.front.into_iter().map(|front| front.0).collect(),
             gateways: init.gateway.into_iter().map(|gateway| gateway.0).collect(),
         };
         match certs::init(&init.dir, &request) {

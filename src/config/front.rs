@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_spanned::Spanned;
 use toml::de::DeTable;
 
@@ -14,9 +14,10 @@ use super::front_file::{
     Verify,
 };
 use super::native;
+use super::peers::{PeerUrl, PeersTable};
 use super::problem::{Problem, Span};
 use super::proxy::proxy;
-use super::settings::{AdminSettings, FrontSettings};
+use super::settings::{AdminSettings, FrontSettings, PeerDoor};
 use super::vrrp::VrrpTable;
 use crate::admin::client::Address;
 use crate::admin::metrics::UPSTREAM;
@@ -29,6 +30,7 @@ use crate::net::check::{Check, Get, Kind, StatusRange};
 use crate::net::client::{Mark, Target, Tls};
 use crate::net::firewall::CHECK_MARK;
 use crate::net::tls::{self, Trust};
+use crate::peer::{FrontDoorAt, PeerSettings};
 use crate::probe::ProbeSettings;
 
 /// Reads a front door's configuration: the settings with the warnings, or every problem.
@@ -54,6 +56,13 @@ pub fn admin_of(path: &Path) -> Address {
     }
 }
 
+/// What [heartbeat] names: `None` where it is not given, `Some(None)` where it cannot be used, which has been noted.
+#[expect(clippy::option_option, reason = "both are meant, see above")]
+struct Heartbeat {
+    authorities: Option<Option<Vec<CertificateDer<'static>>>>,
+    identity: Option<Option<Own>>,
+}
+
 struct Resolver<'a> {
     file: &'a FrontFile,
     files: &'a Files<'a>,
@@ -71,7 +80,8 @@ impl Resolver<'_> {
             .zip(&identities)
             .map(|(l, own)| self.listener(l, own, &identities))
             .collect();
-        let agents = self.agents();
+        let heartbeat = self.heartbeat();
+        let agents = heartbeat.as_ref().and_then(|heartbeat| self.agents(heartbeat));
         let (agents, holder) = agents.unzip();
         let mark = self.mark();
         let gateways: Vec<_> = self.file.gateways.iter().map(gateway).collect();
@@ -80,10 +90,17 @@ impl Resolver<'_> {
         let node_name = self.file.node_name.clone().unwrap_or_else(host_name);
         let (dve, ike) =
             (self.file.dve.as_ref().map(|table| native::dve(table, self.files)), native::ike(self.file));
+        let peers = self.file.peers.as_ref().map(|table| self.peers(table, heartbeat.as_ref()?));
         let probes = probes.into_iter().collect::<Option<Vec<_>>>();
         let vrrp: Option<Vec<_>> = self.file.vrrp.iter().map(VrrpTable::instance).collect();
         let fence = probes.as_deref().map(|probes| self.fence(&node_name, holder.flatten(), probes));
+        let (front_doors, peer_door) = match peers {
+            Some(peers) => peers.map(|(others, door)| (others, Some(door)))?,
+            None => (Vec::new(), None),
+        };
         Some(FrontSettings {
+            peers: PeerSettings { name: node_name.as_str().into(), front_doors },
+            peer_door,
             node_name,
             state_dir: {
                 let folder = self.file.state_dir.as_deref().unwrap_or("/var/lib/vestibule");
@@ -298,40 +315,69 @@ impl Resolver<'_> {
         }
     }
 
-    /// TLS towards agents, if any is asked over https, and the name that they know this front door by.
-    fn agents(&self) -> Option<(Arc<rustls::ClientConfig>, Option<Arc<str>>)> {
-        let tables = self.file.gateways.iter();
-        let https = tables.filter_map(|g| g.heartbeat.as_ref()).find(|url| url.get_ref().tls);
+    /// What [heartbeat] names, as far as it can be read.
+    fn heartbeat(&self) -> Option<Heartbeat> {
         let heartbeat = &self.file.heartbeat;
-        let problems = self.files.problems();
         let authorities = heartbeat.ca.as_ref().map(|ca| self.files.certificates(ca));
         let identity = match (&heartbeat.certificate, &heartbeat.key) {
             (Some(certificate), Some(key)) => Some(self.files.identity(certificate, key)),
             (None, None) => None,
             (Some(one), None) | (None, Some(one)) => {
-                problems.error(&one.span(), "'certificate' and 'key' in [heartbeat] belong together");
+                let message = "'certificate' and 'key' in [heartbeat] belong together";
+                self.files.problems().error(&one.span(), message);
                 return None;
             }
         };
-        let https = https?;
-        let Some(authorities) = authorities else {
+        Some(Heartbeat { authorities, identity })
+    }
+
+    /// TLS towards agents, if any is asked over https, and the name that they know this front door by.
+    fn agents(&self, heartbeat: &Heartbeat) -> Option<(Arc<rustls::ClientConfig>, Option<Arc<str>>)> {
+        let tables = self.file.gateways.iter();
+        let https = tables.filter_map(|g| g.heartbeat.as_ref()).find(|url| url.get_ref().tls)?;
+        let problems = self.files.problems();
+        let Some(authorities) = &heartbeat.authorities else {
             let message = "a heartbeat over https needs 'ca' in [heartbeat]: without it anybody could answer in the agent's name";
             problems.error(&https.span(), message);
             return None;
         };
-        if identity.is_none() {
+        if heartbeat.identity.is_none() {
             let message = "[heartbeat] has no 'certificate' and 'key': an agent with 'client_ca' will refuse this front door";
             problems.warning(&https.span(), message);
         }
-        let (identity, name) = match identity {
+        let (identity, name) = match &heartbeat.identity {
             Some(found) => {
-                let (identity, facts) = found?.shown;
+                let (identity, facts) = &found.as_ref()?.shown;
                 (Some(identity), facts.name().filter(|name| *name != SELF).map(Arc::from))
             }
             None => (None, None),
         };
-        let config = tls::client_config(&Trust::Authorities(authorities?), identity.as_ref());
+        let config = tls::client_config(&Trust::Authorities(authorities.clone()?), identity);
         Some((problems.take(&https.span(), config)?, name))
+    }
+
+    /// Where the other front doors are asked, and where they ask.
+    fn peers(&self, table: &PeersTable, heartbeat: &Heartbeat) -> Option<(Vec<FrontDoorAt>, PeerDoor)> {
+        // what is missing has been noted
+        let (authorities, identity) =
+            (heartbeat.authorities.clone()??, &heartbeat.identity.as_ref()?.as_ref()?.shown.0);
+        let take = |result| self.files.problems().take(&table.head, result);
+        let door = PeerDoor {
+            listen: *table.listen.as_ref()?.get_ref(),
+            tls: take(tls::mutual_server_config(identity, &authorities))?,
+        };
+        let client = tls::client_config(&Trust::Authorities(authorities), Some(identity));
+        let client = self.files.problems().take(&table.head, client)?;
+        let other = |url: &Spanned<PeerUrl>| {
+            let endpoint = &url.get_ref().endpoint;
+            let tls = Tls {
+                config: Arc::clone(&client),
+                server_name: ServerName::try_from(endpoint.host.bare()).ok()?,
+            };
+            let url = format!("https://{endpoint}").into();
+            Some(FrontDoorAt { url, target: Target { site: endpoint.clone().into(), tls: Some(tls) } })
+        };
+        Some((table.front_doors.iter().map(other).collect::<Option<_>>()?, door))
     }
 
     fn probe(
@@ -522,7 +568,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::certs::{GatewayHost, Request, init};
+    use crate::certs::{Named, Request, init};
     use crate::fleet::Policy;
 
     const GATEWAY: &str = "[[gateway]]\nname = \"gw1\"\nssl_endpoint = \"gw1.example.com\"\n";
@@ -544,7 +590,7 @@ mod tests {
         let request = Request {
             server_names: names.iter().map(|name| (*name).to_owned()).collect(),
             fronts: Vec::new(),
-            gateways: vec![GatewayHost { name: "gw1".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }],
+            gateways: vec![Named { name: "gw1".into(), addresses: vec!["10.0.0.1".parse().unwrap()] }],
         };
         init(folder.path(), &request).unwrap();
         let path = folder.path().join("v.toml");

@@ -9,7 +9,7 @@ use serde_spanned::Spanned;
 use super::front_file::{DEFAULT_ADMIN, FenceTable, FrontFile, GatewayTable, Preset};
 use super::native_checks;
 use super::problem::{Problems, Span};
-use super::{pair_checks, proxy_checks, vrrp};
+use super::{pair_checks, peers, proxy_checks, vrrp};
 use crate::admin::metrics::UPSTREAM;
 use crate::fence::Kind;
 use crate::fleet::{Endpoint, HEARTBEAT, Host, Vpn, VpnMode, VrrpMode};
@@ -28,6 +28,7 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
     native_checks::check(file, problems);
     pair_checks::check(file, problems);
     vrrp::check(file, problems);
+    peers::check(file, problems);
 }
 
 /// Names and addresses that must be unique.

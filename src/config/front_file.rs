@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde_spanned::Spanned;
 
 use super::native_file::{DveTable, Ikev2Table};
+use super::peers::PeersTable;
 use super::proxy_file::{PassthroughTable, ProxyTable};
 use super::section::Section;
 use super::settings::{LogFormat, LogSettings};
@@ -39,6 +40,7 @@ pub struct FrontFile {
     pub dve: Option<DveTable>,
     pub ikev2: Option<Ikev2Table>,
     pub vrrp: Vec<VrrpTable>,
+    pub peers: Option<PeersTable>,
 }
 
 pub struct FenceTable {
@@ -199,6 +201,7 @@ impl FrontFile {
                 .into_iter()
                 .map(|table| VrrpTable::read(table, Owner::FrontDoor))
                 .collect(),
+            peers: PeersTable::read(&root),
         };
         let has_listener = root.has("listener") && !root.is_empty_list("listener");
         if !has_listener && file.dve.is_none() && file.ikev2.is_none() {
@@ -640,7 +643,7 @@ const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// `host[:port]`. A URL is what people give most often instead; the errors of the parts would mislead them.
-fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, String> {
+pub fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, String> {
     if text.contains("://") {
         return Err("must be a host with or without a port, like \"192.0.2.1:443\", and not a URL".into());
     }

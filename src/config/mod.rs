@@ -1,7 +1,7 @@
 //! Configuration files: text → sections → settings, or every problem at once.
 //!
 //! [`front_file`], [`proxy_file`] and [`agent_file`] know what stands in a file and nothing of the world,
-//! [`front_checks`] and [`proxy_checks`] whether its parts fit, [`vrrp`] both of one section; [`front`], [`proxy`] and [`agent`] read the
+//! [`front_checks`] and [`proxy_checks`] whether its parts fit, [`vrrp`] and [`peers`] both of one section; [`front`], [`proxy`] and [`agent`] read the
 //! files that it names. What comes out cannot hold nonsense.
 
 mod agent;
@@ -16,6 +16,7 @@ mod native;
 mod native_checks;
 mod native_file;
 mod pair_checks;
+mod peers;
 mod problem;
 mod proxy;
 mod proxy_checks;
@@ -29,5 +30,5 @@ pub use agent::load_agent;
 pub use files::{Kind, SeenFile, kind_of};
 pub use front::{admin_of, load_front};
 pub use problem::{Problem, Severity};
-pub use settings::{AdminSettings, AgentSettings, FrontSettings, LogFormat, LogSettings};
+pub use settings::{AdminSettings, AgentSettings, FrontSettings, LogFormat, LogSettings, PeerDoor};
 pub use units::{UnitError, duration};

@@ -1,5 +1,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
 
 use super::files::SeenFile;
 use crate::admin::trust::Token;
@@ -8,6 +11,7 @@ use crate::fence::FenceSettings;
 use crate::fleet::FleetSettings;
 use crate::front::ListenerSettings;
 use crate::ike::IkeSettings;
+use crate::peer::PeerSettings;
 use crate::probe::ProbeSettings;
 use crate::vrrp::Instance;
 
@@ -38,8 +42,21 @@ pub struct FrontSettings {
     pub fence: FenceSettings,
     /// The virtual addresses that it shares with another front door; none: it is alone.
     pub vrrp: Vec<Instance>,
+    /// Whom it asks how things stand: the other front doors, if there are any.
+    pub peers: PeerSettings,
+    /// Where the others ask it, if anywhere.
+    pub peer_door: Option<PeerDoor>,
     /// The certificates, keys and other files these settings were read from, beside the configuration.
     pub files: Vec<SeenFile>,
+}
+
+/// Where other front doors ask this one.
+#[derive(Clone, Debug)]
+pub struct PeerDoor {
+    /// TCP.
+    pub listen: SocketAddr,
+    /// This front door's certificate, and whose certificates the others must have.
+    pub tls: Arc<ServerConfig>,
 }
 
 /// Everything an agent runs on.

@@ -26,7 +26,7 @@ pub struct VrrpTable {
     advertisement_interval: Duration,
     preempt: bool,
     notify_fifo: Option<PathBuf>,
-    head: Span,
+    pub head: Span,
 }
 
 /// Whose addresses they are.

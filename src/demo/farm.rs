@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::gateway::{PretendGateway, Visitors};
 use super::weather;
 use crate::app::{FrontDoor, Reread};
-use crate::certs::{self, GatewayHost, Made, Pair};
+use crate::certs::{self, Made, Named, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
 use crate::dve::{DveSettings, PublicKey, SigningKey};
 use crate::fence::{FenceSettings, Fenced, Kind};
@@ -26,6 +26,7 @@ use crate::net::check::{Check, Get, Kind as CheckKind, StatusRange};
 use crate::net::client::{Target, Tls};
 use crate::net::stop::{self, Stop};
 use crate::net::tls::{self, Identity, Trust};
+use crate::peer::PeerSettings;
 use crate::probe::ProbeSettings;
 
 /// A front door and pretend gateways on loopback, with certificates made for the occasion and kept in
@@ -211,11 +212,8 @@ fn make_certificates(names: &[String]) -> anyhow::Result<Made> {
     let loopback = Ipv4Addr::LOCALHOST.into();
     let request = certs::Request {
         server_names: vec!["localhost".into(), Ipv4Addr::LOCALHOST.to_string()],
-        fronts: vec![FRONT.into()],
-        gateways: names
-            .iter()
-            .map(|name| GatewayHost { name: name.clone(), addresses: vec![loopback] })
-            .collect(),
+        fronts: vec![Named { name: FRONT.into(), addresses: vec![] }],
+        gateways: names.iter().map(|name| Named { name: name.clone(), addresses: vec![loopback] }).collect(),
     };
     Ok(certs::make(&request, SystemTime::now())?)
 }
@@ -309,6 +307,8 @@ fn settings(
         ike: None,
         fence,
         vrrp: Vec::new(),
+        peers: PeerSettings { name: FRONT.into(), front_doors: Vec::new() },
+        peer_door: None,
         files: Vec::new(),
     })
 }

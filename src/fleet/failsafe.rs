@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::gateway::{GatewayName, VpnMode, VrrpId};
 use super::health::Condition;
+use super::memory::Lead;
 use super::moment::Moment;
 use super::snapshot::GatewayView;
 
@@ -50,10 +51,12 @@ impl fmt::Display for Takeover {
 pub type Actives = BTreeMap<Option<VrrpId>, GatewayName>;
 
 /// Whom newcomers are sent to from now on in each group, and what is another one by that than `before`. A group of
-/// which nobody can be active keeps whom it had, so that it is the first one to be so again.
+/// which nobody can be active keeps whom it had, so that it is the first one to be so again. What the front door that
+/// leads has chosen is chosen here, too, even if things look otherwise from here: two are worse than the wrong one.
 pub fn decide(
     views: &[&GatewayView],
     before: &Actives,
+    lead: Option<&Lead>,
     failback: bool,
     now: Moment,
     stale_after: Duration,
@@ -69,10 +72,15 @@ pub fn decide(
         let judge = Judge { now, stale_after };
         let held = before.get(&group);
         let holder = held.and_then(|name| members.iter().copied().find(|v| v.gateway.name == *name));
-        let Some(chosen) = judge.choose(&members, holder, failback) else { continue };
+        let followed = lead.and_then(|lead| followed(lead, group, &members));
+        let chosen = followed.or_else(|| judge.choose(&members, holder, failback));
+        let Some(chosen) = chosen else { continue };
         let name = chosen.gateway.name.clone();
         if held != Some(&name) {
             let reason = match (held, holder) {
+                _ if let (Some(_), Some(lead)) = (followed, lead) => {
+                    format!("{} has chosen it, the front door that leads", lead.front_door).into()
+                }
                 (None, _) => "it is the first one that can be".into(),
                 (Some(held), None) => format!("{held} is no longer one of them").into(),
                 (Some(_), Some(holder)) => judge.why_not(holder, &name),
@@ -82,6 +90,12 @@ pub fn decide(
         actives.insert(group, name);
     }
     (actives, takeovers)
+}
+
+/// Whom the front door that leads has chosen in that group, if that is one of it here as well.
+fn followed<'a>(lead: &Lead, group: Option<VrrpId>, members: &[&'a GatewayView]) -> Option<&'a GatewayView> {
+    let (_, name) = lead.actives.iter().find(|(theirs, _)| *theirs == group)?;
+    members.iter().copied().find(|view| view.gateway.name == *name)
 }
 
 /// Whether newcomers are ever sent to it.
@@ -166,8 +180,9 @@ mod tests {
 
     use super::*;
     use crate::fleet::{
-        Ask, Balance, BalanceMode, By, CheckOutcome, CheckResult, FleetSettings, Gateway, Load, LocalBlock,
-        Memory, Observation, Roster, Service, ServiceReport, Thresholds, Vpn, Weights, WhenNone, select,
+        Ask, Balance, BalanceMode, By, CheckOutcome, CheckResult, Elsewhere, FleetSettings, Gateway, Load,
+        LocalBlock, Memory, Observation, Roster, Service, ServiceReport, Thresholds, Vpn, Weights, WhenNone,
+        select,
     };
 
     /// Gateways gw0, gw1 … in failsafe mode.
@@ -288,7 +303,7 @@ mod tests {
         assert_eq!(farm.works(&[0, 1]).named(SSL), Some(0));
         farm.roster.drain(&Farm::name(0), "new kernel", "uid 0", farm.now).unwrap();
         assert_eq!(farm.told(), ["gw1 is active now: gw0 is draining: new kernel"]);
-        farm.roster.resume(&Farm::name(0)).unwrap();
+        farm.roster.resume(&Farm::name(0), farm.now).unwrap();
         assert_eq!(farm.named(SSL), Some(0));
         let until = farm.now.instant + Duration::from_secs(15);
         let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until };
@@ -414,18 +429,59 @@ mod tests {
     }
 
     #[test]
-    fn what_is_adopted_replaces_what_was_and_names_nobody_who_is_gone() {
+    fn what_is_adopted_names_nobody_who_is_gone_and_ends_no_drain_without_a_word() {
         let mut farm = Farm::new(2, false);
         farm.works(&[0, 1]).told();
         farm.roster.drain(&Farm::name(0), "new kernel", "uid 0", farm.now).unwrap();
         let memory = farm.roster.memory();
-        assert_eq!(memory.drains.len(), 1);
+        assert_eq!(memory.words.len(), 1);
         let gone =
-            Memory { drains: vec![], actives: vec![(None, Farm::name(9)), (VrrpId::new(7), Farm::name(1))] };
-        let changed = farm.roster.adopt(&gone, farm.now);
-        assert_eq!(changed.len(), 1, "gw0 is drained no more");
-        assert_eq!(farm.told(), ["gw0 is active now: gw9 is no longer one of them"]);
-        assert_eq!(farm.roster.memory().actives, [(None, Farm::name(0))]);
+            Memory { words: vec![], actives: vec![(None, Farm::name(9)), (VrrpId::new(7), Farm::name(1))] };
+        assert_eq!(farm.roster.adopt(&gone, farm.now), []);
+        assert_eq!(farm.told(), ["gw1 is active now: gw9 is no longer one of them"]);
+        assert_eq!(farm.roster.memory().actives, [(None, Farm::name(1))]);
+    }
+
+    /// What the front door that leads says of its choice.
+    fn led_to(i: usize) -> Elsewhere {
+        let actives = vec![(None, Farm::name(i)), (VrrpId::new(7), Farm::name(i))];
+        Elsewhere { lead: Some(Lead { front_door: "front-a".into(), actives }), ..Elsewhere::default() }
+    }
+
+    #[test]
+    fn what_the_leading_front_door_has_chosen_is_chosen_here_whatever_things_look_like_from_here() {
+        for failback in [true, false] {
+            let mut farm = Farm::new(3, failback);
+            assert_eq!(farm.works(&[0, 1, 2]).named(SSL), Some(0));
+            farm.roster.hear(led_to(1), farm.now);
+            assert_eq!(farm.told(), ["gw1 is active now: front-a has chosen it, the front door that leads"]);
+            assert_eq!(farm.named(SSL), Some(1));
+            // it is cut off from here, and not from there
+            farm.fails(1);
+            assert_eq!((farm.told(), farm.named(SSL)), (vec![], None), "never another one");
+            farm.roster.hear(led_to(2), farm.now);
+            assert_eq!(farm.named(SSL), Some(2));
+            farm.roster.hear(led_to(9), farm.now);
+            let own = if failback { 0 } else { 2 };
+            assert_eq!(farm.named(SSL), Some(own), "nobody by that name is known here");
+        }
+    }
+
+    #[test]
+    fn who_takes_over_goes_on_with_the_choice_of_the_one_before() {
+        for (failback, holder_works, expected) in
+            [(false, true, Some(1)), (false, false, Some(0)), (true, true, Some(0)), (true, false, Some(0))]
+        {
+            let mut farm = Farm::new(3, failback);
+            farm.works(&[0, 1, 2]).told();
+            farm.roster.hear(led_to(1), farm.now);
+            farm.told();
+            if !holder_works {
+                farm.fails(1);
+            }
+            farm.roster.hear(Elsewhere::default(), farm.now);
+            assert_eq!(farm.named(SSL), expected, "failback: {failback}, the holder works: {holder_works}");
+        }
     }
 
     #[test]

@@ -27,12 +27,12 @@ pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId, VrrpMode};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
-pub use memory::{Memory, Remembered};
+pub use memory::{Elsewhere, Lead, Memory, Remembered, Stamp, Word};
 pub use moment::Moment;
 pub use observation::{
     CheckOutcome, CheckResult, Failure, HEARTBEAT, Observation, Service, ServiceReport, Verdict,
 };
-pub use pending::{Assigned, Ledger, PENDING_LIFETIME};
+pub use pending::{Assigned, Ledger, PENDING_LIFETIME, Tally};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
 pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};

@@ -33,6 +33,20 @@ pub struct Ledger {
     tunnels: Option<u64>,
 }
 
+/// A ledger in short, for those who know the newest total of assignments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    seen: u64,
+    pending: u64,
+}
+
+impl Tally {
+    /// How many are pending when `assigned` have been assigned in all.
+    pub fn pending(&self, assigned: u64) -> u64 {
+        self.pending.saturating_add(assigned.saturating_sub(self.seen))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     noted_at: Instant,
@@ -67,10 +81,15 @@ impl Ledger {
         self.note(new, now);
     }
 
-    /// The running total up to which assignments have been settled: what doors subtract from
-    /// [`Assigned::total`] to get the pending ones.
-    pub fn settled(&self) -> u64 {
-        self.seen.saturating_sub(self.pending)
+    /// Takes over newcomers that another front door has sent there, and of whom nobody else knows any more. They become
+    /// tunnels, or fade, like those who were sent from here.
+    pub fn inherit(&mut self, count: u64, now: Instant) {
+        self.note(count, now);
+    }
+
+    /// How things stand since it was settled last.
+    pub fn tally(&self) -> Tally {
+        Tally { seen: self.seen, pending: self.pending }
     }
 
     fn note(&mut self, count: u64, now: Instant) {
@@ -106,7 +125,7 @@ mod tests {
     use super::*;
 
     fn pending(ledger: &Ledger, assigned: u64) -> u64 {
-        assigned - ledger.settled()
+        ledger.tally().pending(assigned)
     }
 
     #[test]
@@ -151,6 +170,18 @@ mod tests {
         assert_eq!(pending(&ledger, 4), 4);
         ledger.settle(4, Some(52), now);
         assert_eq!(pending(&ledger, 4), 2);
+    }
+
+    #[test]
+    fn newcomers_that_were_inherited_are_pending_like_the_own_ones() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        ledger.settle(2, Some(100), now);
+        ledger.inherit(5, now + Duration::from_secs(1));
+        assert_eq!(pending(&ledger, 3), 8);
+        ledger.settle(3, Some(104), now + Duration::from_secs(2));
+        assert_eq!(pending(&ledger, 3), 4);
+        ledger.settle(3, Some(104), now + PENDING_LIFETIME + Duration::from_secs(2));
+        assert_eq!(pending(&ledger, 3), 0);
     }
 
     #[test]

@@ -7,10 +7,10 @@ use super::fence::{FenceReading, LocalBlock};
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health, Thresholds};
 use super::load::{Score, Weights};
-use super::memory::{Memory, Remembered};
+use super::memory::{Elsewhere, Lead, Memory, Remembered, Stamp, Word};
 use super::moment::Moment;
 use super::observation::{Failure, Observation, Verdict};
-use super::pending::Ledger;
+use super::pending::{Ledger, Tally};
 use super::snapshot::{Drain, GatewayView, LoadReading, Snapshot, State};
 
 /// Everything the keeper knows of the farm. The one mutable truth; it has one owner.
@@ -20,6 +20,8 @@ pub struct Roster {
     members: Vec<Member>,
     /// In failsafe mode.
     actives: Actives,
+    /// Who decides on them, if not this front door.
+    lead: Option<Lead>,
     started: Moment,
     number: u64,
     generation: u64,
@@ -56,13 +58,23 @@ pub struct Transition {
 struct Member {
     view: Arc<GatewayView>,
     ledger: Ledger,
+    /// Of the last word of administrators, if there was one.
+    stamp: Option<Stamp>,
 }
 
 impl Roster {
     /// A farm of which nothing is known yet.
     pub fn new(settings: FleetSettings, now: Moment) -> Self {
         let members = settings.gateways.iter().map(|g| Member::new(Arc::clone(g), now)).collect();
-        Self { settings, members, actives: Actives::new(), started: now, number: 0, generation: 0 }
+        Self {
+            settings,
+            members,
+            actives: Actives::new(),
+            lead: None,
+            started: now,
+            number: 0,
+            generation: 0,
+        }
     }
 
     /// Whether there is a gateway of that name.
@@ -82,7 +94,7 @@ impl Roster {
         let member = self.member(name)?;
         let tunnels = observation.report.as_ref().and_then(|r| r.load.tunnels);
         member.ledger.settle(member.view.assigned.total(), tunnels, now.instant);
-        let settled = member.ledger.settled();
+        let tally = member.ledger.tally();
         member.change(|view| {
             let before = view.health.condition;
             let verdict = observation.verdict();
@@ -102,7 +114,7 @@ impl Roster {
                 let draining = observation.is_draining();
                 view.agent_drains_since = draining.then(|| view.agent_drains_since.unwrap_or(now));
             }
-            view.settled = settled;
+            view.tally = tally;
             // a reload may have taken its checks away
             view.direct = observation.direct_verdict().map(|verdict| {
                 let mut direct = view.direct.take().unwrap_or_else(|| Health::unknown(now));
@@ -146,6 +158,7 @@ impl Roster {
         now: Moment,
     ) -> Result<Option<Transition>, UnknownGateway> {
         let member = self.member(name).ok_or(UnknownGateway)?;
+        member.stamp = Some(Stamp::next(now.wall, member.stamp));
         Ok(member.change(|view| {
             let since = view.drain.as_ref().map_or(now, |drain| drain.since);
             view.drain = Some(Drain { reason: reason.into(), by: by.into(), since });
@@ -153,8 +166,9 @@ impl Roster {
     }
 
     /// Takes a gateway back into the choice.
-    pub fn resume(&mut self, name: &GatewayName) -> Result<Option<Transition>, UnknownGateway> {
+    pub fn resume(&mut self, name: &GatewayName, now: Moment) -> Result<Option<Transition>, UnknownGateway> {
         let member = self.member(name).ok_or(UnknownGateway)?;
+        member.stamp = Some(Stamp::next(now.wall, member.stamp));
         Ok(member.change(|view| view.drain = None))
     }
 
@@ -170,7 +184,7 @@ impl Roster {
             BalanceMode::Failsafe { failback } => {
                 let views: Vec<_> = self.members.iter().map(|member| &*member.view).collect();
                 let (actives, takeovers) =
-                    failsafe::decide(&views, &self.actives, failback, now, stale_after);
+                    failsafe::decide(&views, &self.actives, self.lead.as_ref(), failback, now, stale_after);
                 self.actives = actives;
                 takeovers
             }
@@ -187,35 +201,61 @@ impl Roster {
         takeovers
     }
 
-    /// What is to outlive this process.
+    /// What is to outlive this process, and what the other front doors have to know.
     pub fn memory(&self) -> Memory {
-        let drain = |member: &Member| {
-            let Drain { reason, by, since } = member.view.drain.clone()?;
-            Some(Remembered { gateway: member.view.gateway.name.clone(), reason, by, since: since.wall })
-        };
         Memory {
-            drains: self.members.iter().filter_map(drain).collect(),
+            words: self.members.iter().filter_map(Member::word).collect(),
             actives: self.actives.iter().map(|(group, name)| (*group, name.clone())).collect(),
         }
     }
 
-    /// Goes over to what was remembered here or elsewhere: these gateways are drained and no others, and without
-    /// failback these are the active ones as far as they can be; with it, the order of the configuration decides.
+    /// Goes on with what was remembered: each word of administrators counts unless there is a later one, and without
+    /// failback these are the active gateways as far as they can be; with it, the order of the configuration decides.
     /// Gateways that are not there are left out.
     pub fn adopt(&mut self, memory: &Memory, now: Moment) -> Vec<Transition> {
         if self.settings.balance.mode == (BalanceMode::Failsafe { failback: false }) {
             self.actives = memory.actives.iter().cloned().collect();
         }
-        let changed = self.members.iter_mut().filter_map(|member| {
-            let drain = memory.drains.iter().find(|drain| drain.gateway == member.view.gateway.name);
-            let drain = drain.map(|drain| Drain {
-                reason: Arc::clone(&drain.reason),
-                by: Arc::clone(&drain.by),
-                since: now.at(drain.since),
+        self.take_words(&memory.words, now).into_iter().filter_map(|(_, transition)| transition).collect()
+    }
+
+    /// Takes in what the other front doors say. Tells of each word that is news, and what has changed by it.
+    pub fn hear(&mut self, elsewhere: Elsewhere, now: Moment) -> Vec<(Word, Option<Transition>)> {
+        let Elsewhere { lead, words, pending, inherited } = elsewhere;
+        self.lead = lead;
+        for member in &mut self.members {
+            let name = &member.view.gateway.name;
+            let of = |counts: &[(GatewayName, u64)]| {
+                counts.iter().filter(|(gateway, _)| gateway == name).map(|(_, count)| *count).sum()
+            };
+            let (pending, inherited) = (of(&pending), of(&inherited));
+            member.ledger.inherit(inherited, now.instant);
+            let tally = member.ledger.tally();
+            if (member.view.pending_elsewhere, member.view.tally) != (pending, tally) {
+                let view = Arc::make_mut(&mut member.view);
+                (view.pending_elsewhere, view.tally) = (pending, tally);
+            }
+        }
+        self.take_words(&words, now)
+    }
+
+    fn take_words(&mut self, words: &[Word], now: Moment) -> Vec<(Word, Option<Transition>)> {
+        let mut news = Vec::new();
+        for word in words {
+            let Some(member) = self.member(&word.gateway) else { continue };
+            if member.word().is_some_and(|known| !word.beats(&known)) {
+                continue;
+            }
+            member.stamp = Some(word.stamp);
+            let drain = word.drain.clone().map(|Remembered { reason, by, since }| Drain {
+                reason,
+                by,
+                since: now.at(since),
             });
-            member.change(|view| view.drain = drain)
-        });
-        changed.collect()
+            let transition = member.change(|view| view.drain = drain);
+            news.push((word.clone(), transition));
+        }
+        news
     }
 
     /// Takes in what stands in this host's own firewall against a gateway. One that is no longer there is
@@ -288,13 +328,14 @@ impl Member {
             filling_since: None,
             last_good: None,
             assigned: Arc::default(),
-            settled: 0,
+            tally: Tally::default(),
+            pending_elsewhere: 0,
             checks: Arc::from([]),
             direct: None,
             fence: None,
             local_block: None,
         };
-        Self { view: Arc::new(view), ledger: Ledger::default() }
+        Self { view: Arc::new(view), ledger: Ledger::default(), stamp: None }
     }
 
     /// The same member under a new definition.
@@ -317,6 +358,16 @@ impl Member {
             reading.score = Score::of(&reading.load, weights);
         }
         self
+    }
+
+    /// The last one of administrators.
+    fn word(&self) -> Option<Word> {
+        let drain = self.view.drain.clone().map(|Drain { reason, by, since }| Remembered {
+            reason,
+            by,
+            since: since.wall,
+        });
+        Some(Word { gateway: self.view.gateway.name.clone(), stamp: self.stamp?, drain })
     }
 
     fn change(&mut self, change: impl FnOnce(&mut GatewayView)) -> Option<Transition> {
@@ -425,8 +476,8 @@ mod tests {
         roster.observe(&name, bad(), at(3));
         let back = roster.observe(&name, good(0), at(4)).unwrap();
         assert_eq!((back.from, back.to), (State::Down, State::Draining));
-        assert_eq!(roster.resume(&name).unwrap().unwrap().to, State::Up);
-        assert_eq!(roster.resume(&GatewayName::new("gw9")), Err(UnknownGateway));
+        assert_eq!(roster.resume(&name, at(5)).unwrap().unwrap().to, State::Up);
+        assert_eq!(roster.resume(&GatewayName::new("gw9"), at(5)), Err(UnknownGateway));
     }
 
     fn two_gateways(second: &str) -> FleetSettings {

@@ -11,7 +11,7 @@ use super::health::{Condition, Health};
 use super::load::{Load, Score};
 use super::moment::Moment;
 use super::observation::CheckResult;
-use super::pending::Assigned;
+use super::pending::{Assigned, Tally};
 
 /// The whole farm as the keeper last knew it: immutable and numbered.
 #[derive(Clone, Debug)]
@@ -49,8 +49,10 @@ pub struct GatewayView {
     /// Everyone the doors have sent to it. Shared with the doors: the one thing that moves under a
     /// snapshot.
     pub assigned: Arc<Assigned>,
-    /// The running total up to which assignments are settled.
-    pub settled: u64,
+    /// How many of those are pending, as the keeper last counted.
+    pub tally: Tally,
+    /// Newcomers that other front doors have sent to it and that no report shows yet.
+    pub pending_elsewhere: u64,
     /// The checks of its last round.
     pub checks: Arc<[CheckResult]>,
     /// What this front door's own checks have concluded, whatever the agent says: what it fences by.
@@ -170,9 +172,14 @@ impl GatewayView {
         !self.checks.is_empty()
     }
 
-    /// Newcomers sent to it that no report shows yet.
+    /// Newcomers sent to it that no report shows yet, from wherever.
     pub fn pending(&self) -> u64 {
-        self.assigned.total().saturating_sub(self.settled)
+        self.own_pending().saturating_add(self.pending_elsewhere)
+    }
+
+    /// Those of them that were sent from here.
+    pub fn own_pending(&self) -> u64 {
+        self.tally.pending(self.assigned.total())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Whether all threads of the data plane still turn: they are called, and each has to answer.
+//! Whether everything without which nobody is served still turns: the threads of the data plane, and the keeper. They are
+//! called, and each has to answer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug, Default)]
 pub struct Roll(Arc<Shared>);
 
-/// One who answers to it. A thread that is stuck does not come to answer, and neither does one that is gone.
+/// One who answers to it. Who is stuck does not come to answer, and neither does one who is gone.
 #[derive(Debug)]
 pub struct Member {
     calls: watch::Receiver<u64>,

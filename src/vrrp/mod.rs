@@ -16,4 +16,5 @@ mod task;
 pub use addresses::{AddressesError, own_addresses};
 pub use instance::{Family, Instance, InstanceName, NotOurs, Role};
 pub use keepalived::{Fitness, Plan, Unwritable, Written};
+pub use standing::Claim;
 pub use task::{Follow, Report, run};

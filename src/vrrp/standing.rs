@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -81,8 +82,17 @@ fn names(instance: &Instance) -> impl Iterator<Item = InstanceName> {
 /// Long enough to be seen by people and by whoever collects metrics.
 const LATELY: Duration = Duration::from_secs(30);
 
+/// Another front door says that it has the addresses of that virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which one.
+    pub vrrp_id: VrrpId,
+    /// The front door's name.
+    pub by: Arc<str>,
+}
+
 /// Why an address may be on two hosts at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Conflict {
     /// keepalived says that it is not this host's, and it is here.
     LeftOver,
@@ -90,6 +100,8 @@ enum Conflict {
     Abandoned,
     /// Another host says that it has it.
     Contested,
+    /// The front door of that name says that it has it.
+    Claimed(Arc<str>),
 }
 
 /// Which virtual addresses this host has. [`Display`](fmt::Display) tells it in words for the log.
@@ -135,7 +147,14 @@ impl Judged {
 
     /// That an address of it may be on two hosts at a time, and why; `None` as long as nothing speaks for it.
     pub fn conflict(&self) -> Option<String> {
-        let words = match self.conflict? {
+        let words = match self.conflict.as_ref()? {
+            Conflict::Claimed(by) => {
+                return Some(format!(
+                    "{} (vrrp_id {}) is on {by} as well, as that says; look at keepalived on both hosts and at the \
+                     network between them",
+                    self.here?, self.vrrp_id
+                ));
+            }
             Conflict::LeftOver => {
                 "is here though keepalived says that it is not, and may be on another host as well"
             }
@@ -155,11 +174,20 @@ impl Judged {
 
 impl Judgement {
     /// Looks for the virtual addresses among those that this host has.
-    pub fn of(instances: &[Instance], here: &HashSet<IpAddr>, said: &Said, now: Instant) -> Self {
+    pub fn of(
+        instances: &[Instance],
+        here: &HashSet<IpAddr>,
+        said: &Said,
+        claims: &[Claim],
+        now: Instant,
+    ) -> Self {
         let judged = instances.iter().map(|instance| {
             let state = said.of(instance);
+            let claim = claims.iter().find(|claim| claim.vrrp_id == instance.vrrp_id);
             let conflict = if state.is_some_and(|state| state != State::Master) {
                 Some(Conflict::LeftOver)
+            } else if let Some(claim) = claim {
+                Some(Conflict::Claimed(Arc::clone(&claim.by)))
             } else if said.is_abandoned(instance) {
                 Some(Conflict::Abandoned)
             } else {
@@ -267,6 +295,7 @@ mod tests {
             instances,
             &here.iter().map(|address| address.parse().unwrap()).collect(),
             &all,
+            &[],
             Instant::now(),
         )
     }
@@ -383,12 +412,16 @@ mod tests {
             said.state(name, state);
             assert_eq!(said.ended(), was_killed, "{state:?}");
             assert!(!said.ended(), "it was told already");
-            assert_eq!(Judgement::of(&pair, &here, &said, Instant::now()).is_active(), active, "{state:?}");
+            assert_eq!(
+                Judgement::of(&pair, &here, &said, &[], Instant::now()).is_active(),
+                active,
+                "{state:?}"
+            );
         }
         let mut said = Said::default();
         said.state(name, State::Backup);
         said.deleted(name);
-        assert!(Judgement::of(&pair, &here, &said, Instant::now()).is_active());
+        assert!(Judgement::of(&pair, &here, &said, &[], Instant::now()).is_active());
     }
 
     #[test]
@@ -409,7 +442,7 @@ mod tests {
         let here = HashSet::from(["10.0.0.100".parse().unwrap()]);
         let told = |said: &Said, here: &HashSet<IpAddr>, later: u64| {
             let now = now + Duration::from_secs(later);
-            Judgement::of(&pair, here, said, now).instances()[0].conflict().unwrap_or_default()
+            Judgement::of(&pair, here, said, &[], now).instances()[0].conflict().unwrap_or_default()
         };
         let mut said = Said::default();
         assert_eq!(told(&said, &here, 0), "");
@@ -427,5 +460,20 @@ mod tests {
         let words = "10.0.0.100 (vrrp_id 31) is here though keepalived says that it is not, and may be on another host as well";
         assert_eq!(told(&said, &here, 0), words);
         assert_eq!(told(&said, &HashSet::new(), 0), "");
+    }
+
+    #[test]
+    fn what_another_front_door_says_is_told_with_its_name() {
+        let pair = [instance(31, &["10.0.0.100/24"]), instance(32, &["192.168.200.3/24"])];
+        let here = ["10.0.0.100", "192.168.200.3"].map(|address| address.parse().unwrap()).into();
+        let claims = [Claim { vrrp_id: VrrpId::new(32).unwrap(), by: "front-b".into() }];
+        let told = |here: &HashSet<IpAddr>| {
+            let judgement = Judgement::of(&pair, here, &Said::default(), &claims, Instant::now());
+            judgement.instances().iter().filter_map(Judged::conflict).collect::<Vec<_>>()
+        };
+        let words = told(&here);
+        assert_eq!(words.len(), 1);
+        assert!(words[0].starts_with("192.168.200.3 (vrrp_id 32) is on front-b as well"), "{words:?}");
+        assert_eq!(told(&HashSet::new()), [""; 0]);
     }
 }

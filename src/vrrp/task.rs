@@ -13,7 +13,7 @@ use super::addresses::{Addresses, AddressesError};
 use super::fifo::{Event, Fifo};
 use super::instance::Instance;
 use super::notice::Notice;
-use super::standing::{Judged, Judgement, Said};
+use super::standing::{Claim, Judged, Judgement, Said};
 use crate::fleet::{Moment, Standing, VrrpId};
 use crate::net::clock::now;
 use crate::net::seldom::Seldom;
@@ -28,6 +28,8 @@ pub struct Follow {
     pub standing: Standing,
     /// What is so of each instance.
     pub reports: watch::Sender<Arc<[Report]>>,
+    /// What other front doors say of the addresses that this one has.
+    pub claims: watch::Receiver<Arc<[Claim]>>,
 }
 
 /// What is so of one instance.
@@ -53,10 +55,12 @@ pub struct Report {
 /// not claimed: a front door that shares addresses is standby until it has looked. If it cannot look later, it stays what
 /// it was, and tries again each second.
 pub async fn run(follow: Follow, mut stop: Stop) {
-    let Follow { mut instances, standing, reports } = follow;
+    let Follow { mut instances, standing, reports, claims } = follow;
     let mut follower = Follower {
         standing,
         reports,
+        claims,
+        conflicts: Vec::new(),
         here: None,
         fifo: None,
         said: Said::default(),
@@ -82,6 +86,9 @@ pub async fn run(follow: Follow, mut stop: Stop) {
 struct Follower {
     standing: Standing,
     reports: watch::Sender<Arc<[Report]>>,
+    claims: watch::Receiver<Arc<[Claim]>>,
+    /// Those of other front doors that were logged last.
+    conflicts: Vec<Claim>,
     /// The addresses of this host, once they are known.
     here: Option<HashSet<IpAddr>>,
     /// Where keepalived is listened to.
@@ -160,6 +167,7 @@ impl Follower {
                         break;
                     }
                     () = tokio::time::sleep_until(next_look) => break,
+                    Ok(()) = self.claims.changed() => self.judge(instances),
                     event = next_event(&mut self.fifo) => {
                         self.hear(event);
                         self.judge(instances);
@@ -216,7 +224,18 @@ impl Follower {
     fn judge(&mut self, instances: &[Instance]) {
         let nothing = HashSet::new();
         let here = self.here.as_ref().unwrap_or(&nothing);
-        let judgement = Judgement::of(instances, here, &self.said, now().instant);
+        let claims = Arc::clone(&self.claims.borrow_and_update());
+        let judgement = Judgement::of(instances, here, &self.said, &claims, now().instant);
+        for claim in claims.iter().filter(|claim| !self.conflicts.contains(claim)) {
+            let (vrrp_id, by) = (claim.vrrp_id, &*claim.by);
+            tracing::error!(
+                %vrrp_id,
+                by,
+                "another front door has the virtual address as well: look at keepalived on both hosts and at the network \
+                 between them"
+            );
+        }
+        self.conflicts = claims.to_vec();
         self.standing.set(judgement.is_active());
         if !judgement.agrees_with(&self.told) {
             tracing::info!("{judgement}");
@@ -315,7 +334,8 @@ mod tests {
         let (instances, receiver) = watch::channel(Arc::from([]));
         let (stopper, stop) = stop::channel();
         let (reports, reported) = watch::channel(Arc::from([]));
-        let follow = Follow { instances: receiver, standing: standing.clone(), reports };
+        let (_claims, claims) = watch::channel(Arc::from([]));
+        let follow = Follow { instances: receiver, standing: standing.clone(), reports, claims };
         let task = tokio::spawn(run(follow, stop));
         let line = |words: &str| vec![format!("INFO this front door is {words}")];
         for (shared, active, expected) in [

@@ -216,7 +216,7 @@ fn a_failsafe_choice_without_failback_outlives_a_kill() {
     assert_eq!(location(), second);
     until("it is never stored", || place.folder.join("state/state.json").exists());
     let stored = serde_json::json!([{ "vrrp_id": null, "gateway": "gw2" }]);
-    until("it is never stored", || state(&place)["active"] == stored);
+    until("it is never stored", || state(&place)["active_gateways"] == stored);
     running.signal(Signal::KILL);
     drop(running);
 

@@ -18,6 +18,7 @@ mod help;
 mod keepalived;
 mod native_config;
 mod passthrough;
+mod peers_config;
 mod privacy;
 mod proxy_config;
 mod recipes;

@@ -17,6 +17,7 @@ mod gateway;
 mod health;
 mod limits;
 mod passthrough;
+mod peers;
 mod proxy;
 mod proxy_affinity;
 mod proxy_failure;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use vestibule::certs::{self, GatewayHost};
+use vestibule::certs::{self, Named};
 use vestibule::front::{Proxy, UpstreamTls};
 use vestibule::net::tls::{Trust, client_config, identity, server_config};
 
@@ -16,10 +16,10 @@ use crate::support::Running;
 
 /// A gateway's TLS, whose certificate is for `gw1` and 127.0.0.1, and a client that trusts its authority.
 fn tls() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
-    let gateway = GatewayHost { name: "gw1".into(), addresses: vec![Ipv4Addr::LOCALHOST.into()] };
+    let gateway = Named { name: "gw1".into(), addresses: vec![Ipv4Addr::LOCALHOST.into()] };
     let request = certs::Request {
         server_names: vec!["portal".into()],
-        fronts: vec!["front".into()],
+        fronts: vec![Named { name: "front".into(), addresses: vec![] }],
         gateways: vec![gateway],
     };
     let made = certs::make(&request, SystemTime::now()).unwrap();

@@ -16,6 +16,7 @@ use vestibule::admin::client::{Address, Client, Reply};
 use vestibule::admin::order::ErrorBody;
 use vestibule::admin::status::Status;
 use vestibule::admin::trust::Token;
+use vestibule::app::FrontDoor;
 use vestibule::config::FrontSettings;
 use vestibule::demo::{Farm, Ports};
 use vestibule::fleet::Load;
@@ -72,6 +73,30 @@ impl Running {
         // asked once, however that went
         running.wait_until(|status| status.gateways.iter().all(|g| !g.checks.is_empty())).await;
         running
+    }
+
+    /// Another front door of the same gateways, at addresses of its own.
+    pub async fn beside(&self, change: impl FnOnce(&mut FrontSettings)) -> Self {
+        let mut front = self.settings();
+        front.listeners[0].address = own_address();
+        front.admin.listen = own_address();
+        change(&mut front);
+        let (address, admin, token) =
+            (front.listeners[0].address, front.admin.listen, front.admin.token.clone());
+        let settings = Arc::new(Mutex::new(front.clone()));
+        let read = Arc::clone(&settings);
+        let reload = Arc::new(move || Ok((read.lock().unwrap().clone(), Vec::new())));
+        let (stopper, stop) = stop::channel();
+        let task = tokio::spawn(async move { FrontDoor::open(front).await?.run(reload, stop).await });
+        let (pages, agents) = (self.pages.clone(), self.agents.clone());
+        let running = Self { front: address, admin, pages, agents, settings, token, stopper, task };
+        running.wait_until(|status| status.gateways.iter().all(|g| !g.checks.is_empty())).await;
+        running
+    }
+
+    /// The status as it is now.
+    pub async fn status(&self) -> Status {
+        self.wait_until(|_| true).await
     }
 
     /// What the front door is to read, and has perhaps read already.

@@ -229,7 +229,7 @@ web_certificate() {
     -extfile <(printf 'subjectAltName=%s\nkeyUsage=digitalSignature\nextendedKeyUsage=%s\nbasicConstraints=CA:FALSE\n' "$2" "${3:-serverAuth}")
 }
 
-# heartbeat_certificates FRONT[,FRONT...] NAME=ADDRESS... : what front doors and agents show each other, in
+# heartbeat_certificates FRONT[=ADDRESS][,FRONT...] NAME=ADDRESS... : what front doors and agents show each other, in
 # $WORK/certs
 heartbeat_certificates() {
   local name fronts arguments=()
@@ -238,7 +238,7 @@ heartbeat_certificates() {
   for name in "$@"; do arguments+=(--gateway "$name"); done
   "$VESTIBULE" certs init --dir "$WORK/certs" --name vpn.lab "${arguments[@]}" \
     >"$WORK/certs.log" 2>&1 || { lab_log certs.log; fail "vestibule certs init"; }
-  for name in ca "${fronts[@]}" "${@%%=*}"; do
+  for name in ca "${fronts[@]%%=*}" "${@%%=*}"; do
     [ -s "$WORK/certs/$name.pem" ] || { ls -l "$WORK/certs"; fail "vestibule certs init made no $name.pem"; }
   done
 }

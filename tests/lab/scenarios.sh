@@ -155,7 +155,7 @@ web_certificate gw3 IP:62.168.1.204
 printf 'secret\nsecret\n' | ocpasswd -c "$WORK/passwd" alice >/dev/null 2>&1
 printf 'secret\n' >"$WORK/password"
 "$VESTIBULE" certs init --dir "$WORK/certs" --name vpn.example.com \
-  --name 62.168.1.203 --front front-a --front front-b --gateway gw1=192.168.200.1 --gateway gw2=192.168.200.2 \
+  --name 62.168.1.203 --front front-a=192.168.200.1 --front front-b=192.168.200.2 --gateway gw1=192.168.200.1 --gateway gw2=192.168.200.2 \
   --gateway gw3=192.168.200.4 >"$WORK/certs.log" || fail "vestibule certs init, as in the document"
 cat "$WORK/certs/ca.pem" "$WORK/web/ca.pem" >"$WORK/trusted.pem"
 

@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use vestibule::fleet::{Standing, VrrpId};
 use vestibule::net::stop::{self, Stopper};
-use vestibule::vrrp::{Follow, Instance, Report, Role, run};
+use vestibule::vrrp::{Claim, Follow, Instance, Report, Role, run};
 
 use crate::namespace::{alone, ip, ip_batch, lost_notices};
 
@@ -26,6 +26,7 @@ struct Follower {
     instances: watch::Sender<Arc<[Instance]>>,
     standing: Standing,
     reported: watch::Receiver<Arc<[Report]>>,
+    _claims: watch::Sender<Arc<[Claim]>>,
     _stopper: Stopper,
 }
 
@@ -36,9 +37,10 @@ impl Follower {
         let (sender, receiver) = watch::channel(Arc::from(instances));
         let (stopper, stop) = stop::channel();
         let (reports, reported) = watch::channel(Arc::from([]));
-        let follow = Follow { instances: receiver, standing: standing.clone(), reports };
+        let (_claims, claims) = watch::channel(Arc::from([]));
+        let follow = Follow { instances: receiver, standing: standing.clone(), reports, claims };
         tokio::spawn(run(follow, stop));
-        Self { instances: sender, standing, reported, _stopper: stopper }
+        Self { instances: sender, standing, reported, _claims, _stopper: stopper }
     }
 
     /// Waits until the standing is that; tells how long that took.
