@@ -8,7 +8,7 @@ use time::macros::format_description;
 use super::listener::ListenerStatus;
 use super::status::FenceStatus;
 use crate::fleet::{
-    Ask, By, CheckOutcome, Exclusion, GatewayView, Moment, Role, Snapshot, State, full, select,
+    Ask, By, CheckOutcome, Exclusion, GatewayView, Moment, Role, Snapshot, State, VpnMode, full, select,
 };
 
 /// Says for each listener which of its gateways cannot take newcomers, and why; or that all is well.
@@ -22,7 +22,9 @@ pub fn sentence(snapshot: &Snapshot, listeners: &[ListenerStatus], now: Moment) 
     for (ask, doors) in by_ask(listeners) {
         let Some(first) = doors.first() else { continue };
         let views: Vec<_> = all.iter().copied().filter(|view| first.is_for(view)).collect();
-        let names: Vec<_> = doors.iter().map(|door| door.name.as_str()).collect();
+        let mut names: Vec<_> = doors.iter().map(|door| door.name.as_str()).collect();
+        // what answers over UDP has one name for all of its addresses, which come one after the other
+        names.dedup();
         let subject = Subject { name: capitalised(&enumerated(&names)), plural: names.len() > 1 };
         sentences.extend(writer.about(&subject, &views, Some(ask)));
     }
@@ -171,7 +173,10 @@ impl Writer<'_> {
     }
 
     fn named(&self, kind: Trouble, view: &GatewayView) -> String {
-        let mut text = format!("{} ({})", view.gateway.name, view.gateway.ssl_endpoint);
+        let gateway = &view.gateway;
+        let is_native_alone = gateway.vpn_mode == VpnMode::Native;
+        let shown = if is_native_alone { &gateway.native_endpoint } else { &gateway.ssl_endpoint };
+        let mut text = format!("{} ({shown})", gateway.name);
         let (reason, since) = match kind {
             Trouble::Unknown => return text,
             Trouble::Fenced => {
@@ -237,7 +242,7 @@ fn capitalised(text: &str) -> String {
 mod tests {
     use super::super::status::tests::{Farm, check, fenced, listener, refused, report};
     use super::*;
-    use crate::fleet::{Observation, Service, VpnMode, VrrpId};
+    use crate::fleet::{Observation, Service, VrrpId};
 
     fn said(farm: &mut Farm, listeners: &[ListenerStatus]) -> String {
         farm.status(listeners).summary
@@ -347,8 +352,18 @@ mod tests {
              Partners has no available gateway: its only gateway has not been checked yet: \
              gw3 (192.168.200.3:443); newcomers are turned away. \
              The rest of the farm has no available gateway: its only gateway has not been checked yet: \
-             gw4 (192.168.200.4:443)"
+             gw4 (192.168.200.4:500)"
         );
+    }
+
+    #[test]
+    fn what_answers_at_several_addresses_is_named_once() {
+        let mut farm = Farm::new(2);
+        farm.up(&["gw1"]).observe("gw2", refused());
+        let text = said(&mut farm, &[listener("dve", 4463), listener("dve", 4464)]);
+        assert!(text.starts_with("Dve is degraded: 1 of 2 gateways is unreachable: gw2 "), "{text}");
+        let text = said(&mut farm, &[listener("dve", 4463), listener("dve", 4464), listener("portal", 443)]);
+        assert!(text.starts_with("Dve and portal are degraded: "), "{text}");
     }
 
     #[test]

@@ -304,5 +304,11 @@ mod tests {
         let expected = ("nftables", "tcp/443 udp/443", "TcpReset", 60, "192.168.200.0/24 2001:db8::2/128");
         let (engine, ports, reject_with, lease, networks) = told(exempt);
         assert_eq!((engine, &*ports, &*reject_with, lease, &*networks), expected);
+        let spare =
+            fence("[fence]\nspare = [\"62.168.1.203\", \"::ffff:62.168.1.204\"]\n").unwrap().refusal.spare;
+        assert_eq!(
+            spare,
+            ["62.168.1.203", "62.168.1.204"].map(|address| address.parse::<std::net::IpAddr>().unwrap())
+        );
     }
 }

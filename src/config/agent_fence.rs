@@ -1,12 +1,13 @@
 //! What stands in an agent's [fence], and what is to be said of it. Pure: no other file is read here.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_spanned::Spanned;
 
+use super::front_checks::repeated;
 use super::front_file::{Health, network};
 use super::problem::{Problems, Span};
 use super::section::Section;
@@ -25,6 +26,7 @@ pub struct FenceTable {
     lease: Option<Spanned<Duration>>,
     reject_with: Option<RejectWith>,
     exempt: Option<Vec<Spanned<IpNet>>>,
+    spare: Vec<Spanned<IpAddr>>,
     on_exit: OnExit,
 }
 
@@ -46,6 +48,7 @@ impl FenceTable {
             lease: table.duration("lease", Duration::from_secs(1)..=Duration::from_secs(3600)),
             reject_with: table.word("reject_with", &rejections),
             exempt: table.parsed_list("exempt", network),
+            spare: table.parsed_list("spare", own_address).unwrap_or_default(),
             on_exit: table
                 .word("on_exit", &[("remove", OnExit::Remove), ("lease", OnExit::Lease)])
                 .unwrap_or_default(),
@@ -64,6 +67,7 @@ impl FenceTable {
         let engine = self.engine?;
         self.check_ports(listen, problems);
         self.check_exempt(problems);
+        self.check_spare(problems);
         let plain = |port: &Spanned<Port>| *port.get_ref();
         let ports = self.ports.as_ref().map(|ports| ports.iter().map(plain).collect());
         let default = match engine {
@@ -77,6 +81,7 @@ impl FenceTable {
             connections: self.connections,
             reject_with: self.reject_with.unwrap_or(default),
             exempt: exempt.unwrap_or_else(default_exempt),
+            spare: self.spare.iter().map(|address| *address.get_ref()).collect(),
         };
         Some(FenceSettings { engine, refusal, lease: self.lease(health, problems), on_exit: self.on_exit })
     }
@@ -149,6 +154,25 @@ impl FenceTable {
             problems.error(&beyond.span(), message);
         }
     }
+
+    fn check_spare(&self, problems: &Problems<'_>) {
+        repeated(self.spare.iter(), |address, place| {
+            problems.error(place, format!("'spare' has {address} twice"));
+        });
+        if let Some(beyond) = self.spare.get(MOST_SPARE) {
+            problems.error(&beyond.span(), format!("'spare' must not have more than {MOST_SPARE} addresses"));
+        }
+    }
+}
+
+/// One that packets to this host may be sent to.
+fn own_address(text: &str) -> Result<IpAddr, String> {
+    let address: IpAddr =
+        text.parse().map_err(|_| "must be an address of this host, like \"192.0.2.1\"".to_owned())?;
+    if address.is_unspecified() || address.is_multicast() {
+        return Err(format!("{address} is no address that a host can have"));
+    }
+    Ok(address.to_canonical())
 }
 
 const DEFAULT_PORTS: [Port; 2] =
@@ -157,6 +181,7 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(15);
 /// As many as a report shows.
 const MOST_PORTS: usize = 64;
 const MOST_EXEMPT: usize = 256;
+const MOST_SPARE: usize = 64;
 const SSH: Port = Port { protocol: Protocol::Tcp, number: 22 };
 /// Where IKE is spoken (RFC 7296 §2.23).
 const IKE: [u16; 2] = [500, 4500];

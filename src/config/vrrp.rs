@@ -67,13 +67,11 @@ impl VrrpTable {
             peers: table.parsed_list("peers", peer).unwrap_or_default(),
             advertisement_interval: interval.map_or(Duration::from_secs(1), Spanned::into_inner),
             preempt: table.boolean("preempt").unwrap_or(false),
-            notify_fifo: match owner {
-                Owner::FrontDoor => {
-                    let fifo = table.parsed("notify_fifo", absolute);
-                    Some(fifo.map_or_else(|| DEFAULT_FIFO.into(), Spanned::into_inner))
-                }
+            notify_fifo: table.parsed("notify_fifo", absolute).map(Spanned::into_inner).or(match owner {
+                Owner::FrontDoor => Some(DEFAULT_FIFO.into()),
+                // an agent does not listen; a front door on the same host may
                 Owner::Gateway => None,
-            },
+            }),
             head: table.span.clone(),
         };
         table.finish();

@@ -161,6 +161,7 @@ mod tests {
             connections: Connections::New,
             reject_with: RejectWith::TcpReset,
             exempt: Vec::new(),
+            spare: Vec::new(),
         };
         let lease = Duration::from_secs(15);
         let settings = FenceSettings { engine: Engine::Nftables, refusal, lease, on_exit: OnExit::Remove };

@@ -25,7 +25,7 @@ pub struct Instance {
     pub advertisement_interval: Duration,
     /// Whether the one with the higher priority takes the addresses back once it is there again (RFC 9568 §6.1).
     pub preempt: bool,
-    /// Where keepalived tells what it has decided; `None`: nobody listens, as on a gateway.
+    /// Where keepalived tells what it has decided; `None`: nobody listens, as on a gateway without a front door.
     pub notify_fifo: Option<PathBuf>,
 }
 

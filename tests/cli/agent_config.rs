@@ -233,7 +233,7 @@ fn a_pair_of_gateways_shares_its_addresses_as_front_doors_do() {
     assert_problems(
         &folder,
         &format!(
-            "{start}track_file = \"fit\"\n[[vrrp.instance]]\nnotify_fifo = \"/run/fifo\"\n{instance}{instance}"
+            "{start}track_file = \"fit\"\n[[vrrp.instance]]\nnotify_fifo = \"fifo\"\n{instance}{instance}"
         ),
         &[
             &format!("h.toml:8:14: error: 'track_file': {path}"),
@@ -241,7 +241,7 @@ fn a_pair_of_gateways_shares_its_addresses_as_front_doors_do() {
             "h.toml:9:1: error: missing key 'role' in [[vrrp.instance]]; it is 'master' or 'backup'",
             "h.toml:9:1: error: missing key 'addresses' in [[vrrp.instance]]",
             "h.toml:9:1: error: missing key 'interface' in [[vrrp.instance]]",
-            "h.toml:10:1: error: unknown key 'notify_fifo' in [[vrrp.instance]]",
+            &format!("h.toml:10:15: error: 'notify_fifo': {path}"),
             "h.toml:17:11: error: two [[vrrp.instance]] have the vrrp_id 41; give one of them another number",
             "h.toml:20:14: error: the virtual address 192.0.2.9 is there twice; leave one of them out",
         ],
@@ -287,6 +287,12 @@ fn a_fence_says_what_is_refused_and_how() {
             "exempt = [\"10.0.0.0/33\"]",
             "8:11: error: 'exempt': must be a network or an address, like \"10.0.0.0/8\" or \"2001:db8::1\"",
         ),
+        (
+            "spare = [\"10.0.0.0/8\"]",
+            "8:10: error: 'spare': must be an address of this host, like \"192.0.2.1\"",
+        ),
+        ("spare = [\"0.0.0.0\"]", "8:10: error: 'spare': 0.0.0.0 is no address that a host can have"),
+        ("spare = [\"10.0.0.1\", \"10.0.0.1\"]", "8:22: error: 'spare' has 10.0.0.1 twice"),
         ("on_exit = \"stay\"", "8:11: error: 'on_exit' cannot be 'stay'; it is one of 'remove', 'lease'"),
         ("port = [\"tcp/443\"]", "8:1: error: unknown key 'port' in [fence]; did you mean 'ports'?"),
     ] {

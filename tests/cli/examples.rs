@@ -221,13 +221,15 @@ fn the_defaults_that_the_agents_example_shows_of_a_pair_are_the_real_ones() {
         (settings.agent.track_file, settings.vrrp)
     };
     let (shown_file, shown) = pair(&[]);
-    let (real_file, real) = pair(&["track_file", "peers", "advertisement_interval", "preempt"]);
+    let (real_file, real) =
+        pair(&["track_file", "peers", "advertisement_interval", "preempt", "notify_fifo"]);
     assert!(shown_file.is_some());
     assert_eq!(shown_file, real_file);
     let [shown] = shown.try_into().unwrap();
     let [real] = real.try_into().unwrap();
     assert!(real.peers.is_empty());
-    assert_eq!(Instance { peers: Vec::new(), ..shown }, real);
+    assert_eq!(real.notify_fifo, None);
+    assert_eq!(Instance { peers: Vec::new(), notify_fifo: None, ..shown }, real);
     // who shares nothing says nothing to keepalived
     assert_eq!(agent(&folder, "config/heartbeat.toml").agent.track_file, None);
 }

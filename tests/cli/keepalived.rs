@@ -42,6 +42,12 @@ fn a_gateways_address_becomes_one_that_looks_at_the_agents_file() {
     assert_eq!((made.status, made.stderr.as_str()), (0, ""));
     assert!(made.stdout.contains("    router_id gw1\n"));
     assert!(made.stdout.contains("vrrp_track_file vestibule {\n    file \"/run/fit\"\n"));
+    assert!(!made.stdout.contains("notify_fifo"));
+    // for a front door on the same host
+    folder.write("h.toml", &format!("{AGENT}[vrrp]\n{instance}notify_fifo = \"/run/fifo\"\n"));
+    let made = folder.run(["keepalived", "-c", "h.toml"]);
+    assert_eq!((made.status, made.stderr.as_str()), (0, ""));
+    assert!(made.stdout.contains("    vrrp_notify_fifo /run/fifo\n"), "{}", made.stdout);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod agent_config;
 mod certs;
 mod demo;
+mod deployment;
 mod drain;
 mod examples;
 mod front_config;

@@ -76,6 +76,7 @@ impl Agent {
             connections: Connections::New,
             reject_with: RejectWith::TcpReset,
             exempt: Vec::new(),
+            spare: Vec::new(),
         };
         let three = NonZeroU32::new(3).unwrap();
         let settings = Settings {

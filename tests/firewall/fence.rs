@@ -16,6 +16,7 @@ pub fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) 
         connections,
         reject_with,
         exempt: vec!["127.0.0.0/8".parse().unwrap(), "fd09::3/128".parse().unwrap()],
+        spare: Vec::new(),
     }
 }
 
@@ -58,6 +59,7 @@ macro_rules! for_each_engine {
 for_each_engine! {
     a_fence_refuses_newcomers_and_lets_living_connections_be: newcomers_alone;
     a_fence_of_all_connections_cuts_them: all_connections;
+    what_comes_to_another_services_address_passes: spared;
     the_kernel_ends_a_block_that_nobody_renews: the_kernels_end;
     what_others_have_broken_is_repaired: repairs;
     a_rule_before_ours_lets_nobody_in_for_longer_than_until_the_next_renewal: overtaken;
@@ -138,6 +140,32 @@ async fn all_connections(tools: Tools) {
         for gateway in GATEWAY {
             assert_eq!(client.tcp(gateway, 443), Outcome::Open, "{gateway}");
         }
+    }
+}
+
+async fn spared(tools: Tools) {
+    let client = Client::new();
+    let others = ["10.9.0.9", "fd09::9"];
+    run("ip addr add 10.9.0.9/24 dev v0");
+    run("ip addr add fd09::9/64 dev v0 nodad");
+    for other in others {
+        until("the address is there", || client.tcp(other, 443) == Outcome::Open);
+    }
+    for connections in [Connections::New, Connections::All] {
+        let mut fence = fence(&["tcp/443", "udp/500"], connections, RejectWith::TcpReset);
+        fence.spare = others.map(|address| address.parse().unwrap()).into();
+        let mut firewall = Firewall::new(engine(tools), fence);
+        let block = block(LONG);
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::Written);
+        assert_eq!(firewall.set(Some(&block), &[]).await.unwrap(), Done::AsItWas);
+        for (gateway, other) in GATEWAY.into_iter().zip(others) {
+            assert_eq!(client.tcp(gateway, 443), Outcome::Refused, "{gateway}");
+            assert_eq!(client.udp(gateway, 500, &ike(false, 0)), Outcome::Refused, "{gateway}");
+            assert_eq!(client.tcp(other, 443), Outcome::Open, "{other}");
+            // the answer leaves from the gateway's first address, and the client does not take it for one
+            assert_ne!(client.udp(other, 500, &ike(false, 0)), Outcome::Refused, "{other}");
+        }
+        firewall.remove().await.unwrap();
     }
 }
 

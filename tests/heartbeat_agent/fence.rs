@@ -105,6 +105,7 @@ fn settings_with(engine: Engine, port: &str, lease: Duration, on_exit: OnExit) -
         connections: Connections::New,
         reject_with: RejectWith::TcpReset,
         exempt: vec!["127.0.0.0/8".parse().unwrap()],
+        spare: Vec::new(),
     };
     FenceSettings { engine, refusal, lease, on_exit }
 }

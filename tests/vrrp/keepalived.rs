@@ -493,3 +493,52 @@ fn a_gateway_that_is_not_fit_gives_the_address_up() {
         keepalived.stop();
     });
 }
+
+#[test]
+fn keepalived_takes_what_is_made_of_the_scenarios_and_the_document_shows_it() {
+    if !is_there("keepalived") {
+        return;
+    }
+    alone(
+        "keepalived::keepalived_takes_what_is_made_of_the_scenarios_and_the_document_shows_it",
+        async || {
+            ip("link add eth0 type veth peer name eth1");
+            let folder = tempfile::tempdir().unwrap();
+            let init = "certs init --name vpn.example.com --front front-a --front front-b --gateway gw1=192.0.2.1 \
+                    --gateway gw2=192.0.2.2 --dir";
+            let mut certs = Command::new(BINARY);
+            certs.args(init.split_whitespace()).arg(folder.path().join("certs")).stdout(Stdio::null());
+            assert!(certs.status().unwrap().success());
+            std::fs::create_dir(folder.path().join("config")).unwrap();
+            let made = |scenario: &str, host: &str, file: &str, addresses: [&str; 2]| {
+                for (address, interface) in addresses.iter().zip(["eth0", "eth1"]) {
+                    ip(&format!("addr flush dev {interface}"));
+                    ip(&format!("addr add {address}/24 dev {interface}"));
+                    ip(&format!("link set {interface} up"));
+                }
+                let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/scenarios").join(scenario);
+                let config = folder.path().join("config").join(file);
+                std::fs::copy(source.join(host).join("etc/vestibule/config").join(file), &config).unwrap();
+                let made = Command::new(BINARY).args(["keepalived", "-c"]).arg(&config).output().unwrap();
+                assert_eq!(String::from_utf8_lossy(&made.stderr), "", "{scenario}, {host}");
+                let tried = folder.path().join("keepalived.conf");
+                std::fs::write(&tried, &made.stdout).unwrap();
+                let said = Command::new("keepalived").arg("-t").arg("-f").arg(&tried).output().unwrap();
+                let words = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+                assert!(said.status.success() && words.is_empty(), "{scenario}, {host}: {words}");
+                let folder = folder.path().join("config").display().to_string();
+                let text = String::from_utf8(made.stdout).unwrap();
+                text.replace(&folder, "/etc/vestibule/config").replace(BINARY, "/usr/local/bin/vestibule")
+            };
+            let first = made("failsafe-vrrp", "host-1", "heartbeat.toml", ["10.1.1.1", "192.168.200.1"]);
+            let document = include_str!("../../docs/deployment.md");
+            let (_, shown) = document.split_once("```keepalived\n").unwrap();
+            assert_eq!(shown.split_once("```\n").unwrap().0, first);
+            made("failsafe-vrrp", "host-2", "heartbeat.toml", ["10.1.1.2", "192.168.200.2"]);
+            let own = ["62.168.1.201", "192.168.200.1"];
+            let text = made("load-balancing-redirect", "host-1", "vestibule.toml", own);
+            assert!(text.contains("    unicast_src_ip 62.168.1.201\n"), "{text}");
+            made("load-balancing-redirect", "host-2", "vestibule.toml", ["62.168.1.202", "192.168.200.2"]);
+        },
+    );
+}

@@ -83,6 +83,8 @@ impl Firewall {
     pub fn new(engine: Engine, mut fence: Fence) -> Self {
         fence.ports.sort();
         fence.ports.dedup();
+        fence.spare.sort();
+        fence.spare.dedup();
         let kept = match engine {
             Engine::Nftables => Kept::Nftables(KeptTable::new(FENCE_TABLE)),
             Engine::Iptables => Kept::Iptables(Chains::default()),

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ pub struct Fence {
     pub reject_with: RejectWith,
     /// Who passes whatever happens, beside what comes over the loopback interface.
     pub exempt: Vec<IpNet>,
+    /// Addresses of this host at which others than the service listen, a front door say: who comes there passes.
+    pub spare: Vec<IpAddr>,
 }
 
 /// A port of a gateway's service: `tcp/443`.

@@ -108,6 +108,8 @@ pub fn rules(
         0 => "-j RETURN".to_owned(),
         _ => format!("-s {network} -j RETURN"),
     }));
+    let spare = fence.spare.iter().filter(|address| address.is_ipv4() == (family == Family::Ipv4));
+    rules.extend(spare.map(|address| format!("-d {} -j RETURN", IpNet::from(*address))));
     rules.extend(fence.ports.iter().filter_map(|port| {
         let (of_port, opening) = (matches(*port), opening(family, fence.connections, *port, can)?);
         Some(format!(
@@ -328,7 +330,7 @@ mod tests {
 
     fn fence(ports: &[&str], connections: Connections, reject_with: RejectWith) -> Fence {
         let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
-        Fence { ports, connections, reject_with, exempt: Vec::new() }
+        Fence { ports, connections, reject_with, exempt: Vec::new(), spare: Vec::new() }
     }
 
     fn term() -> Term {

@@ -510,6 +510,7 @@ mod tests {
             connections: Connections::New,
             reject_with: RejectWith::TcpReset,
             exempt: ["127.0.0.0/8", "fd09::3/128", "10.0.0.4/30"].map(|net| net.parse().unwrap()).into(),
+            spare: Vec::new(),
         };
         let learned = ["192.0.2.7", "192.0.2.8", "192.0.2.9"].map(|address| address.parse().unwrap());
         let block = Block { until: now + Duration::from_secs(15), holders: "self, front-a".into() };

@@ -25,6 +25,10 @@ pub fn fence_table(fence: &Fence, block: Option<&Block>, exempt: &[IpNet]) -> Ta
         ("ip saddr @exempt_ipv4 return".to_owned(), "exempt"),
         ("ip6 saddr @exempt_ipv6 return".to_owned(), "exempt"),
     ];
+    rules.extend(fence.spare.iter().map(|address| {
+        let family = if address.is_ipv4() { "ip" } else { "ip6" };
+        (format!("{family} daddr {address} return"), "another service's")
+    }));
     let tcp = match fence.reject_with {
         RejectWith::TcpReset => "tcp reset",
         RejectWith::IcmpPortUnreachable => UNREACHABLE,
@@ -141,7 +145,13 @@ mod tests {
         let fenced = |connections| {
             let ports =
                 ["tcp/443", "udp/443", "udp/500", "udp/4500"].map(|port| port.parse().unwrap()).into();
-            let fence = Fence { ports, connections, reject_with: RejectWith::TcpReset, exempt: Vec::new() };
+            let fence = Fence {
+                ports,
+                connections,
+                reject_with: RejectWith::TcpReset,
+                exempt: Vec::new(),
+                spare: Vec::new(),
+            };
             match &fence_table(&fence, Some(&block), &[]).sets[0].members {
                 Members::Ports(ports) => ports.iter().map(|timed| timed.key.to_string()).collect::<Vec<_>>(),
                 other => panic!("{other:?}"),
