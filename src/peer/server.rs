@@ -40,18 +40,18 @@ pub struct Accounts {
 /// §13.1.2) the answer waits until the account is another than the one that came with that `ETag`, newcomers aside, but no
 /// longer than that, and never longer than 2 s. It is the whole account in any case: newcomers come all the time.
 pub async fn serve_accounts(listener: TcpListener, tls: Arc<ServerConfig>, accounts: Accounts, stop: Stop) {
-    serve(Door::Tcp(listener, Some(tls)), router(accounts), stop).await;
+    serve(Door::Tcp(listener, Some(tls)), router(accounts, stop.clone()), stop).await;
 }
 
 // How many are waiting is bounded by the server loop.
-fn router(accounts: Accounts) -> Router {
-    Router::new().route("/v1/account", get(account)).with_state(accounts)
+fn router(accounts: Accounts, stop: Stop) -> Router {
+    Router::new().route("/v1/account", get(account)).with_state((accounts, stop))
 }
 
 /// Longer than anybody needs to wait: each one who does costs a connection.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-async fn account(State(mut accounts): State<Accounts>, headers: HeaderMap) -> Response {
+async fn account(State((mut accounts, mut stop)): State<(Accounts, Stop)>, headers: HeaderMap) -> Response {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let known = text(header::IF_NONE_MATCH);
     let wait = text(PREFER).and_then(|prefer| prefer.strip_prefix("wait=")?.parse().ok()).unwrap_or(0);
@@ -69,11 +69,12 @@ async fn account(State(mut accounts): State<Accounts>, headers: HeaderMap) -> Re
         if Some(&*tag) != known || Instant::now() >= deadline {
             return answer(account, &tag);
         }
-        // errors mean that this front door ends: what is known is told without waiting
+        // errors, too, mean that this front door ends: what is known is told without waiting
         let is_over = tokio::select! {
             changed = accounts.posture.changed() => changed.is_err(),
             changed = accounts.memory.changed() => changed.is_err(),
             () = tokio::time::sleep_until(deadline) => true,
+            () = stop.stopped() => true,
         };
         if is_over {
             return match accounts.now() {
@@ -132,12 +133,14 @@ mod tests {
     use crate::fleet::{
         FleetSettings, Gateway, GatewayName, Moment, Publisher, Roster, Thresholds, VrrpId, Weights,
     };
+    use crate::net::stop::{self, Stopper};
 
     struct Front {
         router: Router,
         posture: watch::Sender<Posture>,
         memory: watch::Sender<Arc<Memory>>,
         view: View,
+        stopper: Stopper,
     }
 
     fn front() -> Front {
@@ -158,7 +161,8 @@ mod tests {
         let (memory, memories) = watch::channel(Arc::default());
         let name = "front-a".into();
         let accounts = Accounts { name, life: 7, posture: postures, memory: memories, view: view.clone() };
-        Front { router: router(accounts), posture, memory, view }
+        let (stopper, stop) = stop::channel();
+        Front { router: router(accounts, stop), posture, memory, view, stopper }
     }
 
     async fn ask(router: &Router, known: &str, wait: u64) -> (String, Account) {
@@ -213,11 +217,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_front_door_that_ends_keeps_nobody_waiting() {
-        let Front { router, posture, memory, view: _view } = front();
-        let (tag, _) = ask(&router, "", 0).await;
-        drop((posture, memory));
-        let answered = tokio::time::timeout(Duration::from_secs(1), ask(&router, &tag, 2)).await;
-        assert!(answered.is_ok());
+        for is_told in [true, false] {
+            let Front { router, posture, memory, view: _view, stopper } = front();
+            let (tag, _) = ask(&router, "", 0).await;
+            if is_told {
+                stopper.stop();
+            } else {
+                drop((posture, memory));
+            }
+            let answered = tokio::time::timeout(Duration::from_secs(1), ask(&router, &tag, 2)).await;
+            assert!(answered.is_ok(), "{is_told}");
+        }
     }
 
     #[tokio::test]
