@@ -174,7 +174,12 @@ ROW='%-34s %8s %7s %6s %7s %5s %7s %8s %6s %7s %8s'
 again() {
   local next=$STANDBY
   case $1 in
-    front) front "$ACTIVE" ;;
+    front)
+      # who is being served has 5 s
+      wait_for 10 ended "${FRONTS[$ACTIVE]}" || fail "the front door comes to its end"
+      stop "${FRONTS[$ACTIVE]}"
+      front "$ACTIVE"
+      ;;
     keepalived) keep "$ACTIVE" ;;
     link) ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" up ;;
     network) ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" master br0 ;;
@@ -184,8 +189,9 @@ again() {
   [ "$1" = network ] || expect_equal "whole again, and $next is active" "$next" "$ACTIVE"
 }
 
-# front_ends SIGNAL / keepalived_ends / keepalived_is_killed / link_lost / cut_off : what is done to the active host
-front_ends() { stop "${FRONTS[$ACTIVE]}" "$1"; }
+# front_is_killed / front_ends / keepalived_ends / keepalived_is_killed / link_lost / cut_off : what is done to the active host
+front_is_killed() { stop "${FRONTS[$ACTIVE]}" KILL; }
+front_ends() { kill -TERM "${FRONTS[$ACTIVE]}"; }
 keepalived_ends() { stop "${KEPT[$ACTIVE]}"; }
 keepalived_is_killed() { keepalived_kill "$ACTIVE"; stop "${KEPT[$ACTIVE]}" KILL; }
 link_lost() { ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" down; }
@@ -235,7 +241,7 @@ for INTERVAL in 100ms 1s; do
     who
   fi
 
-  event "kill -9 of the active front door" front front_ends KILL
+  event "kill -9 of the active front door" front front_is_killed
   again front
 
   event "kill -9 of keepalived" keepalived keepalived_is_killed
@@ -255,7 +261,7 @@ for INTERVAL in 100ms 1s; do
   expect "vestibule status says so" says "$ACTIVE" "^ *31  standby .*keepalived says STOP"
   again keepalived
 
-  event "the front door ends in order" front front_ends TERM
+  event "the front door ends in order" front front_ends
   again front
   roles
 done
