@@ -1,14 +1,15 @@
 #!/bin/bash
 # Shows: two front doors with one address, keepalived with the configuration that `vestibule keepalived` prints, two ocserv
 #        gateways: logins go on through every kind of takeover. While the active front door is killed, ends, loses its
-#        keepalived by a kill or in order, or its link, openconnect logs in at the virtual address every 50 ms, and a
+#        keepalived by a kill or in order, its link, or its network, openconnect logs in at the virtual address every 50 ms, and a
 #        browser loads it again and again. How long nobody gets in is measured with VRRP announcements every 0.1 s and every
 #        second. Tunnels that were there before live through all of it, and the standby says that it is one.
 # Needs: root; ocserv openconnect vpnc-scripts keepalived chromium libnss3-tools iproute2 iputils-ping curl openssl python3
-# Takes: about 110 s
+# Takes: about 130 s
 . "$(dirname "$0")/lib.sh"
 
 GOOD=0.2                 # seconds until a login has its connection; one that takes longer was begun while nobody was there
+BUSY=0.2                 # seconds in which nobody tries to log in, though somebody should every 0.05 s
 # seconds from the first login that is not good to the next good one, by the interval of announcements
 declare -A LIMITS=([100ms]=0.5 [1s]=3.5)
 VIRTUAL=10.99.0.10
@@ -84,8 +85,7 @@ is_whole() {
   case $active in fa | fb) ;; *) return 1 ;; esac
   has_address "$active" $VIRTUAL && ! has_address "${OTHER[$active]}" $VIRTUAL &&
     says "$active" "^ *31  active .*keepalived says MASTER" &&
-    says "${OTHER[$active]}" "^ *31  standby .*keepalived says BACKUP" &&
-    [ "$(ask fa vestibule_vrrp_conflict)" = 0 ] && [ "$(ask fb vestibule_vrrp_conflict)" = 0 ]
+    says "${OTHER[$active]}" "^ *31  standby .*keepalived says BACKUP"
 }
 
 # who : which host is the active one, in $ACTIVE, and the other one in $STANDBY
@@ -121,12 +121,29 @@ good_since() { awk -v s="$1" -v c="$2" -v g=$GOOD '$1 > s && $2 <= g && $4 != "f
 # pages_since SECONDS COUNT : the browser has begun to load so many pages since then and has got them
 pages_since() { awk -v s="$1" -v c="$2" '$1 > s && $3 != "failed" { n++ } END { exit n < c }' "$WORK/browsing.log"; }
 
-# shellcheck disable=SC2059
-# event WHAT COMMAND... : does that to the active host, while people log in; what they saw of it comes into the table, and
-# the roles have changed
+# event WHAT RESTORE COMMAND... : does that to the active host, while people log in; what they saw of it comes into the table,
+# and the roles have changed. Once more, after `again RESTORE`, where it took too long and this machine had no time for those
+# who try every 50 ms either: then it had none for keepalived, which says nothing of either.
 TABLE=()
 event() {
-  local what=$1 at end gap over pause logins late failed slowest pages lost page after; shift
+  local what=$1 restore=$2 try; shift 2
+  for try in 1 2 3; do
+    takeover "$what" "$@"
+    at_most "$GAP" "${LIMITS[$INTERVAL]}" || at_most "$PAUSE" $BUSY || [ "$try" = 3 ] || {
+      note "$GAP s without a login, but this machine is too busy to tell: for $PAUSE s nobody tried; once more"
+      again "$restore"
+      continue
+    }
+    break
+  done
+  expect_at_most "seconds in which nobody could log in" "${LIMITS[$INTERVAL]}" "$GAP"
+  expect_equal "pages that a browser asked for after that and did not get" 0 "$LOST_PAGES"
+  TABLE+=("$LINE")
+}
+
+# takeover WHAT COMMAND... : does that once: $GAP, $PAUSE, $LOST_PAGES and the line for the table, $LINE
+takeover() {
+  local what=$1 at end over logins late failed slowest pages lost page; shift
   who
   part "$what, announcements every $INTERVAL: $ACTIVE is active"
   start client logins.log python3 "$LAB_DIR/logins.py" run 0.05 $VIRTUAL "$WORK/web/ca.pem"; LOGINS=$STARTED
@@ -140,34 +157,45 @@ event() {
   end=$(now)
   stop "$LOGINS"
   # who has begun shortly before may have met it as well
-  read -r gap over pause logins late failed slowest < <(
+  read -r GAP over PAUSE logins late failed slowest < <(
     python3 "$LAB_DIR/logins.py" gap "$(awk -v a="$at" 'BEGIN { print a - 0.5 }')" "$end" $GOOD "$WORK/logins.log") ||
     fail "it is known who has logged in"
-  expect_at_most "seconds in which nobody could log in" "${LIMITS[$INTERVAL]}" "$gap"
-  at_most "$pause" 1 || fail "somebody tries all the time; this machine is too busy to tell (nobody did for $pause s)"
   # how many pages were under way, how many of these never came, how long the slowest took that did; none is lost
   # that was asked for when people could log in again
-  read -r pages lost page after < <(awk -v a="$at" -v e="$end" -v o="$over" '
+  read -r pages lost page LOST_PAGES < <(awk -v a="$at" -v e="$end" -v o="$over" '
     $1 + $2 > a && $1 < e { n++; if ($3 == "failed") { lost++; if ($1 > a && $1 > o) after++ } else if ($2 > most) most = $2 }
     END { print n + 0, lost + 0, most + 0, after + 0 }' "$WORK/browsing.log")
-  expect_equal "pages that a browser asked for after that and did not get" 0 "$after"
-  TABLE+=("$(printf "$ROW" "$what" "$INTERVAL" "$gap" "$pause" "$logins" "$late" "$failed" "$slowest" "$pages" "$lost" "$page")")
+  # shellcheck disable=SC2059
+  LINE=$(printf "$ROW" "$what" "$INTERVAL" "$GAP" "$PAUSE" "$logins" "$late" "$failed" "$slowest" "$pages" "$lost" "$page")
 }
 ROW='%-34s %8s %7s %6s %7s %5s %7s %8s %6s %7s %8s'
 
-# again HOST : what was ended there is started again, and the farm is whole
+# again WHAT : what was ended on the host that was active is there again, and the farm is whole; the other host is active
 again() {
-  case $1 in front) front "$ACTIVE" ;; keepalived) keep "$ACTIVE" ;; link) ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" up ;; esac
-  BEFORE=$ACTIVE
+  local next=$STANDBY
+  case $1 in
+    front)
+      # who is being served has 5 s
+      wait_for 10 ended "${FRONTS[$ACTIVE]}" || fail "the front door comes to its end"
+      stop "${FRONTS[$ACTIVE]}"
+      front "$ACTIVE"
+      ;;
+    keepalived) keep "$ACTIVE" ;;
+    link) ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" up ;;
+    network) ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" master br0 ;;
+  esac
   who
-  expect_equal "whole again; active is" "${OTHER[$BEFORE]}" "$ACTIVE"
+  # of two that are active the one with the higher priority stays it, unless it has found meanwhile that it reaches no gateway
+  [ "$1" = network ] || expect_equal "whole again, and $next is active" "$next" "$ACTIVE"
 }
 
-# front_ends SIGNAL / keepalived_ends / keepalived_is_killed / link_lost : what is done to the active host
-front_ends() { stop "${FRONTS[$ACTIVE]}" "$1"; }
+# front_is_killed / front_ends / keepalived_ends / keepalived_is_killed / link_lost / cut_off : what is done to the active host
+front_is_killed() { stop "${FRONTS[$ACTIVE]}" KILL; }
+front_ends() { kill -TERM "${FRONTS[$ACTIVE]}"; }
 keepalived_ends() { stop "${KEPT[$ACTIVE]}"; }
 keepalived_is_killed() { keepalived_kill "$ACTIVE"; stop "${KEPT[$ACTIVE]}" KILL; }
 link_lost() { ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" down; }
+cut_off() { ip -n "$LAB_PREFIX-sw" link set "p-$ACTIVE" nomaster; }
 
 part "two front doors, one address"
 for HOST in fa fb; do
@@ -213,23 +241,27 @@ for INTERVAL in 100ms 1s; do
     who
   fi
 
-  event "kill -9 of the active front door" front_ends KILL
+  event "kill -9 of the active front door" front front_is_killed
   again front
 
-  event "kill -9 of keepalived" keepalived_is_killed
+  event "kill -9 of keepalived" keepalived keepalived_is_killed
   expect "both hosts have the address" eval 'has_address fa $VIRTUAL && has_address fb $VIRTUAL'
   expect_equal "that is told: vestibule_vrrp_conflict" 1 "$(ask "$ACTIVE" vestibule_vrrp_conflict)"
   expect "and by vestibule status" says "$ACTIVE" "left here by a keepalived that was killed"
   again keepalived
+  expect_soon 2 "and is no longer so" eval '[ "$(ask $STANDBY vestibule_vrrp_conflict)" = 0 ]'
 
-  event "link loss" link_lost
+  event "link loss" link link_lost
   again link
 
-  event "keepalived ends in order" keepalived_ends
+  event "cut off, its link stays" network cut_off
+  again network
+
+  event "keepalived ends in order" keepalived keepalived_ends
   expect "vestibule status says so" says "$ACTIVE" "^ *31  standby .*keepalived says STOP"
   again keepalived
 
-  event "the front door ends in order" front_ends TERM
+  event "the front door ends in order" front front_ends
   again front
   roles
 done
@@ -255,7 +287,8 @@ part "the longest time in which nobody could log in, and in which nobody tried; 
 printf "$ROW\n" event interval gap pause logins late failed slowest pages failed slowest
 printf '%s\n' "${TABLE[@]}"
 
-# they take their time over an end in order
+# these take their time over an end in order
 ocserv_kill gw1
 ocserv_kill gw2
+for HOST in fa fb; do stop "${KEPT[$HOST]}"; stop "${FRONTS[$HOST]}"; done
 lab_done
