@@ -243,7 +243,7 @@ the_procedure() {
   local pings3=$PINGS
   start client2 hold.log python3 "$LAB_DIR/knock.py" hold tcp/10.99.0.11:8443
   local hold=$STARTED
-  expect_soon 3 "a connection to another port of gw1 is there" holds_on hold.log
+  expect_soon 10 "a connection to another port of gw1 is there" holds_on hold.log
   crowd
   begun=$(now)
   ocserv_freezes gw1
@@ -314,7 +314,7 @@ everything_is_cut() {
   expect "UDP is taken before" knocks client2 silent udp/10.99.0.11:443
   start client2 hold.log python3 "$LAB_DIR/knock.py" hold tcp/10.99.0.11:8443
   local hold=$STARTED
-  wait_for 3 holds_on hold.log || fail "a connection to another port of gw1 is there"
+  wait_for 10 holds_on hold.log || fail "a connection to another port of gw1 is there"
   crowd
   begun=$(now)
   ocserv_freezes gw1

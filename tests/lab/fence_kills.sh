@@ -102,7 +102,7 @@ still_refused() {
 # ends_within SECONDS TEXT : it is refused now, and nobody is refused any more that many seconds later at the most
 ends_within() {
   local begun; begun=$(now)
-  expect "$2: the block is still up" is_refused
+  expect "$2: the block is still up" still_refused "$begun"
   wait_for $(($1 + 6)) is_open || fail "$2: the block ends"
   expect_at_most "$2: seconds until the last newcomer was refused" "$1.3" "$(last_refused "$begun")"
 }
