@@ -214,7 +214,7 @@ the_procedure() {
   ocserv_kill gw1
   start gw1 deaf.log python3 "$LAB_DIR/knock.py" deaf 443
   local deaf=$STARTED
-  wait_for 2 listens_on_port gw1 443 || fail "nothing listens"
+  wait_for 10 listens_on_port gw1 443 || fail "nothing listens"
   local taken; taken=$(now)
   note "the port was closed for $(since "$begun") s, and is open to everybody from then on"
   is_refused_since "$begun" "stopped" "$taken"
