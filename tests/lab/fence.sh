@@ -214,7 +214,7 @@ the_procedure() {
   ocserv_kill gw1
   start gw1 deaf.log python3 "$LAB_DIR/knock.py" deaf 443
   local deaf=$STARTED
-  wait_for 2 listens_on_port gw1 443 || fail "nothing listens"
+  wait_for 10 listens_on_port gw1 443 || fail "nothing listens"
   local taken; taken=$(now)
   note "the port was closed for $(since "$begun") s, and is open to everybody from then on"
   is_refused_since "$begun" "stopped" "$taken"
@@ -243,7 +243,7 @@ the_procedure() {
   local pings3=$PINGS
   start client2 hold.log python3 "$LAB_DIR/knock.py" hold tcp/10.99.0.11:8443
   local hold=$STARTED
-  expect_soon 3 "a connection to another port of gw1 is there" holds_on hold.log
+  expect_soon 10 "a connection to another port of gw1 is there" holds_on hold.log
   crowd
   begun=$(now)
   ocserv_freezes gw1
@@ -314,7 +314,7 @@ everything_is_cut() {
   expect "UDP is taken before" knocks client2 silent udp/10.99.0.11:443
   start client2 hold.log python3 "$LAB_DIR/knock.py" hold tcp/10.99.0.11:8443
   local hold=$STARTED
-  wait_for 3 holds_on hold.log || fail "a connection to another port of gw1 is there"
+  wait_for 10 holds_on hold.log || fail "a connection to another port of gw1 is there"
   crowd
   begun=$(now)
   ocserv_freezes gw1
@@ -398,9 +398,7 @@ agent_start gw1; AGENT1=$STARTED
 wait_for $((BLOCKED_WITHIN + 2)) knocks client2 refused tcp/10.99.0.11:443 || fail "gw1 blocks"
 stop "$AGENT1"
 expect "on_exit = \"lease\": the block stays" knocks client2 refused tcp/10.99.0.11:443
-# asked of the kernel, and not measured: on a busy machine that somebody knocks takes its time, too
-expect_at_most "seconds until the kernel ends it" 5 "$(ip netns exec "$LAB_PREFIX-gw1" nft -nj list table inet vestibule |
-  json "max(m['elem']['expires'] for i in d['nftables'] for m in i.get('set', {}).get('elem', []) if 'elem' in m)")"
+expect_at_most "seconds until the kernel ends it" 5 "$(seconds_left gw1)"
 expect_soon 10 "it does" knocks client2 open tcp/10.99.0.11:443
 ocserv_thaws gw1
 foreign_same "after it" gw1

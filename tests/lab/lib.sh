@@ -706,6 +706,13 @@ slowest() {
     '$c == result && $(c + 1) > most { most = $(c + 1) } END { printf "%.3f", most }' "$WORK/$2"
 }
 
+# seconds_left HOST : until the kernel ends the last block in its nftables, if nobody renews it. Asked of the kernel, and not
+# measured: on a busy machine that somebody knocks takes its time, too
+seconds_left() {
+  ip netns exec "$LAB_PREFIX-$1" nft -nj list ruleset | json "max(m['elem']['expires'] for i in d['nftables']
+    for m in i.get('set', {}).get('elem', []) if isinstance(m, dict) and 'expires' in m.get('elem', {}))"
+}
+
 # nft_foreign HOST : everything in its nftables that is not Vestibule's, without counters and empty lines
 nft_foreign() {
   ip netns exec "$LAB_PREFIX-$1" nft -s list ruleset 2>/dev/null | awk '
