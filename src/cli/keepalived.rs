@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -58,10 +59,19 @@ impl Keepalived {
         let program = std::env::current_exe().context("where this program is cannot be found out")?;
         let config = std::path::absolute(&self.config)
             .with_context(|| format!("{} cannot be found", self.config.display()))?;
+        let fifo = instances.iter().find_map(|instance| instance.notify_fifo.as_deref());
+        let fifo_owner = match fifo.map_or(Ok(None), owner_of_folder) {
+            Ok(owner) => owner,
+            Err(warning) => {
+                output::warning(&warning);
+                None
+            }
+        };
         let plan = Plan {
             node: &name,
             instances: &instances,
             fitness,
+            fifo_owner: fifo_owner.as_deref(),
             own: &own,
             program: &program,
             config: &config,
@@ -72,5 +82,48 @@ impl Keepalived {
         }
         output::print(&written.text)?;
         Ok(Answer::Yes)
+    }
+}
+
+/// The name of the user whose folder the fifo is in, where that is not root: as that one the front door runs. `None` also
+/// where there is no such folder yet: there keepalived makes no fifo either. Whom this host does not know must not be named:
+/// keepalived would go on without a fifo.
+fn owner_of_folder(fifo: &Path) -> Result<Option<String>, String> {
+    let Some(Ok(folder)) = fifo.parent().map(std::fs::metadata) else { return Ok(None) };
+    let uid = folder.uid();
+    if uid == 0 {
+        return Ok(None);
+    }
+    let users = std::fs::read_to_string(USERS).unwrap_or_default();
+    let owner = users.lines().find_map(|line| user_of(line, uid)).map(|name| Some(name.to_owned()));
+    owner.ok_or_else(|| {
+        format!(
+            "the folder of {} belongs to user {uid}, who is not in {USERS}; start the front door before keepalived, so that \
+             it makes the fifo itself",
+            fifo.display()
+        )
+    })
+}
+
+/// The name in a line of passwd(5) if it is that user's.
+fn user_of(line: &str, uid: u32) -> Option<&str> {
+    let mut fields = line.split(':');
+    let name = fields.next()?;
+    (fields.nth(1)?.parse() == Ok(uid) && !name.is_empty()).then_some(name)
+}
+
+const USERS: &str = "/etc/passwd";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_known_by_his_number() {
+        let line = "vestibule:x:998:997::/var/lib/vestibule:/usr/sbin/nologin";
+        assert_eq!(user_of(line, 998), Some("vestibule"));
+        for line in ["vestibule:x:99:998::/:/bin/sh", "998:x:1:1", "a:998:x", "vestibule", "", "::998"] {
+            assert_eq!(user_of(line, 998), None, "{line}");
+        }
     }
 }

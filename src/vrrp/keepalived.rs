@@ -19,6 +19,8 @@ pub struct Plan<'a> {
     pub instances: &'a [Instance],
     /// What tells whether it is fit to have them.
     pub fitness: Fitness<'a>,
+    /// Whose the fifo is to be where keepalived makes it; `None`: root's.
+    pub fifo_owner: Option<&'a str>,
     /// The addresses of its interfaces by their names; an interface that is not there is missing.
     pub own: &'a BTreeMap<String, Vec<IpNet>>,
     /// This program.
@@ -70,7 +72,14 @@ impl Plan<'_> {
              global_defs {{\n    router_id {node}\n    vrrp_version 3\n    script_user root\n    enable_script_security\n"
         );
         if let Some(fifo) = self.instances.iter().find_map(|instance| instance.notify_fifo.as_deref()) {
-            line(&mut text, 1, format_args!("vrrp_notify_fifo {}", path("'notify_fifo'", fifo)?));
+            let fifo = path("'notify_fifo'", fifo)?;
+            match self.fifo_owner {
+                Some(owner) => {
+                    let owner = word("the user", owner)?;
+                    line(&mut text, 1, format_args!("vrrp_notify_fifo {fifo} {owner}"));
+                }
+                None => line(&mut text, 1, format_args!("vrrp_notify_fifo {fifo}")),
+            }
         }
         // neighbours that have missed the first announcement of a takeover hear another one a second later
         text += "    vrrp_garp_master_delay 1\n    vrrp_garp_master_repeat 2\n}\n\n";
@@ -296,6 +305,7 @@ mod tests {
             node: "front-a",
             instances,
             fitness: Fitness::FrontDoor,
+            fifo_owner: None,
             own: &own(addresses),
             program: Path::new("/usr/local/bin/vestibule"),
             config: Path::new("/etc/vestibule/config/vestibule.toml"),
@@ -354,6 +364,22 @@ vrrp_instance vestibule-31-ipv4 {
 }
 "#;
         assert_eq!(written.text, expected);
+    }
+
+    #[test]
+    fn a_fifo_that_keepalived_makes_is_the_front_doors() {
+        let plan = Plan {
+            node: "front-a",
+            instances: &[instance(31, &["10.0.0.9/24"], &[])],
+            fitness: Fitness::FrontDoor,
+            fifo_owner: Some("vestibule"),
+            own: &own(&[]),
+            program: Path::new("/usr/local/bin/vestibule"),
+            config: Path::new("/etc/vestibule.toml"),
+        };
+        let text = plan.write().unwrap().text;
+        let expected = ["vrrp_notify_fifo /run/vestibule/keepalived.fifo vestibule"];
+        assert_eq!(lines(&text, "vrrp_notify_fifo"), expected);
     }
 
     #[test]
@@ -441,6 +467,7 @@ vrrp_instance vestibule-31-ipv4 {
             node: "gw1",
             instances: &[Instance { notify_fifo: None, ..instance(41, &["10.0.0.9/24"], &[]) }],
             fitness: Fitness::TrackFile(Path::new("/run/vestibule/health")),
+            fifo_owner: None,
             own: &own(&[]),
             program: Path::new("/usr/local/bin/vestibule"),
             config: Path::new("/etc/vestibule/config/heartbeat.toml"),
@@ -459,6 +486,7 @@ vrrp_instance vestibule-31-ipv4 {
             node: "front-a",
             instances: &pair,
             fitness: Fitness::FrontDoor,
+            fifo_owner: None,
             own: &own(&[]),
             program: Path::new("/usr/local/bin/vestibule"),
             config: Path::new("/etc/vestibule.toml"),
@@ -477,6 +505,7 @@ vrrp_instance vestibule-31-ipv4 {
             assert!(Plan { fitness: Fitness::TrackFile(Path::new(bad)), ..plan }.write().is_err(), "{bad:?}");
             let interface = [Instance { interface: bad.into(), ..pair[0].clone() }];
             assert!(Plan { instances: &interface, ..plan }.write().is_err(), "{bad:?}");
+            assert!(Plan { fifo_owner: Some(bad), ..plan }.write().is_err(), "{bad:?}");
             let fifo = [Instance { notify_fifo: Some(bad.into()), ..pair[0].clone() }];
             assert!(Plan { instances: &fifo, ..plan }.write().is_err(), "{bad:?}");
         }

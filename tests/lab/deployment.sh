@@ -4,6 +4,7 @@
 #        tunnel, a gateway whose ocserv stops is named by `vestibule status` and left out, and comes back.
 #        What is not in the files is what the README says to fill in: gw2's own name, address, certificate.
 # Needs: root; ocserv openconnect vpnc-scripts iproute2 iputils-ping curl openssl
+# Runs: beside others: it measures no time (who else mounts on /etc/vestibule runs alone)
 # Takes: about 20 s
 . "$(dirname "$0")/lib.sh"
 

@@ -33,8 +33,10 @@ import struct
 import sys
 import time
 
+import datagrams
+from datagrams import connected, everywhere, heard
+
 STATUS = ["ok", "unavailable", "standby", "unsupported", "malformed"]
-IP_PKTINFO = 8
 SHORTEST, LONGEST, USUAL = 128, 1232, 576
 # signature, index, depth, key id; for an answer that is alone in its batch
 PROOF = 64 + 1 + 1 + 4
@@ -68,59 +70,20 @@ def read(answer):
     return STATUS[status], nonce, endpoints
 
 
-def connected(address, port):
-    """A socket that hears that address and port alone."""
-    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-    sock.connect((address, port))
-    return sock
-
-
 def ask(options):
     """One request."""
-    sock = connected(options.address, options.port)
-    sock.settimeout(2)
     asked = request(options)
-    try:
-        sock.send(asked)
-        answer = sock.recv(65535)
-    except socket.timeout:
-        return print("silent", len(asked), 0)
-    except ConnectionRefusedError:
-        return print("unreachable", len(asked), 0)
+    answer, nothing = datagrams.ask(connected(options.address, options.port), asked)
+    if nothing:
+        return print(nothing, len(asked), 0)
     status, nonce, endpoints = read(answer)
     assert nonce == asked[8:24], "an answer to another request"
     print(status, len(asked), len(answer), *endpoints)
 
 
-def everywhere(network):
-    """A socket that sends from anywhere in a network, and hears all of it."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    sock.bind(("0.0.0.0", 0))
-    sock.setblocking(False)
-    network = ipaddress.ip_network(network)
-
-    def send(datagram, place, to):
-        source = (network.network_address + place % network.num_addresses).packed
-        # sent from that address (ipi_spec_dst), by whatever interface
-        ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("i4s4s", 0, source, bytes(4)))]
-        sock.sendmsg([datagram], ancillary, 0, to)
-
-    return sock, send
-
-
-def heard(sock):
-    """All that waits."""
-    while True:
-        try:
-            yield sock.recv(65535)
-        except BlockingIOError:
-            return
-
-
 def shapes(options):
     """Whatever comes back is not longer than what was sent, and comes where it should."""
-    sock, send = everywhere(options.network)
+    sock, send, _ = everywhere(options.network)
     expected = {}  # request -> whether it is to be answered
     for size in range(0, 1501):
         expected[request(options, size)] = SHORTEST <= size <= LONGEST
@@ -163,7 +126,7 @@ def shapes(options):
 
 def flood(options):
     """Many requests."""
-    sock, send = everywhere(options.network)
+    sock, send, _ = everywhere(options.network)
     requests = request_bytes = answers = answer_bytes = longer = 0
     told_to_end = []
     signal.signal(signal.SIGTERM, lambda *_: told_to_end.append(True))

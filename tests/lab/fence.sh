@@ -8,7 +8,8 @@
 #        are repaired, the rules of others are never changed, and an agent that may not touch the firewall
 #        says so and does without.
 # Needs: root; nftables iptables ocserv openconnect vpnc-scripts iputils-ping iproute2 curl openssl python3
-# Takes: about 160 s
+# Runs: beside others: it mostly waits for rounds and leases, and its bounds are in seconds
+# Takes: about 155 s
 . "$(dirname "$0")/lib.sh"
 
 INTERVAL=1 RISE=2 FALL=3                      # seconds and rounds; see front_config and agent_config
@@ -396,10 +397,11 @@ agent_fence gw1 'engine = "nftables"' 'ports = ["tcp/443"]' 'on_exit = "lease"' 
 agent_start gw1; AGENT1=$STARTED
 wait_for $((BLOCKED_WITHIN + 2)) knocks client2 refused tcp/10.99.0.11:443 || fail "gw1 blocks"
 stop "$AGENT1"
-BEGUN=$(now)
 expect "on_exit = \"lease\": the block stays" knocks client2 refused tcp/10.99.0.11:443
-wait_for 8 knocks client2 open tcp/10.99.0.11:443 || fail "it ends"
-expect_at_most "seconds until the kernel has ended it" 5.5 "$(since "$BEGUN")"
+# asked of the kernel, and not measured: on a busy machine that somebody knocks takes its time, too
+expect_at_most "seconds until the kernel ends it" 5 "$(ip netns exec "$LAB_PREFIX-gw1" nft -nj list table inet vestibule |
+  json "max(m['elem']['expires'] for i in d['nftables'] for m in i.get('set', {}).get('elem', []) if 'elem' in m)")"
+expect_soon 10 "it does" knocks client2 open tcp/10.99.0.11:443
 ocserv_thaws gw1
 foreign_same "after it" gw1
 AGENT1=

@@ -5,6 +5,7 @@
 #        at random in a loop, with starts, flushes, failures and recoveries between them: whenever everything runs,
 #        newcomers are refused exactly while there is a reason, and one lease after everything is dead nobody is.
 # Needs: root; nftables iptables iproute2 curl openssl python3
+# Runs: beside others: it mostly waits for leases, which the kernel ends
 # Takes: about 290 s
 # Env:   SEED=NUMBER      of the random events, to see the same again
 #        DEATHS=NUMBER    how many SIGKILLs (default: 100 with nftables), and two fifths of that with iptables

@@ -22,15 +22,16 @@ import os
 import random
 import select
 import signal
-import socket
 import struct
 import sys
 import time
 
+import datagrams
+from datagrams import connected, everywhere, heard
+
 SA, KE, NONCE, NOTIFY = 33, 34, 40, 41
 NO_PROPOSAL_CHOSEN, NAT_SOURCE, NAT_DESTINATION, COOKIE = 14, 16388, 16389, 16390
 REDIRECT_SUPPORTED, REDIRECT, REDIRECTED_FROM = 16406, 16407, 16408
-IP_PKTINFO = 8
 MARKER = bytes(4)
 
 # ENCR_AES_CBC 128, PRF_HMAC_SHA2_256, AUTH_HMAC_SHA2_256_128, curve25519: one proposal (RFC 7296 §3.3)
@@ -107,28 +108,15 @@ def read(answer, options, asked):
     return result, cookie
 
 
-def connected(address, port):
-    """A socket that hears that address and port alone."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    sock.connect((address, port))
-    return sock
-
-
 def ask(options):
     """One question."""
     sock = connected(options.address, options.port)
-    sock.settimeout(2)
     nonce, spi, cookie = os.urandom(32), os.urandom(8), None
     for _ in range(2):
         asked = question(options, cookie, nonce=nonce, spi=spi)
-        try:
-            sock.send(asked)
-            answer = sock.recv(65535)
-        except socket.timeout:
-            return print("silent", len(asked), 0)
-        except ConnectionRefusedError:
-            return print("unreachable", len(asked), 0)
+        answer, nothing = datagrams.ask(sock, asked)
+        if nothing:
+            return print(nothing, len(asked), 0)
         result, cookie = read(answer, options, asked)
         if result != "cookie" or not options.cookie:
             break
@@ -186,11 +174,7 @@ def shapes(options):
 
 def flood(options):
     """Many questions from many sources."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-    sock.bind(("0.0.0.0", 0))
-    sock.setblocking(False)
-    network = ipaddress.ip_network(options.network)
+    sock, send, addresses = everywhere(options.network)
     template = bytearray(question(options))
     begin = 4 if options.marker else 0
     sent, questions, asked_bytes = {}, 0, 0
@@ -199,11 +183,7 @@ def flood(options):
 
     def hear():
         nonlocal answer_bytes, longer
-        while True:
-            try:
-                answer = sock.recv(65535)
-            except BlockingIOError:
-                return
+        for answer in heard(sock):
             asked = sent.get(key(answer, options))
             assert asked is not None, "an answer to nothing"
             longer += len(answer) > asked
@@ -218,10 +198,7 @@ def flood(options):
         while questions < gone * options.rate:
             spi = os.urandom(8)
             template[begin : begin + 8] = spi
-            source = (network.network_address + random.randrange(1, network.num_addresses - 1)).packed
-            # sent from that address (ipi_spec_dst), by whatever interface
-            ancillary = [(socket.IPPROTO_IP, IP_PKTINFO, struct.pack("i4s4s", 0, source, bytes(4)))]
-            sock.sendmsg([bytes(template)], ancillary, 0, (options.address, options.port))
+            send(bytes(template), random.randrange(1, addresses - 1), (options.address, options.port))
             sent[spi] = len(template)
             questions += 1
             asked_bytes += len(template)

@@ -5,6 +5,7 @@
 #        clients at once; the real address of a client in ocserv by PROXY v1 and v2; a gateway that goes down
 #        keeps its tunnels; a reload costs no packet; and what becomes of a login without affinity.
 # Needs: root; ocserv openconnect vpnc-scripts nftables iproute2 (ss -K) iputils-ping curl openssl python3
+# Runs: beside others: it measures no time
 # Takes: about 100 s
 . "$(dirname "$0")/lib.sh"
 

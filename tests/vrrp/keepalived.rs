@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -150,6 +151,7 @@ fn written(instances: &[Instance]) -> String {
         node: "front-a",
         instances,
         fitness: Fitness::FrontDoor,
+        fifo_owner: None,
         own: &BTreeMap::from([("d0".to_owned(), d0)]),
         program: Path::new("/bin/true"),
         config: Path::new("/etc/vestibule.toml"),
@@ -330,6 +332,51 @@ fn keepalived_conf(config: &Path) -> String {
     let output = Command::new(BINARY).args(["keepalived", "-c"]).arg(config).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_fifo_that_keepalived_makes_is_whose_the_folder_is() {
+    if !is_there("keepalived") {
+        return;
+    }
+    alone("keepalived::a_fifo_that_keepalived_makes_is_whose_the_folder_is", async || {
+        crate::interface();
+        ip("addr add 10.0.0.1/24 dev d0");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let fifo = path.join("run/fifo");
+        std::fs::create_dir(path.join("run")).unwrap();
+        // one whom every machine knows, in place of vestibule
+        std::os::unix::fs::chown(path.join("run"), Some(1), Some(1)).unwrap();
+        let config = path.join("vestibule.toml");
+        std::fs::write(
+            &config,
+            format!(
+                "[node]\nname = \"front-a\"\n[admin]\nsocket = \"admin.sock\"\n\
+                 [[listener]]\nname = \"portal\"\naddress = \"10.0.0.100:443\"\nmode = \"passthrough\"\n\
+                 [[gateway]]\nname = \"gw1\"\nssl_endpoint = \"127.0.0.1:1\"\n[[gateway.check]]\nkind = \"tcp\"\n\
+                 [[vrrp]]\nvrrp_id = 31\nrole = \"master\"\ninterface = \"d0\"\naddresses = [\"10.0.0.100/24\"]\n\
+                 advertisement_interval = \"100ms\"\nnotify_fifo = \"{}\"\n",
+                fifo.display()
+            ),
+        )
+        .unwrap();
+        let conf = keepalived_conf(&config);
+        let word = conf.lines().find_map(|line| line.trim().strip_prefix("vrrp_notify_fifo ")).unwrap();
+        assert_eq!(word, format!("{} daemon", fifo.display()));
+        let conf = conf.replace(BINARY, "/bin/true");
+        let keepalived = Keepalived::start(Command::new("keepalived"), path, "here", &conf);
+        until("keepalived has made it", || std::fs::metadata(&fifo).is_ok_and(|fifo| fifo.uid() == 1));
+        assert_eq!(std::fs::metadata(&fifo).unwrap().mode() & 0o777, 0o600);
+        // root may look into it as well
+        let own = Instance { notify_fifo: Some(fifo.clone()), ..instance(31, &["10.0.0.100/24"], &[]) };
+        let follower = Follower::of(&[own]);
+        let reason = || follower.reported.borrow().first().map(|report| report.reason.clone());
+        soon("it is master", || follower.standing.is_active()).await;
+        keepalived.stop();
+        soon("it has told so", || reason().is_some_and(|reason| reason.ends_with("keepalived says STOP")))
+            .await;
+    });
 }
 
 #[test]
