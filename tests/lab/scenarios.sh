@@ -9,6 +9,7 @@
 # Needs: root; keepalived ocserv openconnect vpnc-scripts strongswan-charon strongswan-swanctl libcharon-extra-plugins
 #        nftables iproute2 iputils-ping curl openssl, /dev/net/tun
 # Takes: about 90 s
+# Runs: beside others: it mostly waits for rounds, advertisements and retransmissions, and its bounds are in seconds
 . "$(dirname "$0")/lib.sh"
 
 for NEEDED in /usr/lib/ipsec/charon /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so /dev/net/tun; do
