@@ -300,23 +300,31 @@ dials() {
 # hangs_up : the session ends
 hangs_up() { stop "$STARTED" INT; wait_for 3 no_tunnel client; }
 
-# counts HOST GATEWAY : the front door there counts one tunnel on it, and none on the others. For a moment ocserv counts
-# whoever looks whether it works as well.
-counts() { status_says "$1" ' 1/250 ' && grep -q "^$2 .* 1/250 " "$WORK/status.log" && [ "$(grep -c ' 0/250 ' "$WORK/status.log")" = 2 ]; }
+# counts HOST GATEWAY : the front door there counts one tunnel on it, and none on the others; $EMPTIEST are those with the
+# fewest, whoever is on the way counted as well. For a moment ocserv counts whoever looks whether it works.
+counts() {
+  EMPTIEST=$(as "$1" vestibule status --format json | json "[g['name'] for all in [d['gateways']] for g in all
+    if g['load']['tunnels'] + g['pending'] == min(o['load']['tunnels'] + o['pending'] for o in all)
+    and {o['name']: o['load']['tunnels'] for o in all} == {'gw1': 0, 'gw2': 0, 'gw3': 0} | {'$2': 1}]") && [ -n "$EMPTIEST" ]
+}
 
-# avoids HOST GATEWAY COMMAND... : the gateway that this command tells is another one, where the front door there counts the
-# tunnel, before and after it was asked
+# spares HOST GATEWAY : and it is not one of the emptiest
+spares() { counts "$@" && case " $EMPTIEST " in *" $2 "*) return 1 ;; esac; }
+
+# avoids HOST GATEWAY COMMAND... : the gateway that this command tells is one of the emptiest, where the front door there counts
+# the tunnel, before it was asked and after that
 avoids() {
-  local host=$1 used=$2 seen tries=0; shift 2
+  local host=$1 used=$2 seen emptiest tries=0; shift 2
   while :; do
-    wait_for 10 counts "$host" "$used" || fail "the front door on $host counts the tunnel on $used"
+    wait_for 30 spares "$host" "$used" || fail "the front door on $host counts the tunnel on $used"
+    emptiest=$EMPTIEST
     seen=$(gateway_of "$("$@")")
     ! counts "$host" "$used" || break
     tries=$((tries + 1))
     [ $tries -lt 10 ] || fail "the front door on $host counts the tunnel on $used all the time"
   done
-  [ "$seen" != none ] && [ "$seen" != "$used" ] || fail "the front door on $host names another gateway than $used ($seen)"
-  pass "the front door on $host counts the tunnel, and names another gateway to the next who asks ($seen)"
+  case " $emptiest " in *" $seen "*) ;; *) fail "the front door on $host names one of the emptiest ($emptiest) and not $seen" ;; esac
+  pass "the front door on $host counts the tunnel on $used, and names one of the others to the next who asks ($seen)"
 }
 # asked_there HOST : what the front door there answers over DVE
 asked_there() { asks --server "62.168.1.20${1#host-}" --vpn ssl; }
