@@ -533,7 +533,10 @@ fn keepalived_takes_what_is_made_of_the_scenarios_and_the_document_shows_it() {
             let first = made("failsafe-vrrp", "host-1", "heartbeat.toml", ["10.1.1.1", "192.168.200.1"]);
             let document = include_str!("../../docs/deployment.md");
             let (_, shown) = document.split_once("```keepalived\n").unwrap();
-            assert_eq!(shown.split_once("```\n").unwrap().0, first);
+            let (shown, _) = shown.split_once("```\n").unwrap();
+            // whose the fifo's folder is on this machine is another thing
+            let nobodys = |text: &str| text.replace("/keepalived.fifo vestibule\n", "/keepalived.fifo\n");
+            assert_eq!(nobodys(shown), nobodys(&first));
             made("failsafe-vrrp", "host-2", "heartbeat.toml", ["10.1.1.2", "192.168.200.2"]);
             let own = ["62.168.1.201", "192.168.200.1"];
             let text = made("load-balancing-redirect", "host-1", "vestibule.toml", own);
