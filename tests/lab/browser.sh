@@ -31,13 +31,6 @@ RULES
 # asked_port_80 : connections that the client has opened to port 80 of the virtual address
 asked_port_80() { on client nft list chain inet lab output | sed -n 's/.*counter packets \([0-9]*\).*/\1/p'; }
 
-# browser_home : a home with the lab's CA in the NSS database that Chromium reads
-browser_home() {
-  mkdir -p "$WORK/home/.pki/nssdb"
-  certutil -d "sql:$WORK/home/.pki/nssdb" -N --empty-password &&
-    certutil -d "sql:$WORK/home/.pki/nssdb" -A -t C,, -n lab -i "$WORK/web/ca.pem"
-}
-
 # browse URL : Chromium with a fresh profile; the page it ends on is in $WORK/page.html
 browse() {
   rm -rf "$WORK/profile"

@@ -514,6 +514,50 @@ status() {
   on "${CLIENT:-client}" curl -sS --noproxy '*' -m 3 --cacert "$WORK/web/ca.pem" -o /dev/null -w '%{http_code}' "$@" "$url" 2>>"$WORK/curl.log"
 }
 
+# ---- keepalived ------------------------------------------------------------------------------------
+
+# front_vrrp NAME ROLE PEER ADDRESS/LENGTH INTERVAL : it shares that address with the front door on PEER
+front_vrrp() {
+  printf '\n[[vrrp]]\nvrrp_id = 31\nrole = "%s"\ninterface = "eth0"\naddresses = ["%s"]\npeers = ["%s"]\nadvertisement_interval = "%s"\nnotify_fifo = "%s"\n' \
+    "$2" "$4" "$3" "$5" "$WORK/$1.run/fifo" >>"$WORK/$1.toml"
+}
+
+# keepalived_start HOST NAME : keepalived on that host, with what `vestibule keepalived` prints for the front door NAME,
+# unchanged; its pid in $STARTED
+keepalived_start() {
+  lab_log "$1.keepalived.warnings"
+  on "$1" "$VESTIBULE" keepalived -c "$WORK/$2.toml" >"$WORK/$1.keepalived" 2>"$WORK/$1.keepalived.warnings" ||
+    fail "vestibule keepalived on $1"
+  # what it is killed over
+  rm -f "$WORK/$1.keepalived.pid" "$WORK/$1.vrrp.pid"
+  start "$1" "$1.keepalived.log" keepalived --dont-fork --vrrp --log-console --log-detail -f "$WORK/$1.keepalived" \
+    -p "$WORK/$1.keepalived.pid" -r "$WORK/$1.vrrp.pid"
+}
+
+# keepalived_kill HOST : all of its processes at once, as the machine's OOM killer might; the addresses stay
+keepalived_kill() {
+  local pid pids=()
+  for pid in $(ip netns pids "$LAB_PREFIX-$1" | sort -rn); do
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != keepalived ] || pids+=("$pid")
+  done
+  [ ${#pids[@]} -ge 2 ] || fail "there is no keepalived to kill on $1"
+  # the child first: it takes the addresses away when it sees its parent gone
+  kill -KILL "${pids[@]}"
+  wait "${pids[@]}" 2>/dev/null
+}
+
+# has_address HOST ADDRESS
+has_address() { ip -n "$LAB_PREFIX-$1" -brief address show dev eth0 | grep -qF " $2/"; }
+
+# ---- a browser -------------------------------------------------------------------------------------
+
+# browser_home : a home with the lab's CA in the NSS database that Chromium reads
+browser_home() {
+  mkdir -p "$WORK/home/.pki/nssdb"
+  certutil -d "sql:$WORK/home/.pki/nssdb" -N --empty-password &&
+    certutil -d "sql:$WORK/home/.pki/nssdb" -A -t C,, -n lab -i "$WORK/web/ca.pem"
+}
+
 # ---- strongSwan ------------------------------------------------------------------------------------
 
 # ESP is done in charon itself (kernel-libipsec): the kernel of the machine need not have it, nor give it to namespaces.
