@@ -18,8 +18,8 @@ done
 
 # Of front doors and agents. A gateway that dies is down after FALL bad rounds, the first of them within an interval. One that
 # comes back has to have RISE good rounds of its agent, and then RISE of the front door.
-INTERVAL=0.5 RISE=2 FALL=3
-SLACK=0.7                # for asking (a question every 0.1 s, lost ones take 0.3 s) on a busy machine
+INTERVAL=${INTERVAL:-0.5} RISE=2 FALL=3
+SLACK=${SLACK:-0.7}       # for asking (a question every 0.1 s, lost ones take 0.3 s); more of it on a machine that is busy
 DEAD_WITHIN=$(awk -v i=$INTERVAL -v f=$FALL -v s=$SLACK 'BEGIN { print f * i + s }')
 BACK_WITHIN=$(awk -v i=$INTERVAL -v r=$RISE -v s=$SLACK 'BEGIN { print 2 * r * i + s }')
 AT_ONCE=$SLACK           # what is ordered at one front door, and known at both
@@ -47,8 +47,11 @@ web_certificate front "IP:$VIRTUAL,IP:10.99.0.2,IP:10.99.0.3"
 heartbeat_certificates front-a=10.99.0.2,front-b=10.99.0.3 gw1=10.99.0.11 gw2=10.99.0.12
 openssl pkey -in "$WORK/certs/dve.key" -pubout -out "$WORK/dve.pub" 2>/dev/null || fail "vestibule certs init makes a key for DVE"
 
-# rounds FILE : INTERVAL for health checks there
-rounds() { sed -i -e "s/^interval = .*/interval = \"${INTERVAL}s\"/; s/^timeout = .*/timeout = \"400ms\"/" -e 's/"0\.5s"/"500ms"/' "$WORK/$1"; }
+# rounds FILE : INTERVAL for health checks there, in milliseconds
+rounds() {
+  sed -i -e "s/^interval = .*/interval = \"$(awk -v i="$INTERVAL" 'BEGIN { print 1000 * i }')ms\"/" \
+    -e "s/^timeout = .*/timeout = \"$(awk -v i="$INTERVAL" 'BEGIN { print 900 * i }')ms\"/" "$WORK/$1"
+}
 
 # agent GATEWAY
 agent() {
