@@ -226,7 +226,11 @@ mod tests {
         ledger.give_back(5);
         assert_eq!(pending(&ledger, 4), 1);
         ledger.give_back(5);
-        assert_eq!((pending(&ledger, 4), ledger.tally().own_pending(4)), (1, 1), "its own ones are nobody else's");
+        assert_eq!(
+            (pending(&ledger, 4), ledger.tally().own_pending(4)),
+            (1, 1),
+            "its own ones are nobody else's"
+        );
     }
 
     #[test]

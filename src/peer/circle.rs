@@ -404,7 +404,10 @@ mod tests {
             let at = cut * 10_000;
             world.hears(1, account("front-a", true), at);
             let Elsewhere { pending: of_it, given_back, .. } = world.picture(at).elsewhere;
-            assert_eq!((of_it, given_back), (pending.clone(), if cut == 0 { vec![] } else { pending.clone() }));
+            assert_eq!(
+                (of_it, given_back),
+                (pending.clone(), if cut == 0 { vec![] } else { pending.clone() })
+            );
             assert_eq!(world.picture(at + 1_000).elsewhere.given_back, []);
             assert_eq!(world.picture(at + 5_000).elsewhere.inherited, pending);
         }

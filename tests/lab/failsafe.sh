@@ -188,8 +188,8 @@ comes_back() { ocserv_start "$1"; }
 # both_know GATEWAY up|down
 both_know() { knows fa "$1" "$2" && knows fb "$1" "$2"; }
 
-# lost WAY : the active front door is lost in that way, and the other one takes over; done in the background for what it
-# takes, so that what follows is seen at once
+# lost WAY : the active front door is lost in that way (its keepalived ends, it is killed, or its link is lost); the other
+# one, which takes over, is $ACTIVE from then on
 lost() {
   LOST=$ACTIVE
   case $1 in
@@ -218,7 +218,7 @@ again() {
   stays "$2"
 }
 
-# both SIGNAL : both front doors end so at once, and are started anew at once; it is known whom they name when they do
+# both SIGNAL : both front doors are ended at once, and started anew
 both() {
   local host
   for host in fa fb; do kill "-$1" "${FRONTS[$host]}"; done
@@ -244,10 +244,13 @@ real_clients() {
   done
 }
 
-# severs HOST WHAT... / reconnects HOST : what matches is lost there, in and out
+# severs HOST WHAT... / reconnects HOST : what matches is lost there, in and out, and nothing else any more; several are parted
+# by `drop;`
 severs() {
   local host=$1; shift
   ip netns exec "$LAB_PREFIX-$host" nft -f - <<RULES || fail "the way cannot be cut"
+table inet cut
+delete table inet cut
 table inet cut {
   chain in { type filter hook input priority 0; $* drop; }
   chain out { type filter hook output priority 0; $* drop; }
@@ -352,7 +355,7 @@ done
 
 part "a drain"
 FAILBACK=true
-names gw1 1.7 "failback from now on" changed
+names gw1 "$BACK_WITHIN" "failback from now on" changed
 # vestibule ACTION ... : asked of the active front door
 asked() { "$VESTIBULE" "$@" --admin "$WORK/${NAME[$ACTIVE]}.admin.sock" >"$WORK/order.log" 2>&1 || { lab_log order.log; return 1; }; }
 names gw2 "$AT_ONCE" "drain on the active front door" asked drain gw1 --reason "new kernel"
@@ -437,7 +440,6 @@ stays_held "${NAME[$ACTIVE]}" 1.5 "it stands by"
 
 part "fences: front doors that do not hear each other, though VRRP does"
 for HOST in fa fb; do
-  reconnects $HOST
   severs $HOST tcp dport 9465 drop\; ip daddr "${ADDRESS[gw1]}" tcp dport 443
 done
 expect_soon 5 "then both have it blocked" held_by "front-a front-b"
@@ -448,10 +450,7 @@ done
 stays_held "front-a front-b" $LEASE "nothing flaps"
 expect "the active one stays so" is_active $ACTIVE
 stays "whoever is asked"
-for HOST in fa fb; do
-  reconnects $HOST
-  severs $HOST ip daddr "${ADDRESS[gw1]}" tcp dport 443
-done
+for HOST in fa fb; do severs $HOST ip daddr "${ADDRESS[gw1]}" tcp dport 443; done
 expect_soon $((LEASE + 3)) "when they hear each other again, the standby lets go" held_by "${NAME[$ACTIVE]}"
 who
 stays "then"
@@ -483,6 +482,12 @@ ALSO=(fa-https fa-dve fa-ike fb-https fb-dve fb-ike)
 names gw2 "$DEAD_WITHIN" "both active: the primary dies" ocserv_kill gw1
 names gw1 "$(awk -v b="$BACK_WITHIN" -v i=$INTERVAL 'BEGIN { print b + 2 * i }')" "both active: it comes back" comes_back gw1
 stays "then"
+# one that does not lead; it has the gateway fenced, by which the one that leads chooses another one
+sees_another() { severs fb meta l4proto 112 drop\; ip daddr "${ADDRESS[gw1]}" tcp dport 443; }
+names gw2 "$(awk -v d="$DEAD_WITHIN" -v i=$INTERVAL 'BEGIN { print d + 3 * i }')" "both active: one of them does not reach the primary" sees_another
+stays "then"
+sees_again() { severs fb meta l4proto 112; }
+names gw1 "$(awk -v b="$BACK_WITHIN" -v i=$INTERVAL 'BEGIN { print b + 2 * i }')" "both active: it reaches it again" sees_again
 ALSO=()
 reconnects fa
 reconnects fb
