@@ -11,8 +11,8 @@ use super::peers::{PeerState, PeerStatus};
 use super::summary;
 use super::vrrp::VrrpStatus;
 use crate::fleet::{
-    Ask, Balance, CheckOutcome, CheckResult, FenceReading, GatewayView, Lease, LoadReading, Moment, Role,
-    SELF, Snapshot, State, Vpn, VpnMode, VrrpId, VrrpMode, exclusion,
+    Ask, Balance, CheckOutcome, CheckResult, Exclusion, FenceReading, GatewayView, Lease, LoadReading,
+    Moment, Role, SELF, Snapshot, State, Vpn, VpnMode, VrrpId, VrrpMode, exclusion,
 };
 
 /// Everything there is to know of a front door at one moment.
@@ -317,7 +317,8 @@ impl Status {
 
     /// Why the front door is not fit to own the virtual address, one sentence a reason; empty if it is fit:
     /// every listener is open, and at least one of them has an available gateway among those it may send
-    /// clients to.
+    /// clients to. In failsafe mode one that waits for its turn counts, too: whom a standby follows may have chosen one
+    /// that is down from here, or may not have seen yet that it is; once it is gone, this front door chooses.
     pub fn unfitness(&self) -> Vec<String> {
         if self.listeners.is_empty() {
             return vec!["there is no listener".into()];
@@ -325,7 +326,11 @@ impl Status {
         let closed = self.listeners.iter().filter(|listener| !listener.open);
         let mut reasons: Vec<_> =
             closed.map(|l| format!("listener {} ({}) is not open", l.name, l.address)).collect();
-        if self.listeners.iter().all(|listener| listener.available == 0) {
+        let has_one = |listener: &ListenerEntry| {
+            let own = || self.gateways.iter().filter(|gateway| listener.is_for(gateway));
+            listener.available > 0 || own().any(|gateway| gateway.waits_for_its_turn(listener.vpn))
+        };
+        if !self.listeners.iter().any(has_one) {
             reasons.extend(self.listeners.iter().map(|listener| self.without_gateway(listener)));
         }
         reasons
@@ -355,6 +360,11 @@ impl GatewayStatus {
         // what it does not offer is no reason where it offers the other
         let telling = if self.vpn_mode == VpnMode::Ssl { ssl } else { native };
         telling.reason.as_deref()
+    }
+
+    /// Whether nothing speaks against it but that another one is the active one.
+    fn waits_for_its_turn(&self, vpn: Vpn) -> bool {
+        self.availability.of(vpn).reason.as_deref() == Some(Exclusion::Standby.as_str())
     }
 
     fn of(view: &GatewayView, snapshot: &Snapshot, now: Instant) -> Self {
@@ -615,8 +625,8 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        Balance, BalanceMode, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Load, LocalBlock,
-        Observation, Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
+        Balance, BalanceMode, Elsewhere, FenceReport, FleetSettings, Gateway, GatewayName, Holder, Lead,
+        Load, LocalBlock, Observation, Roster, Service, ServiceReport, Thresholds, Weights, WhenNone,
     };
 
     /// A farm whose clock starts at 12:00:00 on 2 May 2026.
@@ -692,6 +702,14 @@ pub(super) mod tests {
 
         pub fn drain(&mut self, name: &str, reason: &str) -> &mut Self {
             self.roster.drain(&GatewayName::new(name), reason, "uid 0", self.now).unwrap();
+            self
+        }
+
+        /// From now on it follows a front door that has chosen that one.
+        pub fn follow(&mut self, name: &str) -> &mut Self {
+            let actives = vec![(VrrpId::new(31), GatewayName::new(name))];
+            let lead = Some(Lead { front_door: "front-b".into(), actives });
+            self.roster.hear(Elsewhere { lead, ..Elsewhere::default() }, self.now);
             self
         }
 
@@ -996,6 +1014,16 @@ pub(super) mod tests {
         let unfitness = farm.status(&[listener("portal", 443), closed]).unfitness();
         assert_eq!(unfitness, ["listener raw (62.168.1.203:444) is not open"]);
         assert_eq!(farm.status(&[]).unfitness(), ["there is no listener"]);
+    }
+
+    #[test]
+    fn a_standby_is_fit_though_it_follows_one_who_names_a_gateway_that_is_down_from_here() {
+        let mut farm = Farm::failsafe(2);
+        farm.up(&["gw1", "gw2"]).follow("gw1").observe("gw1", refused());
+        let status = farm.status(&[listener("portal", 443)]);
+        assert_eq!((status.listeners[0].available, status.unfitness()), (0, vec![]));
+        farm.observe("gw2", refused());
+        assert_eq!(farm.status(&[listener("portal", 443)]).unfitness().len(), 1);
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct Elsewhere {
     pub pending: Vec<(GatewayName, u64)>,
     /// The same of those who have fallen silent since the last time: nobody else knows of these newcomers now.
     pub inherited: Vec<(GatewayName, u64)>,
+    /// Of these, those of whom he who has sent them speaks again: they are in `pending`.
+    pub given_back: Vec<(GatewayName, u64)>,
 }
 
 /// The front door that decides which gateway is the active one.

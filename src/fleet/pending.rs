@@ -38,6 +38,7 @@ pub struct Ledger {
 pub struct Tally {
     seen: u64,
     pending: u64,
+    inherited: u64,
 }
 
 impl Tally {
@@ -45,12 +46,24 @@ impl Tally {
     pub fn pending(&self, assigned: u64) -> u64 {
         self.pending.saturating_add(assigned.saturating_sub(self.seen))
     }
+
+    /// The same without those that were inherited.
+    pub fn own_pending(&self, assigned: u64) -> u64 {
+        self.pending(assigned).saturating_sub(self.inherited)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Batch {
     noted_at: Instant,
     count: u64,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Own,
+    Inherited,
 }
 
 /// After this long an assignment that never became a tunnel (a browser that went away, a wrong
@@ -78,30 +91,44 @@ impl Ledger {
         }
         let new = assigned.saturating_sub(self.seen);
         self.seen = assigned;
-        self.note(new, now);
+        self.note(new, Origin::Own, now);
     }
 
     /// Takes over newcomers that another front door has sent there, and of whom nobody else knows any more. They become
     /// tunnels, or fade, like those who were sent from here.
     pub fn inherit(&mut self, count: u64, now: Instant) {
-        self.note(count, now);
+        self.note(count, Origin::Inherited, now);
+    }
+
+    /// That front door speaks again and counts them itself: so many are not inherited any more, of those that are left.
+    pub fn give_back(&mut self, mut count: u64) {
+        for batch in self.batches.iter_mut().filter(|batch| batch.origin == Origin::Inherited) {
+            let given = count.min(batch.count);
+            batch.count -= given;
+            count -= given;
+            self.pending = self.pending.saturating_sub(given);
+        }
+        self.batches.retain(|batch| batch.count > 0);
     }
 
     /// How things stand since it was settled last.
     pub fn tally(&self) -> Tally {
-        Tally { seen: self.seen, pending: self.pending }
+        let inherited = self.batches.iter().filter(|batch| batch.origin == Origin::Inherited);
+        let inherited = inherited.fold(0, |sum: u64, batch| sum.saturating_add(batch.count));
+        Tally { seen: self.seen, pending: self.pending, inherited }
     }
 
-    fn note(&mut self, count: u64, now: Instant) {
+    fn note(&mut self, count: u64, origin: Origin, now: Instant) {
         if count == 0 {
             return;
         }
         self.pending = self.pending.saturating_add(count);
-        match self.batches.back_mut() {
-            Some(last) if now.saturating_duration_since(last.noted_at) < BATCH_SPAN => {
-                last.count = last.count.saturating_add(count);
-            }
-            _ => self.batches.push_back(Batch { noted_at: now, count }),
+        let is_near = |batch: &Batch| now.saturating_duration_since(batch.noted_at) < BATCH_SPAN;
+        // the last one of each origin
+        let mut last = self.batches.iter_mut().rev().take_while(|batch| is_near(batch));
+        match last.find(|batch| batch.origin == origin) {
+            Some(last) => last.count = last.count.saturating_add(count),
+            None => self.batches.push_back(Batch { noted_at: now, count, origin }),
         }
     }
 
@@ -182,6 +209,28 @@ mod tests {
         assert_eq!(pending(&ledger, 3), 4);
         ledger.settle(3, Some(104), now + PENDING_LIFETIME + Duration::from_secs(2));
         assert_eq!(pending(&ledger, 3), 0);
+    }
+
+    #[test]
+    fn what_was_inherited_is_told_apart_and_given_back_as_far_as_it_is_left() {
+        let (mut ledger, now) = (Ledger::default(), Instant::now());
+        ledger.settle(2, Some(100), now);
+        ledger.inherit(5, now);
+        ledger.settle(3, Some(100), now);
+        assert_eq!((pending(&ledger, 4), ledger.tally().own_pending(4)), (9, 4));
+        // the own ones came first; another one of them is new
+        ledger.settle(4, Some(104), now);
+        assert_eq!((pending(&ledger, 4), ledger.tally().own_pending(4)), (5, 1));
+        ledger.give_back(3);
+        assert_eq!(pending(&ledger, 4), 2);
+        ledger.give_back(5);
+        assert_eq!(pending(&ledger, 4), 1);
+        ledger.give_back(5);
+        assert_eq!(
+            (pending(&ledger, 4), ledger.tally().own_pending(4)),
+            (1, 1),
+            "its own ones are nobody else's"
+        );
     }
 
     #[test]

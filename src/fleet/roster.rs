@@ -221,14 +221,15 @@ impl Roster {
 
     /// Takes in what the other front doors say. Tells of each word that is news, and what has changed by it.
     pub fn hear(&mut self, elsewhere: Elsewhere, now: Moment) -> Vec<(Word, Option<Transition>)> {
-        let Elsewhere { lead, words, pending, inherited } = elsewhere;
+        let Elsewhere { lead, words, pending, inherited, given_back } = elsewhere;
         self.lead = lead;
         for member in &mut self.members {
             let name = &member.view.gateway.name;
             let of = |counts: &[(GatewayName, u64)]| {
                 counts.iter().filter(|(gateway, _)| gateway == name).map(|(_, count)| *count).sum()
             };
-            let (pending, inherited) = (of(&pending), of(&inherited));
+            let (pending, inherited, given_back) = (of(&pending), of(&inherited), of(&given_back));
+            member.ledger.give_back(given_back);
             member.ledger.inherit(inherited, now.instant);
             let tally = member.ledger.tally();
             if (member.view.pending_elsewhere, member.view.tally) != (pending, tally) {

@@ -174,12 +174,12 @@ impl GatewayView {
 
     /// Newcomers sent to it that no report shows yet, from wherever.
     pub fn pending(&self) -> u64 {
-        self.own_pending().saturating_add(self.pending_elsewhere)
+        self.tally.pending(self.assigned.total()).saturating_add(self.pending_elsewhere)
     }
 
     /// Those of them that were sent from here.
     pub fn own_pending(&self) -> u64 {
-        self.tally.pending(self.assigned.total())
+        self.tally.own_pending(self.assigned.total())
     }
 }
 

@@ -38,6 +38,8 @@ struct Member {
     told: Option<Report>,
     /// Newcomers of a life of its process that is over.
     inherited: Vec<(GatewayName, u64)>,
+    /// Newcomers of its present life who were inherited when it fell silent.
+    lent: Vec<(GatewayName, u64)>,
 }
 
 #[derive(Debug)]
@@ -149,6 +151,8 @@ impl Circle {
         let active_since = account.active.then_some(active_since);
         if let Some(Heard { account: old, .. }) = before.filter(|heard| heard.account.life != account.life) {
             member.inherited.extend(old.pending);
+            // nobody else counts them any more
+            member.lent.clear();
         }
         member.failure = None;
         member.last = Some(Heard { account, asked, at: now, active_since });
@@ -172,7 +176,9 @@ impl Circle {
             elsewhere.words.extend(heard.account.memory.words.iter().cloned());
             if is_fresh {
                 elsewhere.pending.extend(heard.account.pending.iter().cloned());
+                elsewhere.given_back.append(&mut member.lent);
             } else {
+                member.lent.extend(heard.account.pending.iter().cloned());
                 elsewhere.inherited.append(&mut heard.account.pending);
             }
         }
@@ -225,7 +231,7 @@ impl Circle {
 
 impl Member {
     fn new(url: Url) -> Self {
-        Self { url, last: None, failure: None, told: None, inherited: Vec::new() }
+        Self { url, last: None, failure: None, told: None, inherited: Vec::new(), lent: Vec::new() }
     }
 
     fn fresh(&self, now: Instant) -> Option<&Heard> {
@@ -388,6 +394,27 @@ mod tests {
         world.hears(1, Account { life: 2, pending: vec![], ..account("front-a", true) }, 5_100);
         let Elsewhere { pending: of_it, inherited, .. } = world.picture(5_100).elsewhere;
         assert_eq!((of_it, inherited), (vec![], pending));
+    }
+
+    #[test]
+    fn newcomers_of_who_speaks_again_are_given_back() {
+        let mut world = World::new("front-b", 1);
+        let pending = vec![(GatewayName::new("gw2"), 4)];
+        for cut in 0..3 {
+            let at = cut * 10_000;
+            world.hears(1, account("front-a", true), at);
+            let Elsewhere { pending: of_it, given_back, .. } = world.picture(at).elsewhere;
+            assert_eq!(
+                (of_it, given_back),
+                (pending.clone(), if cut == 0 { vec![] } else { pending.clone() })
+            );
+            assert_eq!(world.picture(at + 1_000).elsewhere.given_back, []);
+            assert_eq!(world.picture(at + 5_000).elsewhere.inherited, pending);
+        }
+        // those of a life that is over stay here
+        world.hears(1, Account { life: 2, ..account("front-a", true) }, 40_000);
+        let Elsewhere { inherited, given_back, .. } = world.picture(40_000).elsewhere;
+        assert_eq!((inherited, given_back), (vec![], vec![]));
     }
 
     #[test]

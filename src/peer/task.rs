@@ -126,8 +126,8 @@ impl Teller {
             is_new
         });
         if elsewhere != self.said {
-            // what was inherited is told once
-            self.said = Elsewhere { inherited: Vec::new(), ..elsewhere.clone() };
+            // what was inherited, or is given back, is told once
+            self.said = Elsewhere { inherited: Vec::new(), given_back: Vec::new(), ..elsewhere.clone() };
             // an error means that the keeper is gone, and that is seen elsewhere
             let _ = self.keeper.send(elsewhere).await;
         }

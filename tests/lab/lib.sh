@@ -523,6 +523,12 @@ front_vrrp() {
     "$2" "$4" "$3" "$5" "$WORK/$1.run/fifo" >>"$WORK/$1.toml"
 }
 
+# front_peers NAME OWN-ADDRESS ADDRESS... : front doors on these addresses tell each other how things stand
+front_peers() {
+  local urls=("${@:3}")
+  printf '\n[peers]\nlisten = "%s:9465"\nfront_doors = [%s]\n' "$2" "$(quoted "${urls[@]/#/https://}")" >>"$WORK/$1.toml"
+}
+
 # keepalived_start HOST NAME : keepalived on that host, with what `vestibule keepalived` prints for the front door NAME,
 # unchanged; its pid in $STARTED
 keepalived_start() {
