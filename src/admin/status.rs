@@ -311,7 +311,12 @@ impl Status {
             let url = &peer.url;
             format!("The other front door {name}({url}) is silent: {}", peer.reason)
         });
-        let summary = [self.summary].into_iter().chain(silent).collect::<Vec<_>>().join(". ");
+        // that all is well is a sentence with its full stop; what is wrong is not
+        let summary = self.summary.trim_end_matches('.').to_owned();
+        let summary = match silent.collect::<Vec<_>>().as_slice() {
+            [] => self.summary,
+            silent => format!("{summary}. {}", silent.join(". ")),
+        };
         Self { peers, summary, ..self }
     }
 
@@ -1014,6 +1019,33 @@ pub(super) mod tests {
         let unfitness = farm.status(&[listener("portal", 443), closed]).unfitness();
         assert_eq!(unfitness, ["listener raw (62.168.1.203:444) is not open"]);
         assert_eq!(farm.status(&[]).unfitness(), ["there is no listener"]);
+    }
+
+    #[test]
+    fn a_front_door_that_is_silent_is_said_after_everything_else() {
+        let peer = |state| PeerStatus {
+            name: Some("front-b".into()),
+            url: "https://192.168.200.4:9465".into(),
+            state,
+            since: time::OffsetDateTime::UNIX_EPOCH,
+            reason: "connection refused".into(),
+        };
+        let mut farm = Farm::new(1);
+        farm.up(&["gw1"]);
+        let mut said = |state| farm.status(&[listener("portal", 443)]).beside(vec![peer(state)]).summary;
+        let well = said(PeerState::Standby);
+        assert_eq!(
+            said(PeerState::Silent),
+            format!(
+                "{well} The other front door front-b (https://192.168.200.4:9465) is silent: connection refused"
+            )
+        );
+        let mut farm = Farm::new(1);
+        let status = farm.observe("gw1", refused()).status(&[listener("portal", 443)]);
+        let wrong = status.summary.clone();
+        let both = status.beside(vec![peer(PeerState::Silent), peer(PeerState::Silent)]).summary;
+        assert!(both.starts_with(&format!("{wrong}. The other front door ")), "{both}");
+        assert_eq!(both.matches("connection refused. The other").count(), 1, "{both}");
     }
 
     #[test]

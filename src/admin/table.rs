@@ -459,6 +459,30 @@ GATEWAY";
     }
 
     #[test]
+    fn other_front_doors_come_before_the_gateways() {
+        let status = status();
+        let peer = |name: Option<&str>, number, state, reason: &str| PeerStatus {
+            name: name.map(str::to_owned),
+            url: format!("https://192.168.200.{number}:9465"),
+            state,
+            since: status.at - time::Duration::seconds(90),
+            reason: reason.into(),
+        };
+        let peers = vec![
+            peer(Some("front-b"), 4, PeerState::Active, ""),
+            peer(None, 5, PeerState::Silent, "connection\x1b refused"),
+        ];
+        let text = render(&status.clone().beside(peers), Style::default());
+        let expected = "
+FRONT DOOR  STATE     FOR  ASKED AT                    REASON
+front-b     active  1m30s  https://192.168.200.4:9465
+-           silent  1m30s  https://192.168.200.5:9465  connection refused
+
+GATEWAY";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn the_first_line_is_the_summary() {
         let status = status();
         assert_eq!(render(&status, Style::default()).lines().next(), Some(status.summary.as_str()));
