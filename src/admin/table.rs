@@ -470,7 +470,7 @@ GATEWAY";
         };
         let peers = vec![
             peer(Some("front-b"), 4, PeerState::Active, ""),
-            peer(None, 5, PeerState::Silent, "connection\x1b refused"),
+            peer(None, 5, PeerState::Silent, "connection\x1brefused"),
         ];
         let text = render(&status.clone().beside(peers), Style::default());
         let expected = "
