@@ -9,7 +9,7 @@
 #        they still name the same gateway.
 # Needs: root; ocserv openconnect vpnc-scripts strongswan-charon strongswan-swanctl libcharon-extra-plugins keepalived
 #        nftables iproute2 iputils-ping curl openssl python3, /dev/net/tun
-# Takes: about 130 s
+# Takes: about 150 s
 . "$(dirname "$0")/lib.sh"
 
 for NEEDED in /usr/lib/ipsec/charon /usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so /dev/net/tun; do
