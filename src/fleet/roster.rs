@@ -446,6 +446,25 @@ mod tests {
     }
 
     #[test]
+    fn newcomers_of_another_front_door_count_once_while_it_speaks_while_it_is_silent_and_when_it_speaks_again()
+     {
+        let name = GatewayName::new("gw1");
+        let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
+        roster.observe(&name, good(0), at(1));
+        roster.view(&name).unwrap().assigned.add();
+        let speaks = Elsewhere { pending: vec![(name.clone(), 4)], ..Elsewhere::default() };
+        let falls_silent = Elsewhere { inherited: vec![(name.clone(), 4)], ..Elsewhere::default() };
+        let speaks_again = Elsewhere { given_back: vec![(name.clone(), 4)], ..speaks.clone() };
+        let all = [speaks, falls_silent.clone(), speaks_again.clone(), falls_silent, speaks_again];
+        for (now, elsewhere) in (2..).zip(all) {
+            roster.hear(elsewhere, at(now));
+            roster.observe(&name, good(0), at(now));
+            let view = roster.view(&name).unwrap();
+            assert_eq!((view.pending(), view.own_pending()), (5, 1), "after {now} s");
+        }
+    }
+
+    #[test]
     fn the_configured_capacity_completes_the_report() {
         let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
         roster.observe(&GatewayName::new("gw1"), good(25), at(1));
