@@ -47,8 +47,8 @@ struct Heard {
     account: Account,
     asked: Instant,
     at: Instant,
-    /// Since when it says that it is active.
-    active_since: Option<Instant>,
+    /// Since when it says that it has those addresses.
+    holds_since: Instant,
 }
 
 /// What follows.
@@ -146,16 +146,16 @@ impl Circle {
             return;
         }
         let before = member.last.take();
-        let known = before.as_ref().filter(|heard| heard.account.life == account.life);
-        let active_since = known.and_then(|heard| heard.active_since).unwrap_or(asked);
-        let active_since = account.active.then_some(active_since);
+        let is_as_before =
+            |heard: &&Heard| heard.account.life == account.life && heard.account.holds == account.holds;
+        let holds_since = before.as_ref().filter(is_as_before).map_or(asked, |heard| heard.holds_since);
         if let Some(Heard { account: old, .. }) = before.filter(|heard| heard.account.life != account.life) {
             member.inherited.extend(old.pending);
             // nobody else counts them any more
             member.lent.clear();
         }
         member.failure = None;
-        member.last = Some(Heard { account, asked, at: now, active_since });
+        member.last = Some(Heard { account, asked, at: now, holds_since });
     }
 
     /// One has not answered.
@@ -212,7 +212,7 @@ impl Circle {
         if !lasts(self.own.since) {
             return Vec::new();
         }
-        let claimants = self.fresh(now).filter(|heard| heard.active_since.is_some_and(lasts));
+        let claimants = self.fresh(now).filter(|heard| lasts(heard.holds_since));
         let both = |heard: &Heard| {
             let ids = self.own.holds.iter().filter(|id| heard.account.holds.contains(id));
             ids.map(|id| (*id, Arc::clone(&heard.account.front_door))).collect::<Vec<_>>()
@@ -444,6 +444,17 @@ mod tests {
         world.hears(1, Account { holds: vec![id(32)], ..account("front-b", true) }, 11_000);
         world.own(true, 11_000);
         assert_eq!(claims(&mut world, 13_500), 0, "another address");
+    }
+
+    #[test]
+    fn who_has_one_of_its_addresses_claims_it_though_it_is_not_active() {
+        let mut world = World::new("front-a", 1);
+        world.circle.this_one(true, &[id(31), id(32)], world.at(10));
+        let half = Account { holds: vec![id(32)], ..account("front-b", false) };
+        world.hears(1, half.clone(), 1_000);
+        assert_eq!(world.picture(2_500).claims, []);
+        world.hears(1, half, 3_000);
+        assert_eq!(world.picture(3_000).claims, [(id(32), Arc::from("front-b"))]);
     }
 
     #[test]
