@@ -195,11 +195,12 @@ impl Circle {
         self.members.iter().all(|member| member.last.is_some() || member.failure.is_some())
     }
 
-    /// The active one; of several the one whose name comes first. What another one has said before this one became active
-    /// is of the time before, and it may be dead.
+    /// The active one; of several the one whose name comes first. What another one has said before this one took over its
+    /// addresses is of the time before, and it may be dead.
     fn lead(&self, now: Instant) -> Option<Lead> {
+        let has_taken_over = self.own.active && !self.own.holds.is_empty();
         let counts =
-            |heard: &&Heard| heard.account.active && (!self.own.active || heard.asked > self.own.since);
+            |heard: &&Heard| heard.account.active && (!has_taken_over || heard.asked > self.own.since);
         let first =
             self.fresh(now).filter(counts).min_by(|a, b| a.account.front_door.cmp(&b.account.front_door))?;
         let Account { front_door, memory: Memory { actives, .. }, .. } = &first.account;
@@ -455,6 +456,17 @@ mod tests {
         assert_eq!(world.picture(2_500).claims, []);
         world.hears(1, half, 3_000);
         assert_eq!(world.picture(3_000).claims, [(id(32), Arc::from("front-b"))]);
+    }
+
+    #[test]
+    fn without_virtual_addresses_nothing_is_taken_over_and_who_has_been_followed_is_followed_on() {
+        let mut world = World::new("front-b", 1);
+        let other = Account { holds: Vec::new(), ..account("front-a", true) };
+        world.hears(1, other, 1_000);
+        assert_eq!(world.follows(1_000).as_deref(), Some("front-a"));
+        // it answers clients from now on
+        world.circle.this_one(true, &[], world.at(1_100));
+        assert_eq!(world.follows(1_100).as_deref(), Some("front-a"));
     }
 
     #[test]
