@@ -14,7 +14,6 @@ pub type Url = Arc<str>;
 #[derive(Debug)]
 pub struct Circle {
     own: Own,
-    started: Instant,
     members: Vec<Member>,
 }
 
@@ -31,6 +30,8 @@ struct Own {
 #[derive(Debug)]
 struct Member {
     url: Url,
+    /// Since when it is asked.
+    known_since: Instant,
     last: Option<Heard>,
     /// Why it has said nothing the last time.
     failure: Option<String>,
@@ -111,16 +112,16 @@ impl Circle {
     /// Nothing is known of anybody yet.
     pub fn new(own: Arc<str>, urls: &[Url], now: Instant) -> Self {
         let own = Own { name: own, active: false, holds: Vec::new(), since: now };
-        let members = urls.iter().cloned().map(Member::new).collect();
-        Self { own, started: now, members }
+        let members = urls.iter().map(|url| Member::new(Arc::clone(url), now)).collect();
+        Self { own, members }
     }
 
     /// Goes over to others. Of those that stay, what is known is kept.
-    pub fn change(&mut self, urls: &[Url]) {
+    pub fn change(&mut self, urls: &[Url], now: Instant) {
         let mut old = std::mem::take(&mut self.members);
         let member = |url: &Url| match old.iter().position(|member| member.url == *url) {
             Some(i) => old.swap_remove(i),
-            None => Member::new(Arc::clone(url)),
+            None => Member::new(Arc::clone(url), now),
         };
         self.members = urls.iter().map(member).collect();
     }
@@ -182,11 +183,10 @@ impl Circle {
                 elsewhere.inherited.append(&mut heard.account.pending);
             }
         }
-        let is_starting = instant.saturating_duration_since(self.started) < PATIENCE;
-        let unheard = self.members.iter().any(|member| member.last.is_none());
-        let is_guarded = self.fresh(instant).any(|heard| heard.account.active) || (is_starting && unheard);
+        let is_guarded = self.fresh(instant).any(|heard| heard.account.active)
+            || self.members.iter().any(|member| member.is_awaited(instant));
         let claims = self.claims(instant);
-        let reports = self.members.iter_mut().map(|member| member.report(is_starting, now)).collect();
+        let reports = self.members.iter_mut().map(|member| member.report(now)).collect();
         Picture { elsewhere, is_guarded, claims, reports }
     }
 
@@ -231,23 +231,35 @@ impl Circle {
 }
 
 impl Member {
-    fn new(url: Url) -> Self {
-        Self { url, last: None, failure: None, told: None, inherited: Vec::new(), lent: Vec::new() }
+    fn new(url: Url, now: Instant) -> Self {
+        Self {
+            url,
+            known_since: now,
+            last: None,
+            failure: None,
+            told: None,
+            inherited: Vec::new(),
+            lent: Vec::new(),
+        }
+    }
+
+    /// Whether it has said nothing yet and has had no time to.
+    fn is_awaited(&self, now: Instant) -> bool {
+        self.last.is_none() && now.saturating_duration_since(self.known_since) < PATIENCE
     }
 
     fn fresh(&self, now: Instant) -> Option<&Heard> {
         self.last.as_ref().filter(|heard| now.saturating_duration_since(heard.at) <= PATIENCE)
     }
 
-    fn report(&mut self, is_starting: bool, now: Moment) -> Report {
+    fn report(&mut self, now: Moment) -> Report {
         let (state, reason) = match self.fresh(now.instant) {
             Some(heard) if heard.account.active => (PeerState::Active, String::new()),
             Some(_) => (PeerState::Standby, String::new()),
             None => {
                 let reason = self.failure.clone().unwrap_or_else(|| "it has not answered yet".to_owned());
-                let state =
-                    if is_starting && self.last.is_none() { PeerState::Unknown } else { PeerState::Silent };
-                (state, reason)
+                let is_awaited = self.is_awaited(now.instant);
+                (if is_awaited { PeerState::Unknown } else { PeerState::Silent }, reason)
             }
         };
         let name = self.last.as_ref().map(|heard| Arc::clone(&heard.account.front_door));
@@ -459,6 +471,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_a_reload_brings_has_time_to_answer() {
+        let mut world = World::new("front-b", 1);
+        world.hears(1, account("front-a", true), 59_000);
+        world.circle.change(&[url(2)], world.at(60_000));
+        let picture = world.picture(60_000);
+        assert_eq!((picture.reports[0].state, picture.is_guarded), (PeerState::Unknown, true));
+        let picture = world.picture(63_000);
+        assert_eq!((picture.reports[0].state, picture.is_guarded), (PeerState::Silent, false));
+        // of one that stays nothing is forgotten
+        world.circle.change(&[url(2), url(3)], world.at(64_000));
+        assert_eq!(world.states(64_000), ["silent", "unknown"]);
+    }
+
+    #[test]
     fn without_virtual_addresses_nothing_is_taken_over_and_who_has_been_followed_is_followed_on() {
         let mut world = World::new("front-b", 1);
         let other = Account { holds: Vec::new(), ..account("front-a", true) };
@@ -484,7 +510,7 @@ mod tests {
         assert_eq!((reports[0].state, &*reports[0].reason), (PeerState::Silent, "connection refused"));
         assert_eq!(reports[0].since.instant, world.at(3_000));
         assert_eq!((reports[1].state, reports[1].name.as_deref()), (PeerState::Active, Some("front-c")));
-        world.circle.change(&[url(2)]);
+        world.circle.change(&[url(2)], world.at(3_300));
         assert_eq!(world.states(3_300), ["active"]);
     }
 

@@ -62,7 +62,7 @@ pub async fn run(inputs: Inputs, keeper: mpsc::Sender<Elsewhere>, told: watch::S
             () = stop.stopped() => return,
             Ok(()) = settings.changed() => {
                 let changed = Arc::clone(&settings.borrow_and_update());
-                teller.circle.change(&urls(&changed));
+                teller.circle.change(&urls(&changed), Instant::now());
                 // those of the life before end with their set
                 askers = ask_all(&changed, &events);
             }
