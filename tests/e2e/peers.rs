@@ -242,3 +242,26 @@ async fn a_reload_may_bring_other_front_doors_another_address_and_another_certif
     assert!(problems[0].contains("[peers] listen"), "{problems:?}");
     assert!(is_heard(&a.status().await));
 }
+
+#[tokio::test]
+async fn a_gateway_that_a_reload_brings_is_drained_if_it_was_drained_elsewhere_before() {
+    let pass = Pass::new();
+    let (_farm, [a, b]) = pass
+        .open(2, |front| {
+            if front.node_name == "front-b" {
+                front.fleet.gateways.truncate(1);
+                front.probes.truncate(1);
+                front.fence.gateways.truncate(1);
+            }
+        })
+        .await;
+    assert_eq!(a.post("/api/v1/gateways/gw2/drain", "{}").await.status, 200);
+    // whatever comes after it: b has heard of gw2 by then
+    assert_eq!(a.post("/api/v1/gateways/gw1/drain", "{}").await.status, 200);
+    b.wait_until(|status| status.gateways[0].state == State::Draining).await;
+    let mut settings = b.settings();
+    let of_a = a.settings();
+    (settings.fleet, settings.probes, settings.fence) = (of_a.fleet, of_a.probes, of_a.fence);
+    b.reload(settings).await.unwrap();
+    b.wait_until(|status| status.gateways.len() == 2 && all_are(State::Draining, status)).await;
+}
