@@ -150,7 +150,7 @@ fn tell(Report { url, name, state, reason, .. }: &Report, was_known: bool) {
             name,
             url = &**url,
             reason,
-            "the other front door is silent: its drains, failsafe choices and newcomers are not known any more"
+            "the other front door is silent: what it is told and decides from now on is not known here"
         ),
         PeerState::Unknown if was_known => {
             tracing::info!(name, url = &**url, "the other front door is asked anew")
