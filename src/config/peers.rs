@@ -1,6 +1,6 @@
 //! `[peers]`: the other front doors, and whether that fits the rest of the file. Pure: nothing but the file is looked at.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_spanned::Spanned;
 
@@ -92,7 +92,21 @@ pub fn check(file: &FrontFile, problems: &Problems<'_>) {
                 "'front_doors' has the address that this front door itself listens on; name only the others";
             problems.error(&url.span(), message);
         }
+        if let Host::Address(ip) = host
+            && is_virtual(file, *ip)
+        {
+            let message = format!(
+                "{ip} is a virtual address: whoever has it would answer, which may be this front door; name an \
+                 address of the other host"
+            );
+            problems.error(&url.span(), message);
+        }
     }
+}
+
+fn is_virtual(file: &FrontFile, ip: IpAddr) -> bool {
+    let mut shared = file.vrrp.iter().flat_map(super::vrrp::VrrpTable::virtual_addresses);
+    shared.any(|address| *address.get_ref() == ip)
 }
 
 fn check_listen(listen: &Spanned<SocketAddr>, file: &FrontFile, problems: &Problems<'_>) {
@@ -106,11 +120,10 @@ fn check_listen(listen: &Spanned<SocketAddr>, file: &FrontFile, problems: &Probl
                 .error(&listen.span(), format!("{whose} has the address {other}; give [peers] another one"));
         }
     }
-    let mut shared = file.vrrp.iter().flat_map(super::vrrp::VrrpTable::virtual_addresses);
-    if let Some(address) = shared.find(|address| *address.get_ref() == own.ip()) {
+    if is_virtual(file, own.ip()) {
         let message = format!(
             "{} is a virtual address: the one who stands by would not be heard; listen on an address of this host",
-            address.get_ref()
+            own.ip()
         );
         problems.error(&listen.span(), message);
     }

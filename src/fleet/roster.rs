@@ -226,7 +226,8 @@ impl Roster {
         for member in &mut self.members {
             let name = &member.view.gateway.name;
             let of = |counts: &[(GatewayName, u64)]| {
-                counts.iter().filter(|(gateway, _)| gateway == name).map(|(_, count)| *count).sum()
+                let ours = counts.iter().filter(|(gateway, _)| gateway == name);
+                ours.fold(0, |sum: u64, (_, count)| sum.saturating_add(*count))
             };
             let (pending, inherited, given_back) = (of(&pending), of(&inherited), of(&given_back));
             member.ledger.give_back(given_back);
@@ -627,6 +628,22 @@ mod tests {
         roster.set_local_block(&name, None);
         assert!(!fenced(&roster, 1));
         roster.set_local_block(&GatewayName::new("gw9"), Some(block));
+    }
+
+    #[test]
+    fn counts_that_nobody_can_have_are_as_many_as_can_be() {
+        let mut roster = Roster::new(settings(vec![gateway("gw1", "10.0.0.1")]), at(0));
+        let name = GatewayName::new("gw1");
+        let most = vec![(name.clone(), u64::MAX), (name.clone(), 1)];
+        for _ in 0..2 {
+            let elsewhere =
+                Elsewhere { pending: most.clone(), inherited: most.clone(), ..Elsewhere::default() };
+            roster.hear(elsewhere, at(1));
+            assert_eq!(roster.snapshot().gateways[0].pending(), u64::MAX);
+        }
+        roster.hear(Elsewhere { given_back: most, ..Elsewhere::default() }, at(2));
+        roster.observe(&name, good(10), at(60));
+        assert_eq!(roster.snapshot().gateways[0].pending(), 0);
     }
 
     #[test]

@@ -14,7 +14,6 @@ pub type Url = Arc<str>;
 #[derive(Debug)]
 pub struct Circle {
     own: Own,
-    started: Instant,
     members: Vec<Member>,
 }
 
@@ -31,6 +30,8 @@ struct Own {
 #[derive(Debug)]
 struct Member {
     url: Url,
+    /// Since when it is asked.
+    known_since: Instant,
     last: Option<Heard>,
     /// Why it has said nothing the last time.
     failure: Option<String>,
@@ -47,8 +48,8 @@ struct Heard {
     account: Account,
     asked: Instant,
     at: Instant,
-    /// Since when it says that it is active.
-    active_since: Option<Instant>,
+    /// Since when it says that it has those addresses.
+    holds_since: Instant,
 }
 
 /// What follows.
@@ -111,16 +112,16 @@ impl Circle {
     /// Nothing is known of anybody yet.
     pub fn new(own: Arc<str>, urls: &[Url], now: Instant) -> Self {
         let own = Own { name: own, active: false, holds: Vec::new(), since: now };
-        let members = urls.iter().cloned().map(Member::new).collect();
-        Self { own, started: now, members }
+        let members = urls.iter().map(|url| Member::new(Arc::clone(url), now)).collect();
+        Self { own, members }
     }
 
     /// Goes over to others. Of those that stay, what is known is kept.
-    pub fn change(&mut self, urls: &[Url]) {
+    pub fn change(&mut self, urls: &[Url], now: Instant) {
         let mut old = std::mem::take(&mut self.members);
         let member = |url: &Url| match old.iter().position(|member| member.url == *url) {
             Some(i) => old.swap_remove(i),
-            None => Member::new(Arc::clone(url)),
+            None => Member::new(Arc::clone(url), now),
         };
         self.members = urls.iter().map(member).collect();
     }
@@ -146,16 +147,16 @@ impl Circle {
             return;
         }
         let before = member.last.take();
-        let known = before.as_ref().filter(|heard| heard.account.life == account.life);
-        let active_since = known.and_then(|heard| heard.active_since).unwrap_or(asked);
-        let active_since = account.active.then_some(active_since);
+        let is_as_before =
+            |heard: &&Heard| heard.account.life == account.life && heard.account.holds == account.holds;
+        let holds_since = before.as_ref().filter(is_as_before).map_or(asked, |heard| heard.holds_since);
         if let Some(Heard { account: old, .. }) = before.filter(|heard| heard.account.life != account.life) {
             member.inherited.extend(old.pending);
             // nobody else counts them any more
             member.lent.clear();
         }
         member.failure = None;
-        member.last = Some(Heard { account, asked, at: now, active_since });
+        member.last = Some(Heard { account, asked, at: now, holds_since });
     }
 
     /// One has not answered.
@@ -182,11 +183,10 @@ impl Circle {
                 elsewhere.inherited.append(&mut heard.account.pending);
             }
         }
-        let is_starting = instant.saturating_duration_since(self.started) < PATIENCE;
-        let unheard = self.members.iter().any(|member| member.last.is_none());
-        let is_guarded = self.fresh(instant).any(|heard| heard.account.active) || (is_starting && unheard);
+        let is_guarded = self.fresh(instant).any(|heard| heard.account.active)
+            || self.members.iter().any(|member| member.is_awaited(instant));
         let claims = self.claims(instant);
-        let reports = self.members.iter_mut().map(|member| member.report(is_starting, now)).collect();
+        let reports = self.members.iter_mut().map(|member| member.report(now)).collect();
         Picture { elsewhere, is_guarded, claims, reports }
     }
 
@@ -195,11 +195,12 @@ impl Circle {
         self.members.iter().all(|member| member.last.is_some() || member.failure.is_some())
     }
 
-    /// The active one; of several the one whose name comes first. What another one has said before this one became active
-    /// is of the time before, and it may be dead.
+    /// The active one; of several the one whose name comes first. What another one has said before this one took over its
+    /// addresses is of the time before, and it may be dead.
     fn lead(&self, now: Instant) -> Option<Lead> {
+        let has_taken_over = self.own.active && !self.own.holds.is_empty();
         let counts =
-            |heard: &&Heard| heard.account.active && (!self.own.active || heard.asked > self.own.since);
+            |heard: &&Heard| heard.account.active && (!has_taken_over || heard.asked > self.own.since);
         let first =
             self.fresh(now).filter(counts).min_by(|a, b| a.account.front_door.cmp(&b.account.front_door))?;
         let Account { front_door, memory: Memory { actives, .. }, .. } = &first.account;
@@ -212,7 +213,7 @@ impl Circle {
         if !lasts(self.own.since) {
             return Vec::new();
         }
-        let claimants = self.fresh(now).filter(|heard| heard.active_since.is_some_and(lasts));
+        let claimants = self.fresh(now).filter(|heard| lasts(heard.holds_since));
         let both = |heard: &Heard| {
             let ids = self.own.holds.iter().filter(|id| heard.account.holds.contains(id));
             ids.map(|id| (*id, Arc::clone(&heard.account.front_door))).collect::<Vec<_>>()
@@ -230,23 +231,35 @@ impl Circle {
 }
 
 impl Member {
-    fn new(url: Url) -> Self {
-        Self { url, last: None, failure: None, told: None, inherited: Vec::new(), lent: Vec::new() }
+    fn new(url: Url, now: Instant) -> Self {
+        Self {
+            url,
+            known_since: now,
+            last: None,
+            failure: None,
+            told: None,
+            inherited: Vec::new(),
+            lent: Vec::new(),
+        }
+    }
+
+    /// Whether it has said nothing yet and has had no time to.
+    fn is_awaited(&self, now: Instant) -> bool {
+        self.last.is_none() && now.saturating_duration_since(self.known_since) < PATIENCE
     }
 
     fn fresh(&self, now: Instant) -> Option<&Heard> {
         self.last.as_ref().filter(|heard| now.saturating_duration_since(heard.at) <= PATIENCE)
     }
 
-    fn report(&mut self, is_starting: bool, now: Moment) -> Report {
+    fn report(&mut self, now: Moment) -> Report {
         let (state, reason) = match self.fresh(now.instant) {
             Some(heard) if heard.account.active => (PeerState::Active, String::new()),
             Some(_) => (PeerState::Standby, String::new()),
             None => {
                 let reason = self.failure.clone().unwrap_or_else(|| "it has not answered yet".to_owned());
-                let state =
-                    if is_starting && self.last.is_none() { PeerState::Unknown } else { PeerState::Silent };
-                (state, reason)
+                let is_awaited = self.is_awaited(now.instant);
+                (if is_awaited { PeerState::Unknown } else { PeerState::Silent }, reason)
             }
         };
         let name = self.last.as_ref().map(|heard| Arc::clone(&heard.account.front_door));
@@ -447,6 +460,42 @@ mod tests {
     }
 
     #[test]
+    fn who_has_one_of_its_addresses_claims_it_though_it_is_not_active() {
+        let mut world = World::new("front-a", 1);
+        world.circle.this_one(true, &[id(31), id(32)], world.at(10));
+        let half = Account { holds: vec![id(32)], ..account("front-b", false) };
+        world.hears(1, half.clone(), 1_000);
+        assert_eq!(world.picture(2_500).claims, []);
+        world.hears(1, half, 3_000);
+        assert_eq!(world.picture(3_000).claims, [(id(32), Arc::from("front-b"))]);
+    }
+
+    #[test]
+    fn one_that_a_reload_brings_has_time_to_answer() {
+        let mut world = World::new("front-b", 1);
+        world.hears(1, account("front-a", true), 59_000);
+        world.circle.change(&[url(2)], world.at(60_000));
+        let picture = world.picture(60_000);
+        assert_eq!((picture.reports[0].state, picture.is_guarded), (PeerState::Unknown, true));
+        let picture = world.picture(63_000);
+        assert_eq!((picture.reports[0].state, picture.is_guarded), (PeerState::Silent, false));
+        // of one that stays nothing is forgotten
+        world.circle.change(&[url(2), url(3)], world.at(64_000));
+        assert_eq!(world.states(64_000), ["silent", "unknown"]);
+    }
+
+    #[test]
+    fn without_virtual_addresses_nothing_is_taken_over_and_who_has_been_followed_is_followed_on() {
+        let mut world = World::new("front-b", 1);
+        let other = Account { holds: Vec::new(), ..account("front-a", true) };
+        world.hears(1, other, 1_000);
+        assert_eq!(world.follows(1_000).as_deref(), Some("front-a"));
+        // it answers clients from now on
+        world.circle.this_one(true, &[], world.at(1_100));
+        assert_eq!(world.follows(1_100).as_deref(), Some("front-a"));
+    }
+
+    #[test]
     fn each_is_told_in_a_word_with_the_time_and_the_reason() {
         let mut world = World::new("front-b", 2);
         assert_eq!(world.states(0), ["unknown", "unknown"]);
@@ -461,7 +510,7 @@ mod tests {
         assert_eq!((reports[0].state, &*reports[0].reason), (PeerState::Silent, "connection refused"));
         assert_eq!(reports[0].since.instant, world.at(3_000));
         assert_eq!((reports[1].state, reports[1].name.as_deref()), (PeerState::Active, Some("front-c")));
-        world.circle.change(&[url(2)]);
+        world.circle.change(&[url(2)], world.at(3_300));
         assert_eq!(world.states(3_300), ["active"]);
     }
 

@@ -53,7 +53,7 @@ pub async fn run(inputs: Inputs, keeper: mpsc::Sender<Elsewhere>, told: watch::S
     let circle = Circle::new(Arc::clone(&current.name), &urls(&current), Instant::now());
     let (events, mut heard) = mpsc::channel(16);
     let mut askers = ask_all(&current, &events);
-    let mut teller = Teller { circle, keeper, told, fencing, said: Elsewhere::default() };
+    let mut teller = Teller { circle, keeper, told, fencing, said: Some(Elsewhere::default()) };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -62,7 +62,9 @@ pub async fn run(inputs: Inputs, keeper: mpsc::Sender<Elsewhere>, told: watch::S
             () = stop.stopped() => return,
             Ok(()) = settings.changed() => {
                 let changed = Arc::clone(&settings.borrow_and_update());
-                teller.circle.change(&urls(&changed));
+                teller.circle.change(&urls(&changed), Instant::now());
+                // it may be of gateways that the keeper knows only now
+                teller.said = None;
                 // those of the life before end with their set
                 askers = ask_all(&changed, &events);
             }
@@ -91,8 +93,8 @@ struct Teller {
     keeper: mpsc::Sender<Elsewhere>,
     told: watch::Sender<Told>,
     fencing: Standing,
-    /// What the keeper knows.
-    said: Elsewhere,
+    /// What the keeper knows; `None`: it is to be told anew.
+    said: Option<Elsewhere>,
 }
 
 impl Teller {
@@ -125,9 +127,10 @@ impl Teller {
             *current = told;
             is_new
         });
-        if elsewhere != self.said {
+        if self.said.as_ref() != Some(&elsewhere) {
             // what was inherited, or is given back, is told once
-            self.said = Elsewhere { inherited: Vec::new(), given_back: Vec::new(), ..elsewhere.clone() };
+            let lasting = Elsewhere { inherited: Vec::new(), given_back: Vec::new(), ..elsewhere.clone() };
+            self.said = Some(lasting);
             // an error means that the keeper is gone, and that is seen elsewhere
             let _ = self.keeper.send(elsewhere).await;
         }

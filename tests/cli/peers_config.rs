@@ -68,6 +68,15 @@ fn where_the_others_ask_nobody_else_does() {
             "v.toml:14:10: error: 192.0.2.9 is a virtual address: the one who stands by would not be heard; listen on an address of this host",
         ],
     );
+    let asked = at("127.0.0.1:9465").replace("https://192.0.2.2", "https://192.0.2.9");
+    assert_problems(
+        &folder,
+        &format!("{asked}{vrrp}").replace("127.0.0.1:8443", "192.0.2.9:8443"),
+        &[
+            "v.toml:15:16: error: 192.0.2.9 is a virtual address: whoever has it would answer, which may be this front \
+             door; name an address of the other host",
+        ],
+    );
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
+use tokio::net::{TcpListener, TcpStream};
+use vestibule::admin;
 use vestibule::admin::peers::PeerState;
 use vestibule::admin::status::Status;
 use vestibule::certs::{self, Made, Named, Pair};
@@ -125,11 +127,43 @@ async fn a_front_door_that_starts_knows_what_it_has_missed_before_it_answers() {
     assert!(down.summary.contains("is silent"), "{}", down.summary);
     a.until_metric(&format!("vestibule_peer_up{{url=\"https://{}\"}}", pass.addresses[1]), 0.0).await;
     assert_eq!(a.post("/api/v1/gateways/gw1/drain", "{}").await.status, 200);
-    let b = farm.beside(|front| *front = settings).await;
-    // its first status is one of a front door that answers
-    let status = b.status().await;
+    // its gateways are found in order long before the other front door has told anything
+    let mut settings = settings;
+    let road = slow_road_to(pass.addresses[0]).await;
+    settings.peers.front_doors[0].target.site = Endpoint::parse(&road.to_string(), 443).unwrap().into();
+    let first = tokio::spawn(first_status(settings.admin.listen));
+    let _b = farm.beside(|front| *front = settings).await;
+    let status = first.await.unwrap();
     assert_eq!(status.gateways[0].state, State::Draining, "{status:#?}");
     a.wait_until(is_heard).await;
+}
+
+/// Of a front door that is about to start: by then it answers.
+async fn first_status(admin: SocketAddr) -> Status {
+    let client = admin::client::Client { address: admin::client::Address::Http(admin), token: None };
+    loop {
+        if let Ok(reply) = client.get("/api/v1/status").await {
+            return reply.json().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Leads there, after a while.
+async fn slow_road_to(there: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind(own_address()).await.unwrap();
+    let road = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut here, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                let mut there = TcpStream::connect(there).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+            });
+        }
+    });
+    road
 }
 
 /// The active gateway, as each of them says.
@@ -241,4 +275,27 @@ async fn a_reload_may_bring_other_front_doors_another_address_and_another_certif
     let problems = a.reload(settings).await.unwrap_err();
     assert!(problems[0].contains("[peers] listen"), "{problems:?}");
     assert!(is_heard(&a.status().await));
+}
+
+#[tokio::test]
+async fn a_gateway_that_a_reload_brings_is_drained_if_it_was_drained_elsewhere_before() {
+    let pass = Pass::new();
+    let (_farm, [a, b]) = pass
+        .open(2, |front| {
+            if front.node_name == "front-b" {
+                front.fleet.gateways.truncate(1);
+                front.probes.truncate(1);
+                front.fence.gateways.truncate(1);
+            }
+        })
+        .await;
+    assert_eq!(a.post("/api/v1/gateways/gw2/drain", "{}").await.status, 200);
+    // whatever comes after it: b has heard of gw2 by then
+    assert_eq!(a.post("/api/v1/gateways/gw1/drain", "{}").await.status, 200);
+    b.wait_until(|status| status.gateways[0].state == State::Draining).await;
+    let mut settings = b.settings();
+    let of_a = a.settings();
+    (settings.fleet, settings.probes, settings.fence) = (of_a.fleet, of_a.probes, of_a.fence);
+    b.reload(settings).await.unwrap();
+    b.wait_until(|status| status.gateways.len() == 2 && all_are(State::Draining, status)).await;
 }
