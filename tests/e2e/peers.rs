@@ -242,3 +242,11 @@ async fn a_reload_may_bring_other_front_doors_another_address_and_another_certif
     assert!(problems[0].contains("[peers] listen"), "{problems:?}");
     assert!(is_heard(&a.status().await));
 }
+
+#[tokio::test]
+async fn a_front_door_serves_before_the_address_at_which_the_others_ask_it_is_here() {
+    let farm = Running::farm(1).await;
+    let pass = Pass { addresses: ["192.0.2.77:9465".parse().unwrap(), own_address()], ..Pass::new() };
+    let front = farm.beside(|front| pass.settle(0, front)).await;
+    front.wait_until(|status| all_are(State::Up, status)).await;
+}
