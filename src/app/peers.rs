@@ -179,7 +179,8 @@ impl PeerSocket {
     /// Opens it.
     pub fn open(door: &PeerDoor, inherited: &Inherited) -> anyhow::Result<Self> {
         let address: SocketAddr = door.listen;
-        let socket = service::listen(inherited, address);
+        // what is served outside must not wait for a network inside
+        let socket = service::listen_early(inherited, address);
         let socket = socket.map_err(|error| listen_error("[peers] listen", address, &error))?;
         Ok(Self { socket, door: door.clone() })
     }

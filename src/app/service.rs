@@ -2,9 +2,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{Protocol, Type};
 use tokio::net::TcpListener;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::net::early;
 use crate::net::inherited::Inherited;
 use crate::net::notify::{Event, Notify};
 
@@ -52,6 +54,26 @@ pub fn listen(inherited: &Inherited, address: SocketAddr) -> std::io::Result<std
 pub fn listen_here(inherited: &Inherited, address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(listen(inherited, address)?)
 }
+
+/// Opens one before its address is here, unless it was inherited, so that nothing else waits for that.
+pub fn listen_early(inherited: &Inherited, address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
+    if let Some(inherited) = inherited.single(address)? {
+        return Ok(inherited);
+    }
+    // any address is always here, and is for both families
+    if address.ip().is_unspecified() {
+        return listen(inherited, address);
+    }
+    let socket = early::socket(address, Type::STREAM, Protocol::TCP)?;
+    // connections of an earlier run may still be in TIME_WAIT
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// As many as the standard library has waiting.
+const BACKLOG: i32 = 128;
 
 /// Tells the service manager how this process is, again and again.
 #[derive(Debug)]

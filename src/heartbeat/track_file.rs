@@ -1,5 +1,5 @@
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,13 @@ fn write(path: &Path, fit: bool) -> io::Result<()> {
     }
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
-    fs::write(&new, if fit { "0\n" } else { "1\n" })?;
+    // the folder may be a front door's, whose user could lead root anywhere by a link
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+    file.write_all(if fit { b"0\n" } else { b"1\n" })?;
     fs::rename(&new, path)
 }
 
@@ -120,6 +126,20 @@ mod tests {
         }
         let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
         assert_eq!(names.len(), 1, "nothing else is left there");
+    }
+
+    #[tokio::test]
+    async fn no_link_leads_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("health"), folder.path().join("health.new"));
+        let precious = folder.path().join("precious");
+        for (fit, content) in [(true, "0\n"), (false, "1\n")] {
+            fs::write(&precious, "precious").unwrap();
+            std::os::unix::fs::symlink(&precious, &new).unwrap();
+            TrackFile::new(path.clone()).say(fit).await;
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
     }
 
     #[tokio::test]

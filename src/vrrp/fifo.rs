@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::io::Errno;
 use tokio::net::unix::pipe::{OpenOptions, Receiver};
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +26,8 @@ pub struct Fifo {
     look: Instant,
     /// What was told last of why it cannot be read.
     complaint: String,
+    /// When it is told that whoever has written is gone, unless somebody has it open for writing until then.
+    parting: Option<(Instant, Event)>,
 }
 
 struct Open {
@@ -37,8 +40,10 @@ struct Open {
 pub enum Event {
     /// A line, without its end.
     Line(String),
-    /// Whoever has written has closed it: it has ended, in order or not.
+    /// Whoever has written has closed it, and has not come back: it has ended, in order or not.
     Closed,
+    /// Another file is in its place, which nobody writes to: whoever has written may do so still, where nobody hears it.
+    Lost,
 }
 
 /// Why it cannot be read.
@@ -58,7 +63,7 @@ impl Fifo {
     /// Nothing is opened yet.
     pub fn new(path: PathBuf) -> Self {
         let (open, rest, look) = (None, Vec::new(), Instant::now());
-        Self { path, open, rest, skips: false, look, complaint: String::new() }
+        Self { path, open, rest, skips: false, look, complaint: String::new(), parting: None }
     }
 
     /// Where it is.
@@ -72,6 +77,18 @@ impl Fifo {
             if let Some(line) = self.line() {
                 return Event::Line(line);
             }
+            if let Some((until, event)) = &self.parting {
+                let (is_over, event) = (Instant::now() >= *until, event.clone());
+                if self.is_written_to() {
+                    self.parting = None;
+                } else if is_over {
+                    self.parting = None;
+                    return event;
+                } else {
+                    tokio::time::sleep(BREATH).await;
+                }
+                continue;
+            }
             let Some(open) = &self.open else {
                 sleep_until(self.look).await;
                 self.look = Instant::now() + PAUSE;
@@ -83,7 +100,7 @@ impl Fifo {
                 () = sleep_until(self.look) => {
                     self.look = Instant::now() + PAUSE;
                     if identity(&self.path).ok() != Some(open.identity) {
-                        self.close();
+                        self.part(Event::Lost);
                     }
                     continue;
                 }
@@ -94,11 +111,8 @@ impl Fifo {
                     self.rest.extend_from_slice(chunk.get(..length).unwrap_or_default())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // opened again at once, so that the next one who writes is seen as another
-                Ok(_) | Err(_) => {
-                    self.close();
-                    return Event::Closed;
-                }
+                // keepalived closes it when it reads its configuration again, too, and says nothing anew then
+                Ok(_) | Err(_) => self.part(Event::Closed),
             }
         }
     }
@@ -120,11 +134,36 @@ impl Fifo {
         }
     }
 
+    /// Opens it again at once, so that the next one who writes is seen as another.
+    fn part(&mut self, event: Event) {
+        self.close();
+        self.parting = Some((Instant::now() + GRACE, event));
+    }
+
     fn close(&mut self) {
         self.open = None;
         self.rest.clear();
         self.skips = false;
         self.look = Instant::now();
+    }
+
+    /// Whether anybody has it open for writing. It is opened where it is not, or where another one stands in its place.
+    fn is_written_to(&mut self) -> bool {
+        let is_same = |open: &Open| identity(&self.path).ok() == Some(open.identity);
+        if !self.open.as_ref().is_some_and(is_same) {
+            self.close();
+            self.try_open();
+        }
+        let Some(open) = &self.open else { return false };
+        let mut chunk = [0; 4096];
+        // without a writer it is at its end
+        match rustix::io::read(&open.receiver, &mut chunk) {
+            Ok(length) => {
+                self.rest.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                length > 0
+            }
+            Err(error) => error == Errno::AGAIN,
+        }
     }
 
     fn try_open(&mut self) {
@@ -182,6 +221,12 @@ fn identity(path: &Path) -> Result<(u64, u64), FifoError> {
 
 /// Between two looks at the file, and two attempts to open it.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// For so long keepalived may have it closed while it reads its configuration again: that takes a moment.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Between two looks whether it has opened it again.
+const BREATH: Duration = Duration::from_millis(20);
 
 /// Longer than any that keepalived writes: the name of an instance, a word and a number.
 const LONGEST_LINE: usize = 512;

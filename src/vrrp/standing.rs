@@ -54,6 +54,15 @@ impl Said {
         !masters.is_empty()
     }
 
+    /// What keepalived may say from now on is not heard. Where it has not said that it stops, nothing is known any more. Tells
+    /// whether that is so of any instance.
+    pub fn lost(&mut self) -> bool {
+        let before = self.states.len();
+        self.states.retain(|_, state| *state == State::Stop);
+        self.contested.clear();
+        self.states.len() < before
+    }
+
     /// Of an instance with both families: the worst of what is said of either.
     fn of(&self, instance: &Instance) -> Option<State> {
         let said: Vec<_> = names(instance).filter_map(|name| self.states.get(&name).copied()).collect();

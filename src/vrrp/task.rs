@@ -190,6 +190,15 @@ impl Follower {
                 }
                 return;
             }
+            Event::Lost => {
+                if self.said.lost() {
+                    tracing::warn!(
+                        "another file is where the fifo of keepalived was, and keepalived does not write to it: the \
+                         addresses of this host alone tell whether it is active; start keepalived again"
+                    );
+                }
+                return;
+            }
         };
         tracing::debug!(line, "keepalived says");
         let at = now().instant;

@@ -299,3 +299,11 @@ async fn a_gateway_that_a_reload_brings_is_drained_if_it_was_drained_elsewhere_b
     b.reload(settings).await.unwrap();
     b.wait_until(|status| status.gateways.len() == 2 && all_are(State::Draining, status)).await;
 }
+
+#[tokio::test]
+async fn a_front_door_serves_before_the_address_at_which_the_others_ask_it_is_here() {
+    let farm = Running::farm(1).await;
+    let pass = Pass { addresses: ["192.0.2.77:9465".parse().unwrap(), own_address()], ..Pass::new() };
+    let front = farm.beside(|front| pass.settle(0, front)).await;
+    front.wait_until(|status| all_are(State::Up, status)).await;
+}

@@ -289,6 +289,68 @@ fn what_keepalived_decides_is_followed() {
 }
 
 #[test]
+fn a_keepalived_that_reads_its_configuration_again_is_what_it_was() {
+    if !is_there("keepalived") {
+        return;
+    }
+    alone("keepalived::a_keepalived_that_reads_its_configuration_again_is_what_it_was", async || {
+        crate::interface();
+        ip("addr add 10.0.0.1/24 dev d0");
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        let own =
+            Instance { notify_fifo: Some(fifo.clone()), ..instance(31, &["10.0.0.100/24"], &["10.0.0.2"]) };
+        let config = written(std::slice::from_ref(&own));
+        // one that keepalived has made it takes away, and makes another one
+        let keepalived = Keepalived::start(Command::new("keepalived"), folder.path(), "here", &config);
+        soon("keepalived has made the fifo", || fifo.exists()).await;
+        let follower = Follower::of(&[own]);
+        let report = || follower.reported.borrow().first().cloned();
+        let is_master = || {
+            let says = |report: vestibule::vrrp::Report| {
+                report.reason == "10.0.0.100 is here; keepalived says MASTER"
+            };
+            report().is_some_and(says)
+        };
+        soon("it is master", is_master).await;
+        for _ in 0..3 {
+            kill_process(Pid::from_child(&keepalived.child), Signal::HUP).unwrap();
+            let end = Instant::now() + Duration::from_millis(1500);
+            while Instant::now() < end {
+                let report = report();
+                assert!(is_master() && report.as_ref().unwrap().conflict.is_none(), "{report:?}");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        keepalived.stop();
+        soon("it is heard still", || report().unwrap().reason.ends_with("keepalived says STOP")).await;
+    });
+}
+
+#[test]
+fn what_keepalived_says_where_nobody_hears_it_does_not_count() {
+    alone("keepalived::what_keepalived_says_where_nobody_hears_it_does_not_count", async || {
+        crate::interface();
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        let own = Instance { notify_fifo: Some(fifo.clone()), ..instance(31, &["10.0.0.100/24"], &[]) };
+        let follower = Follower::of(&[own]);
+        let says = |words: &str| {
+            follower.reported.borrow().first().is_some_and(|report| report.reason.ends_with(words))
+        };
+        soon("there is a fifo", || fifo.exists()).await;
+        let mut keepalived = std::fs::File::options().read(true).write(true).open(&fifo).unwrap();
+        std::io::Write::write_all(&mut keepalived, b"INSTANCE \"vestibule-31-ipv4\" BACKUP 240\n").unwrap();
+        soon("it is backup", || says("keepalived says BACKUP")).await;
+        std::fs::remove_file(&fifo).unwrap();
+        soon("nobody is heard any more", || says("keepalived has said nothing")).await;
+        ip("addr add 10.0.0.100/24 dev d0");
+        soon("the address alone tells", || follower.standing.is_active()).await;
+        drop(keepalived);
+    });
+}
+
+#[test]
 fn another_host_that_claims_the_address_is_seen() {
     if !is_there("keepalived") || !is_there("nft") {
         return;
