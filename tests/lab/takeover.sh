@@ -246,7 +246,8 @@ for INTERVAL in 100ms 1s; do
 
   event "kill -9 of keepalived" keepalived keepalived_is_killed
   expect "both hosts have the address" eval 'has_address fa $VIRTUAL && has_address fb $VIRTUAL'
-  expect_equal "that is told: vestibule_vrrp_conflict" 1 "$(ask "$ACTIVE" vestibule_vrrp_conflict)"
+  # a second later, for it may have closed its fifo to read its configuration again
+  expect_soon 3 "that is told: vestibule_vrrp_conflict" eval '[ "$(ask $ACTIVE vestibule_vrrp_conflict)" = 1 ]'
   expect "and by vestibule status" says "$ACTIVE" "left here by a keepalived that was killed"
   again keepalived
   expect_soon 2 "and is no longer so" eval '[ "$(ask $STANDBY vestibule_vrrp_conflict)" = 0 ]'
