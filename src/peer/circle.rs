@@ -93,18 +93,6 @@ pub enum PeerState {
     Unknown,
 }
 
-impl PeerState {
-    /// The word used in JSON and in the table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Standby => "standby",
-            Self::Silent => "silent",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// For so long both may have an address while it is moved.
 const MOMENT: Duration = Duration::from_secs(2);
 
@@ -331,8 +319,8 @@ mod tests {
             self.picture(milliseconds).elsewhere.lead.map(|lead| lead.front_door.to_string())
         }
 
-        fn states(&mut self, milliseconds: u64) -> Vec<&'static str> {
-            self.picture(milliseconds).reports.iter().map(|report| report.state.as_str()).collect()
+        fn states(&mut self, milliseconds: u64) -> Vec<PeerState> {
+            self.picture(milliseconds).reports.iter().map(|report| report.state).collect()
         }
     }
 
@@ -481,7 +469,7 @@ mod tests {
         assert_eq!((picture.reports[0].state, picture.is_guarded), (PeerState::Silent, false));
         // of one that stays nothing is forgotten
         world.circle.change(&[url(2), url(3)], world.at(64_000));
-        assert_eq!(world.states(64_000), ["silent", "unknown"]);
+        assert_eq!(world.states(64_000), [PeerState::Silent, PeerState::Unknown]);
     }
 
     #[test]
@@ -498,20 +486,20 @@ mod tests {
     #[test]
     fn each_is_told_in_a_word_with_the_time_and_the_reason() {
         let mut world = World::new("front-b", 2);
-        assert_eq!(world.states(0), ["unknown", "unknown"]);
+        assert_eq!(world.states(0), [PeerState::Unknown, PeerState::Unknown]);
         assert!(!world.circle.all_were_asked());
         world.circle.failed(&url(1), "connection refused".into());
         world.hears(2, account("front-c", false), 500);
         assert!(world.circle.all_were_asked());
-        assert_eq!(world.states(600), ["unknown", "standby"]);
-        assert_eq!(world.states(3_000), ["silent", "standby"]);
+        assert_eq!(world.states(600), [PeerState::Unknown, PeerState::Standby]);
+        assert_eq!(world.states(3_000), [PeerState::Silent, PeerState::Standby]);
         world.hears(2, account("front-c", true), 3_100);
         let reports = world.picture(3_200).reports;
         assert_eq!((reports[0].state, &*reports[0].reason), (PeerState::Silent, "connection refused"));
         assert_eq!(reports[0].since.instant, world.at(3_000));
         assert_eq!((reports[1].state, reports[1].name.as_deref()), (PeerState::Active, Some("front-c")));
         world.circle.change(&[url(2)], world.at(3_300));
-        assert_eq!(world.states(3_300), ["active"]);
+        assert_eq!(world.states(3_300), [PeerState::Active]);
     }
 
     #[test]
