@@ -144,7 +144,9 @@ expect "and a member of its group" asks setpriv --reuid 65534 --regid vestibule 
 expect "but nobody else" refuses asks setpriv --reuid 65534 --regid 65534 --clear-groups
 
 part "another process, and another binary, take its place"
-in_room python3 "$LAB_DIR/restarts.py" $ADDRESS:80 $ADDRESS:4463 /mnt/enough >"$WORK/restarts" 2>"$WORK/restarts.log" &
+# the room has a /tmp of its own, and this checkout may be in the other one
+cp "$LAB_DIR/restarts.py" "$WORK/"
+in_room python3 /mnt/restarts.py $ADDRESS:80 $ADDRESS:4463 /mnt/enough >"$WORK/restarts" 2>"$WORK/restarts.log" &
 PEOPLE=$!
 LAB_PIDS+=("$PEOPLE")
 lab_log restarts.log
