@@ -40,7 +40,7 @@ use crate::admin::summary;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
 use crate::fence::{self, Inputs};
-use crate::fleet::{Failure, Memory, Standing};
+use crate::fleet::{Claim, Failure, Memory, Standing};
 use crate::front::Common;
 use crate::net::clock;
 use crate::net::inherited::Inherited;
@@ -48,7 +48,7 @@ use crate::net::roll::Roll;
 use crate::net::serve::{Door, serve};
 use crate::net::stop::{self, Stop, Stopper};
 use crate::peer::{Accounts, Posture, Told};
-use crate::vrrp::{self, Claim, Follow, Report};
+use crate::vrrp::{self, Follow, Report};
 
 /// A front door with everything open that it takes, ready to [`run`](Self::run).
 pub struct FrontDoor {

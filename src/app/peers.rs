@@ -13,11 +13,11 @@ use super::standing::Reports;
 use super::steered::Steered;
 use crate::admin::peers::{PeerState, PeerStatus};
 use crate::config::PeerDoor;
-use crate::fleet::Standing;
+use crate::fleet::{Claim, Elsewhere, Standing};
 use crate::net::inherited::Inherited;
+use crate::net::news;
 use crate::net::stop::{self, Stopper};
 use crate::peer::{self, Accounts, Inputs, PeerSettings, Posture, TIMEOUT, Told, serve_accounts};
-use crate::vrrp::Claim;
 
 /// The ones who ask the other front doors, and who answer them.
 pub struct Peers {
@@ -200,14 +200,10 @@ struct Relay {
 
 impl Relay {
     /// Works until the one who asks the others is gone.
-    async fn run(mut self, mut heard: mpsc::Receiver<crate::fleet::Elsewhere>) {
+    async fn run(mut self, mut heard: mpsc::Receiver<Elsewhere>) {
         loop {
             let posture = self.posture();
-            self.posture.send_if_modified(|current| {
-                let is_new = *current != posture;
-                *current = posture;
-                is_new
-            });
+            news::tell(&self.posture, posture);
             tokio::select! {
                 elsewhere = heard.recv() => match elsewhere {
                     // an error means that the keeper is gone, and that is seen elsewhere
@@ -217,14 +213,8 @@ impl Relay {
                 Ok(()) = self.reports.changed() => {}
                 Ok(()) = self.answering.changed() => {}
                 Ok(()) = self.told.changed() => {
-                    let claims = self.told.borrow_and_update().claims.clone();
-                    let claim = |(vrrp_id, by): &(_, Arc<str>)| Claim { vrrp_id: *vrrp_id, by: Arc::clone(by) };
-                    let claims: Arc<[Claim]> = claims.iter().map(claim).collect();
-                    self.claims.send_if_modified(|current| {
-                        let is_new = *current != claims;
-                        *current = claims;
-                        is_new
-                    });
+                    let claims = Arc::clone(&self.told.borrow_and_update().claims);
+                    news::tell(&self.claims, claims);
                 }
             }
         }

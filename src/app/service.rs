@@ -2,7 +2,6 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{Protocol, Type};
 use tokio::net::TcpListener;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -64,9 +63,7 @@ pub fn listen_early(inherited: &Inherited, address: SocketAddr) -> std::io::Resu
     if address.ip().is_unspecified() {
         return listen(inherited, address);
     }
-    let socket = early::socket(address, Type::STREAM, Protocol::TCP)?;
-    // connections of an earlier run may still be in TIME_WAIT
-    socket.set_reuse_address(true)?;
+    let socket = early::tcp(address)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -370,12 +370,10 @@ impl Resolver<'_> {
         let client = self.files.problems().take(&table.head, client)?;
         let other = |url: &Spanned<PeerUrl>| {
             let endpoint = &url.get_ref().endpoint;
-            let tls = Tls {
-                config: Arc::clone(&client),
-                server_name: ServerName::try_from(endpoint.host.bare()).ok()?,
-            };
-            let url = format!("https://{endpoint}").into();
-            Some(FrontDoorAt { url, target: Target { site: endpoint.clone().into(), tls: Some(tls) } })
+            Some(FrontDoorAt {
+                url: format!("https://{endpoint}").into(),
+                target: tls_target(endpoint, &client)?,
+            })
         };
         Some((table.front_doors.iter().map(other).collect::<Option<_>>()?, door))
     }
@@ -461,13 +459,18 @@ fn gateway(table: &GatewayTable) -> Option<Arc<Gateway>> {
 }
 
 fn heartbeat_target(url: &HeartbeatUrl, agents: Option<&Arc<rustls::ClientConfig>>) -> Option<Target> {
-    let tls = if url.tls {
-        let server_name = ServerName::try_from(url.endpoint.host.bare()).ok()?;
-        Some(Tls { config: Arc::clone(agents?), server_name })
+    if url.tls {
+        tls_target(&url.endpoint, agents?)
     } else {
-        None
-    };
-    Some(Target { site: url.endpoint.clone().into(), tls })
+        Some(Target { site: url.endpoint.clone().into(), tls: None })
+    }
+}
+
+/// Who is asked there must show a certificate of that name or address.
+fn tls_target(endpoint: &Endpoint, config: &Arc<rustls::ClientConfig>) -> Option<Target> {
+    let server_name = ServerName::try_from(endpoint.host.bare()).ok()?;
+    let tls = Tls { config: Arc::clone(config), server_name };
+    Some(Target { site: endpoint.clone().into(), tls: Some(tls) })
 }
 
 /// A check as given; one of the kinds tcp, tls, http, https.

@@ -56,18 +56,18 @@ fn check_addresses(file: &FrontFile, problems: &Problems<'_>) {
         problems.error(&narrow.span(), message);
     }
     let admin = file.admin.listen.as_ref().map_or(DEFAULT_ADMIN, |listen| *listen.get_ref());
-    let taken = |address: &&Spanned<SocketAddr>| {
-        *address.get_ref() == admin
-            || contains(address.get_ref(), &admin)
-            || contains(&admin, address.get_ref())
-    };
-    if let Some(same) = addresses.iter().find(taken) {
+    if let Some(same) = addresses.iter().find(|address| overlap(address.get_ref(), &admin)) {
         problems.error(&same.span(), format!("the admin endpoint has the address {admin} ([admin] listen)"));
     }
 }
 
 pub fn pairs<T>(items: &[T]) -> impl Iterator<Item = (&T, &T)> {
     items.iter().flat_map(move |one| items.iter().map(move |other| (one, other)))
+}
+
+/// Whether somebody who comes to one of them may come to the other.
+pub fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
+    one == other || contains(one, other) || contains(other, one)
 }
 
 /// Whether `wide` is all addresses of a port, and `narrow` one of them.

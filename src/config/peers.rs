@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_spanned::Spanned;
 
-use super::front_checks::{contains, repeated};
+use super::front_checks::{overlap, repeated};
 use super::front_file::{DEFAULT_ADMIN, FrontFile, address, endpoint};
 use super::problem::{Problems, Span};
 use super::section::Section;
@@ -115,7 +115,7 @@ fn check_listen(listen: &Spanned<SocketAddr>, file: &FrontFile, problems: &Probl
     let listeners = file.listeners.iter().filter_map(|listener| listener.address.as_ref());
     let taken = listeners.map(|address| ("a listener", *address.get_ref())).chain([("[admin]", admin)]);
     for (whose, other) in taken {
-        if *own == other || contains(own, &other) || contains(&other, own) {
+        if overlap(own, &other) {
             problems
                 .error(&listen.span(), format!("{whose} has the address {other}; give [peers] another one"));
         }

@@ -37,4 +37,4 @@ pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
 pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};
 pub use source::source;
-pub use standing::Standing;
+pub use standing::{Claim, Standing};

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::gateway::VrrpId;
+
 /// Whether this front door is the active one, that holds the virtual addresses. Shared: one writes, the doors read.
 #[derive(Clone, Debug)]
 pub struct Standing(Arc<AtomicBool>);
@@ -20,4 +22,13 @@ impl Standing {
     pub fn set(&self, active: bool) {
         self.0.store(active, Ordering::Relaxed);
     }
+}
+
+/// Another front door says that it has the addresses of that virtual router.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which one.
+    pub vrrp_id: VrrpId,
+    /// The front door's name.
+    pub by: Arc<str>,
 }

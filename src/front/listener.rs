@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -19,25 +18,18 @@ use crate::net::stop::Stop;
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
     // With SO_REUSEPORT the kernel would let a second front door of the same user share the clients. It
     // asks both sides, so a first socket without it finds out; it must be gone before the others come.
-    let alone = socket(address)?;
+    let alone = early::tcp(address)?;
     alone.bind(&address.into())?;
     drop(alone);
     (0..workers).map(|_| shared(address)).collect()
 }
 
 fn shared(address: SocketAddr) -> io::Result<StdListener> {
-    let socket = socket(address)?;
+    let socket = early::tcp(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-fn socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = early::socket(address, Type::STREAM, Protocol::TCP)?;
-    // connections of an earlier run may still be in TIME_WAIT
-    socket.set_reuse_address(true)?;
-    Ok(socket)
 }
 
 /// The kernel takes as many as net.core.somaxconn allows.

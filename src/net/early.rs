@@ -19,3 +19,11 @@ pub fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
+
+/// The same for a TCP listener.
+pub fn tcp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    // connections of an earlier run may still be in TIME_WAIT
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}

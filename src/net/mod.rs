@@ -14,6 +14,7 @@ pub mod firewall;
 #[cfg(test)]
 pub mod heard;
 pub mod inherited;
+pub mod news;
 pub mod notify;
 pub mod pem;
 mod places;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::account::Account;
 use super::settings::PATIENCE;
-use crate::fleet::{Elsewhere, GatewayName, Lead, Memory, Moment, VrrpId};
+use crate::fleet::{Claim, Elsewhere, GatewayName, Lead, Memory, Moment, VrrpId};
 
 /// Where another front door tells how things stand, as configured: `https://192.0.2.1:9465`.
 pub type Url = Arc<str>;
@@ -35,8 +35,8 @@ struct Member {
     last: Option<Heard>,
     /// Why it has said nothing the last time.
     failure: Option<String>,
-    /// What was told of it last.
-    told: Option<Report>,
+    /// What it was last, and since when.
+    told: Option<(PeerState, Moment)>,
     /// Newcomers of a life of its process that is over.
     inherited: Vec<(GatewayName, u64)>,
     /// Newcomers of its present life who were inherited when it fell silent.
@@ -60,7 +60,7 @@ pub struct Picture {
     /// Whether another front door is active, and sees to the fences.
     pub is_guarded: bool,
     /// Who else says that it has a virtual address that this front door has, too.
-    pub claims: Vec<(VrrpId, Arc<str>)>,
+    pub claims: Vec<Claim>,
     /// How it stands with each, in the order of the configuration.
     pub reports: Vec<Report>,
 }
@@ -196,7 +196,7 @@ impl Circle {
         (!is_ours).then(|| Lead { front_door: Arc::clone(front_door), actives: actives.clone() })
     }
 
-    fn claims(&self, now: Instant) -> Vec<(VrrpId, Arc<str>)> {
+    fn claims(&self, now: Instant) -> Vec<Claim> {
         let lasts = |since: Instant| now.saturating_duration_since(since) >= MOMENT;
         if !lasts(self.own.since) {
             return Vec::new();
@@ -204,7 +204,8 @@ impl Circle {
         let claimants = self.fresh(now).filter(|heard| lasts(heard.holds_since));
         let both = |heard: &Heard| {
             let ids = self.own.holds.iter().filter(|id| heard.account.holds.contains(id));
-            ids.map(|id| (*id, Arc::clone(&heard.account.front_door))).collect::<Vec<_>>()
+            let by = || Arc::clone(&heard.account.front_door);
+            ids.map(|id| Claim { vrrp_id: *id, by: by() }).collect::<Vec<_>>()
         };
         claimants.flat_map(both).collect()
     }
@@ -251,10 +252,9 @@ impl Member {
             }
         };
         let name = self.last.as_ref().map(|heard| Arc::clone(&heard.account.front_door));
-        let since = self.told.as_ref().filter(|told| told.state == state).map_or(now, |told| told.since);
-        let report = Report { url: Arc::clone(&self.url), name, state, since, reason };
-        self.told = Some(report.clone());
-        report
+        let since = self.told.filter(|(told, _)| *told == state).map_or(now, |(_, since)| since);
+        self.told = Some((state, since));
+        Report { url: Arc::clone(&self.url), name, state, since, reason }
     }
 }
 
@@ -435,7 +435,7 @@ mod tests {
         world.hears(1, account("front-b", true), 1_000);
         assert_eq!(claims(&mut world, 2_500), 0, "a takeover has such moments");
         world.hears(1, account("front-b", true), 3_000);
-        assert_eq!(world.picture(3_000).claims, [(id(31), Arc::from("front-b"))]);
+        assert_eq!(world.picture(3_000).claims, [Claim { vrrp_id: id(31), by: "front-b".into() }]);
         assert_eq!(claims(&mut world, 6_001), 0, "it has fallen silent");
         world.hears(1, account("front-b", false), 7_000);
         world.hears(1, account("front-b", true), 8_000);
@@ -455,7 +455,7 @@ mod tests {
         world.hears(1, half.clone(), 1_000);
         assert_eq!(world.picture(2_500).claims, []);
         world.hears(1, half, 3_000);
-        assert_eq!(world.picture(3_000).claims, [(id(32), Arc::from("front-b"))]);
+        assert_eq!(world.picture(3_000).claims, [Claim { vrrp_id: id(32), by: "front-b".into() }]);
     }
 
     #[test]

@@ -56,6 +56,7 @@ async fn account(State((mut accounts, mut stop)): State<(Accounts, Stop)>, heade
     let known = text(header::IF_NONE_MATCH);
     let wait = text(PREFER).and_then(|prefer| prefer.strip_prefix("wait=")?.parse().ok()).unwrap_or(0);
     let deadline = Instant::now() + Duration::from_secs(wait).min(LONGEST_WAIT);
+    let mut is_over = false;
     loop {
         accounts.posture.mark_unchanged();
         accounts.memory.mark_unchanged();
@@ -66,22 +67,16 @@ async fn account(State((mut accounts, mut stop)): State<(Accounts, Stop)>, heade
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
         };
-        if Some(&*tag) != known || Instant::now() >= deadline {
+        if is_over || Some(&*tag) != known || Instant::now() >= deadline {
             return answer(account, &tag);
         }
         // errors, too, mean that this front door ends: what is known is told without waiting
-        let is_over = tokio::select! {
+        is_over = tokio::select! {
             changed = accounts.posture.changed() => changed.is_err(),
             changed = accounts.memory.changed() => changed.is_err(),
             () = tokio::time::sleep_until(deadline) => true,
             () = stop.stopped() => true,
         };
-        if is_over {
-            return match accounts.now() {
-                Ok((account, tag)) => answer(account, &tag),
-                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            };
-        }
     }
 }
 

@@ -9,9 +9,10 @@ use super::account::{Account, AccountError};
 use super::circle::{Circle, PeerState, Picture, Report, Url};
 use super::server::PREFER;
 use super::settings::{FrontDoorAt, PeerSettings, TIMEOUT, WAIT_SECONDS};
-use crate::fleet::{Elsewhere, Standing, VrrpId};
+use crate::fleet::{Claim, Elsewhere, Standing, VrrpId};
 use crate::net::client::{Answer, Client, ClientError, Question};
 use crate::net::clock::now;
+use crate::net::news;
 use crate::net::stop::Stop;
 
 /// How it stands with this front door.
@@ -41,7 +42,7 @@ pub struct Told {
     /// How it stands with each, in the order of the configuration.
     pub reports: Arc<[Report]>,
     /// Who else says that it has a virtual address that this front door has, too.
-    pub claims: Arc<[(VrrpId, Arc<str>)]>,
+    pub claims: Arc<[Claim]>,
     /// Whether each has answered, or failed to, at least once.
     pub all_were_asked: bool,
 }
@@ -122,11 +123,7 @@ impl Teller {
             claims: claims.into(),
             all_were_asked: self.circle.all_were_asked(),
         };
-        self.told.send_if_modified(|current| {
-            let is_new = *current != told;
-            *current = told;
-            is_new
-        });
+        news::tell(&self.told, told);
         if self.said.as_ref() != Some(&elsewhere) {
             // what was inherited, or is given back, is told once
             let lasting = Elsewhere { inherited: Vec::new(), given_back: Vec::new(), ..elsewhere.clone() };

@@ -16,5 +16,4 @@ mod task;
 pub use addresses::{AddressesError, own_addresses};
 pub use instance::{Family, Instance, InstanceName, NotOurs, Role};
 pub use keepalived::{Fitness, Plan, Unwritable, Written};
-pub use standing::Claim;
 pub use task::{Follow, Report, run};

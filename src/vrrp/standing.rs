@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::instance::{Family, Instance, InstanceName};
 use super::notice::State;
-use crate::fleet::VrrpId;
+use crate::fleet::{Claim, VrrpId};
 
 /// What keepalived has said, as far as it counts.
 #[derive(Clone, Debug, Default)]
@@ -90,15 +90,6 @@ fn names(instance: &Instance) -> impl Iterator<Item = InstanceName> {
 
 /// Long enough to be seen by people and by whoever collects metrics.
 const LATELY: Duration = Duration::from_secs(30);
-
-/// Another front door says that it has the addresses of that virtual router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
-    /// Which one.
-    pub vrrp_id: VrrpId,
-    /// The front door's name.
-    pub by: Arc<str>,
-}
 
 /// Why an address may be on two hosts at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
-use vestibule::fleet::{Standing, VrrpId};
+use vestibule::fleet::{Claim, Standing, VrrpId};
 use vestibule::net::stop::{self, Stopper};
-use vestibule::vrrp::{Claim, Follow, Instance, Report, Role, run};
+use vestibule::vrrp::{Follow, Instance, Report, Role, run};
 
 use crate::namespace::{alone, ip, ip_batch, lost_notices};
 
