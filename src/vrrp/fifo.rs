@@ -95,22 +95,35 @@ impl Fifo {
                 self.try_open();
                 continue;
             };
-            tokio::select! {
-                _ = open.receiver.readable() => {}
+            let is_replaced = tokio::select! {
+                _ = open.receiver.readable() => false,
                 () = sleep_until(self.look) => {
                     self.look = Instant::now() + PAUSE;
-                    if identity(&self.path).ok() != Some(open.identity) {
+                    if identity(&self.path).ok() == Some(open.identity) {
+                        continue;
+                    }
+                    true
+                }
+            };
+            let mut chunk = [0; 4096];
+            let read = if is_replaced {
+                // whoever takes it away when he ends has said so before, and that may not have been read yet
+                rustix::io::read(&open.receiver, &mut chunk).map_err(io::Error::from)
+            } else {
+                open.receiver.try_read(&mut chunk)
+            };
+            match read {
+                Ok(length) if length > 0 => {
+                    self.rest.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                    if is_replaced {
+                        self.look = Instant::now();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if is_replaced {
                         self.part(Event::Lost);
                     }
-                    continue;
                 }
-            }
-            let mut chunk = [0; 4096];
-            match open.receiver.try_read(&mut chunk) {
-                Ok(length) if length > 0 => {
-                    self.rest.extend_from_slice(chunk.get(..length).unwrap_or_default())
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // keepalived closes it when it reads its configuration again, too, and says nothing anew then
                 Ok(_) | Err(_) => self.part(Event::Closed),
             }
