@@ -1,51 +1,49 @@
 //! The admin endpoint: health, readiness, metrics, status and orders over HTTP.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Path, Request, State};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{BoxError, Json, Router};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::{BoxError, Extension, Json, Router};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 
-use super::listener::Listeners;
+use super::guard::{By, Guard, MAX_BODY_BYTES, guard};
 use super::order::{AdminOrder, Change, Changed, DrainBody, ErrorBody, Reason, Reloaded, Stored, Wanted};
-use super::peers::Peers;
-use super::status::{Node, Status};
-use super::trust::{Refusal, Trust};
-use super::vrrp::Vrrp;
-use crate::fleet::{GatewayName, View};
-use crate::net::clock::now;
-use crate::net::seldom::Seldom;
-use crate::net::serve::Peer;
+use super::recorder::Recorder;
+use super::reply::refused;
+use super::scene::Scene;
+use super::status::Status;
+use super::stream;
+use super::trust::Trust;
+use crate::fleet::GatewayName;
+use crate::net::stop::Stop;
 
 /// What the endpoint tells of, and where orders go.
 pub struct Admin {
-    /// Which front door this is.
-    pub node: Node,
-    /// The farm.
-    pub farm: View,
-    /// The listeners.
-    pub listeners: Listeners,
-    /// The virtual addresses.
-    pub vrrp: Vrrp,
-    /// The other front doors.
-    pub peers: Peers,
+    /// The present.
+    pub scene: Scene,
+    /// The past.
+    pub recorder: Recorder,
     /// The metrics.
     pub registry: Registry,
     /// Whoever carries out orders.
     pub orders: mpsc::Sender<AdminOrder>,
+    /// Ends the streams of events.
+    pub stop: Stop,
+    /// For those who look on.
+    pub places: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -63,6 +61,7 @@ impl Admin {
             .route("/readyz", get(readiness))
             .route("/metrics", get(metrics))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/events", get(stream::events))
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/gateways/{name}/drain", post(drain))
             .route("/api/v1/gateways/{name}/resume", post(resume))
@@ -76,12 +75,9 @@ impl Admin {
             .layer(map_response(secured))
     }
 
-    fn status(&self) -> Status {
-        // a reader of its own for each request, instead of a lock around one
-        let snapshot = Arc::clone(self.farm.clone().load());
-        Status::of(&snapshot, &(self.listeners)(), &self.node, now())
-            .sharing((self.vrrp)())
-            .beside((self.peers)())
+    /// How things stand, with the past.
+    pub fn status(&self) -> Status {
+        self.recorder.complete(self.scene.status())
     }
 }
 
@@ -114,8 +110,12 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
 
 const STOPPING: &str = "the front door is stopping and takes no orders";
 
-async fn drain(State(admin): State<Arc<Admin>>, Path(name): Path<String>, request: Request) -> Response {
-    let by = who_asks(&request);
+async fn drain(
+    State(admin): State<Arc<Admin>>,
+    Extension(By(by)): Extension<By>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     let Ok(bytes) = to_bytes(request.into_body(), MAX_BODY_BYTES).await else {
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
     };
@@ -135,8 +135,12 @@ async fn drain(State(admin): State<Arc<Admin>>, Path(name): Path<String>, reques
     }
 }
 
-async fn resume(State(admin): State<Arc<Admin>>, Path(name): Path<String>, request: Request) -> Response {
-    admin.change(&name, Wanted::Resume, who_asks(&request)).await
+async fn resume(
+    State(admin): State<Arc<Admin>>,
+    Extension(By(by)): Extension<By>,
+    Path(name): Path<String>,
+) -> Response {
+    admin.change(&name, Wanted::Resume, by).await
 }
 
 impl Admin {
@@ -170,21 +174,9 @@ impl Admin {
     }
 }
 
-/// What is noted of whoever gives an order.
-fn who_asks(request: &Request) -> Arc<str> {
-    match request.extensions().get::<Peer>() {
-        Some(Peer { user: Some(user), .. }) => format!("uid {user}").into(),
-        Some(Peer { address: Some(address), .. }) => address.ip().to_canonical().to_string().into(),
-        _ => "unknown".into(),
-    }
-}
-
-/// A reason of 200 characters, each written with an escape, is a tenth of it.
-const MAX_BODY_BYTES: usize = 16 << 10;
-
-async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+async fn reload(State(admin): State<Arc<Admin>>, Extension(By(by)): Extension<By>) -> Response {
     let (answer, answered) = oneshot::channel();
-    if admin.orders.send(AdminOrder::Reload(answer)).await.is_err() {
+    if admin.orders.send(AdminOrder::Reload(by, answer)).await.is_err() {
         return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
     }
     match answered.await {
@@ -195,47 +187,6 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
         }
         Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
-}
-
-#[derive(Clone)]
-struct Guard {
-    trust: Trust,
-    refused: Arc<Seldom>,
-}
-
-impl Guard {
-    fn new(trust: Trust) -> Self {
-        Self { trust, refused: Arc::new(Seldom::new("admin request refused", "admin requests refused")) }
-    }
-}
-
-async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    // whoever asks next brings it to light: monitoring, if nobody else
-    if let Some(line) = guard.refused.sum(Instant::now()) {
-        tracing::warn!("{line}");
-    }
-    let peer = request.extensions().get::<Peer>();
-    let checked = guard.trust.check(peer, request.method(), request.uri().path(), request.headers());
-    let refusal = match checked {
-        Ok(()) => return next.run(request).await,
-        Err(refusal) => refusal,
-    };
-    let client = peer.and_then(|peer| peer.address);
-    if guard.refused.note(Instant::now(), client, refusal) {
-        let client = client.map(tracing::field::display);
-        tracing::warn!(client, method = %request.method(), reason = %refusal, "admin request refused");
-    }
-    let status = match refusal {
-        Refusal::TokenMissing | Refusal::TokenWrong => StatusCode::UNAUTHORIZED,
-        // no authentication would help (RFC 9110 §15.5.4)
-        Refusal::NoTokenConfigured => StatusCode::FORBIDDEN,
-    };
-    let mut response = refused(status, &refusal.to_string());
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer realm=\"vestibule\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
-    response
 }
 
 /// Answers come from a moment and may tell of the inside: they are not to be kept, nor to be taken for
@@ -257,10 +208,6 @@ async fn out_of_bounds(error: BoxError) -> Response {
     let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, "too many requests at once; try again");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
-}
-
-fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(ErrorBody { error: error.into(), problems: Vec::new() })).into_response()
 }
 
 #[cfg(test)]
@@ -310,15 +257,18 @@ mod tests {
         FarmCollector::register(&registry, publisher.view()).unwrap();
         let (sender, orders) = mpsc::channel(1);
         let admin = Admin {
-            node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
-            farm: publisher.view(),
-            listeners: Arc::new(move || listeners.clone()),
-            vrrp: Arc::new(Vec::new),
-            peers: Arc::new(Vec::new),
+            scene: Scene {
+                node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
+                farm: publisher.view(),
+                listeners: Arc::new(move || listeners.clone()),
+                vrrp: Arc::new(Vec::new),
+                peers: Arc::new(Vec::new),
+            },
+            recorder: Recorder::default(),
             registry,
             orders: sender,
         };
-        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"));
+        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"), Vec::new());
         Endpoint { router: admin.router(trust), orders }
     }
 
@@ -392,9 +342,9 @@ mod tests {
     async fn a_reload_is_ordered_and_answered() {
         let Endpoint { router, mut orders } = endpoint(true, vec![]);
         let carry_out = async {
-            let Some(AdminOrder::Reload(answer)) = orders.recv().await else { panic!() };
+            let Some(AdminOrder::Reload(_, answer)) = orders.recv().await else { panic!() };
             answer.send(Ok(())).unwrap();
-            let Some(AdminOrder::Reload(answer)) = orders.recv().await else { panic!() };
+            let Some(AdminOrder::Reload(_, answer)) = orders.recv().await else { panic!() };
             answer.send(Err(ReloadRefused { problems: vec!["vestibule.toml:1:1: no".into()] })).unwrap();
         };
         let ask_twice = async {
