@@ -132,10 +132,13 @@ pub fn changes(before: &Status, after: &Status) -> Vec<News> {
     for gateway in &after.gateways {
         match before.gateways.iter().find(|known| known.name == gateway.name) {
             Some(known) => news.extend(of_gateway(known, gateway)),
-            None => news.push(News::good(Kind::Gateway, format!("{} is new", gateway.name)).of(&gateway.name)),
+            None => {
+                news.push(News::good(Kind::Gateway, format!("{} is new", gateway.name)).of(&gateway.name))
+            }
         }
     }
-    for gateway in before.gateways.iter().filter(|known| after.gateways.iter().all(|g| g.name != known.name)) {
+    for gateway in before.gateways.iter().filter(|known| after.gateways.iter().all(|g| g.name != known.name))
+    {
         let text = format!("{} is no longer in the configuration", gateway.name);
         news.push(News::good(Kind::Gateway, text).of(&gateway.name));
     }
@@ -326,9 +329,8 @@ mod tests {
             since: OffsetDateTime::UNIX_EPOCH,
             reason: "connection refused".into(),
         };
-        let status = |vrrp: VrrpStatus, state| {
-            Farm::new(1).status(&[]).sharing(vec![vrrp]).beside(vec![peer(state)])
-        };
+        let status =
+            |vrrp: VrrpStatus, state| Farm::new(1).status(&[]).sharing(vec![vrrp]).beside(vec![peer(state)]);
         let before = status(vrrp(VrrpState::Standby, None), PeerState::Active);
         let after = status(vrrp(VrrpState::Active, Some("it is on both")), PeerState::Silent);
         assert_eq!(
@@ -340,7 +342,10 @@ mod tests {
             ]
         );
         let texts: Vec<_> = told(&after, &before).into_iter().map(|(_, text)| text).collect();
-        assert_eq!(texts[1..], ["10.0.0.1/24 (vrrp_id 31) is on one host again", "the other front door front-b is active"]);
+        assert_eq!(
+            texts[1..],
+            ["10.0.0.1/24 (vrrp_id 31) is on one host again", "the other front door front-b is active"]
+        );
     }
 
     #[test]

@@ -81,7 +81,11 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
     let (method, path, headers) = (request.method(), request.uri().path(), request.headers());
     if let Err(refusal) = guard.trust.check(Asked { peer, method, path, headers, typed }) {
         guard.tell(&request, refusal);
-        return if is_page_form { refused_page(status(refusal, true), &refusal.to_string()) } else { answer(refusal) };
+        return if is_page_form {
+            refused_page(status(refusal, true), &refusal.to_string())
+        } else {
+            answer(refusal)
+        };
     }
     let by = who(peer, headers, form.as_ref());
     request.extensions_mut().insert(by);
@@ -148,7 +152,8 @@ fn who(peer: Option<&Peer>, headers: &HeaderMap, form: Option<&Form>) -> By {
 /// What somebody calls himself, which nobody can prove: short, and of one line.
 fn name(text: &str) -> Option<String> {
     let text = text.trim();
-    let is_name = !text.is_empty() && text.chars().count() <= MOST_CHARACTERS && !text.chars().any(char::is_control);
+    let is_name =
+        !text.is_empty() && text.chars().count() <= MOST_CHARACTERS && !text.chars().any(char::is_control);
     is_name.then(|| text.to_owned())
 }
 

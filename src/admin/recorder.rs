@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::events::{Event, News, changes};
 use super::history::{History, Scores};
 use super::listener::ListenerStatus;
-use super::rates::{Rates, Track};
+use super::rates::Track;
 use super::status::Status;
 
 /// Keeps the past. Clones are the same one.
@@ -85,7 +85,8 @@ impl Recorder {
             listener.rates = past.tracks.get(&key).and_then(Track::rates);
         }
         for gateway in &mut status.gateways {
-            gateway.history = past.scores.get(&gateway.name).map(Scores::history).unwrap_or_else(History::default);
+            gateway.history =
+                past.scores.get(&gateway.name).map(Scores::history).unwrap_or_else(History::default);
         }
         status
     }
@@ -114,7 +115,14 @@ impl Recorder {
 impl Past {
     fn add(&mut self, News { kind, level, gateway, text }: News, at: SystemTime) {
         self.last_id += 1;
-        self.events.push_back(Event { id: self.last_id, at: super::status::date(at), kind, level, gateway, text });
+        self.events.push_back(Event {
+            id: self.last_id,
+            at: super::status::date(at),
+            kind,
+            level,
+            gateway,
+            text,
+        });
         if self.events.len() > MOST_EVENTS {
             self.events.pop_front();
         }

@@ -216,21 +216,29 @@ mod tests {
 
     use axum::body::Body;
     use http::Method;
-    use http::header::{ALLOW, AUTHORIZATION};
+    use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
+    use super::super::events::{Kind, News};
     use super::super::listener::ListenerStatus;
     use super::super::metrics::FarmCollector;
     use super::super::order::ReloadRefused;
+    use super::super::scene::Scene;
+    use super::super::status::Node;
     use super::super::status::tests::{Farm, listener};
     use super::super::trust::Token;
     use super::*;
-    use crate::fleet::Publisher;
+    use crate::fleet::{Publisher, View};
+    use crate::net::clock::now;
+    use crate::net::serve::Peer;
+    use crate::net::stop::{self, Stopper};
 
     struct Endpoint {
         router: Router,
         orders: mpsc::Receiver<AdminOrder>,
+        recorder: Recorder,
+        stopper: Stopper,
     }
 
     struct Answer {
@@ -255,21 +263,31 @@ mod tests {
         let publisher = Publisher::new(farm.roster.snapshot());
         let registry = Registry::new();
         FarmCollector::register(&registry, publisher.view()).unwrap();
+        let (admin, rest) = parts(publisher.view(), listeners, registry);
+        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"), Vec::new());
+        Endpoint { router: admin.router(trust), ..rest }
+    }
+
+    /// The endpoint before it has rules, and what belongs to it.
+    fn parts(farm: View, listeners: Vec<ListenerStatus>, registry: Registry) -> (Admin, Endpoint) {
         let (sender, orders) = mpsc::channel(1);
+        let (stopper, stop) = stop::channel();
+        let recorder = Recorder::default();
         let admin = Admin {
             scene: Scene {
                 node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
-                farm: publisher.view(),
+                farm,
                 listeners: Arc::new(move || listeners.clone()),
                 vrrp: Arc::new(Vec::new),
                 peers: Arc::new(Vec::new),
             },
-            recorder: Recorder::default(),
+            recorder: recorder.clone(),
             registry,
             orders: sender,
+            stop,
+            places: stream::places(),
         };
-        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"), Vec::new());
-        Endpoint { router: admin.router(trust), orders }
+        (admin, Endpoint { router: Router::new(), orders, recorder, stopper })
     }
 
     async fn ask(router: &Router, from: Option<SocketAddr>, method: Method, path: &str) -> Answer {
@@ -340,7 +358,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reload_is_ordered_and_answered() {
-        let Endpoint { router, mut orders } = endpoint(true, vec![]);
+        let Endpoint { router, mut orders, .. } = endpoint(true, vec![]);
         let carry_out = async {
             let Some(AdminOrder::Reload(_, answer)) = orders.recv().await else { panic!() };
             answer.send(Ok(())).unwrap();
@@ -359,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_to_a_front_door_that_stops_is_refused() {
-        let Endpoint { router, orders } = endpoint(true, vec![]);
+        let Endpoint { router, orders, .. } = endpoint(true, vec![]);
         drop(orders);
         let answer = ask(&router, UNIX, Method::POST, "/api/v1/reload").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -375,7 +393,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_requests_than_there_is_room_for_are_turned_away_at_once() {
-        let Endpoint { router, orders } = endpoint(true, vec![]);
+        let Endpoint { router, orders, .. } = endpoint(true, vec![]);
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..MAX_REQUESTS {
             let router = router.clone();
@@ -394,11 +412,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_over_tcp_without_the_token_is_refused_and_never_reaches_the_front_door() {
-        let Endpoint { router, mut orders } = endpoint(true, vec![]);
+        let Endpoint { router, mut orders, .. } = endpoint(true, vec![]);
         for authorization in ["", "Bearer wrong"] {
             let answer = ask_with(&router, tcp(), Method::POST, "/api/v1/reload", authorization).await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-            assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer realm=\"vestibule\"");
+            let challenges: Vec<_> = answer.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+            assert_eq!(
+                challenges,
+                ["Bearer realm=\"vestibule\"", "Basic realm=\"vestibule\", charset=\"UTF-8\""]
+            );
             assert!(error(&answer).error.contains("token_file"));
         }
         assert!(orders.try_recv().is_err());
@@ -406,18 +428,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_front_door_without_a_token_says_what_to_do() {
-        let mut farm = Farm::new(1);
-        let (orders, _keep) = mpsc::channel(1);
-        let admin = Admin {
-            node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
-            farm: Publisher::new(farm.roster.snapshot()).view(),
-            listeners: Arc::new(Vec::new),
-            vrrp: Arc::new(Vec::new),
-            peers: Arc::new(Vec::new),
-            registry: Registry::new(),
-            orders,
-        };
-        let router = admin.router(Trust::new([0, 0, 0, 0].into(), None));
+        let view = Publisher::new(Farm::new(1).roster.snapshot()).view();
+        let (admin, _rest) = parts(view, vec![], Registry::new());
+        let router = admin.router(Trust::new([0, 0, 0, 0].into(), None, Vec::new()));
         let answer = ask(&router, tcp(), Method::GET, "/api/v1/status").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
         assert!(error(&answer).error.contains("set [admin] token_file"));
@@ -435,5 +448,69 @@ mod tests {
             (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("POST"))
         );
         assert!(!error(&wrong).error.is_empty());
+    }
+
+    async fn look_on(router: &Router, heard: Option<&str>) -> Response {
+        let mut request = http::Request::get("/api/v1/events").body(Body::empty()).unwrap();
+        if let Some(heard) = heard {
+            request.headers_mut().insert("last-event-id", heard.parse().unwrap());
+        }
+        request.extensions_mut().insert(Peer::nameless(tcp()));
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// The next message; `None` if there is no further one.
+    async fn message(response: &mut Response) -> Option<String> {
+        let frame = response.body_mut().frame().await?.unwrap();
+        Some(String::from_utf8(frame.into_data().unwrap().into()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_on_hears_of_changes_at_once_and_is_told_to_look_again_each_second() {
+        let Endpoint { router, recorder, stopper, .. } = endpoint(true, vec![]);
+        let tell = |text: &str| recorder.tell(News::bad(Kind::Config, text), std::time::SystemTime::now());
+        tell("before");
+        let mut response = look_on(&router, None).await;
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        assert_eq!(message(&mut response).await.unwrap(), "event: tick\ndata: {}\n\n");
+        tell("one");
+        tell("two");
+        let one = message(&mut response).await.unwrap();
+        assert!(
+            one.starts_with("event: change\nid: 2\ndata: {\"id\":2,") && one.contains("\"text\":\"one\""),
+            "{one}"
+        );
+        assert!(message(&mut response).await.unwrap().contains("two"));
+        stopper.stop();
+        assert_eq!(message(&mut response).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_hears_what_he_has_missed() {
+        let Endpoint { router, recorder, stopper: _stopper, .. } = endpoint(true, vec![]);
+        for text in ["one", "two", "three"] {
+            recorder.tell(News::good(Kind::Config, text), std::time::SystemTime::now());
+        }
+        let mut response = look_on(&router, Some("1")).await;
+        for text in ["two", "three"] {
+            assert!(message(&mut response).await.unwrap().contains(text));
+        }
+        // a number of another life is ahead of this one's
+        let mut response = look_on(&router, Some("70")).await;
+        recorder.tell(News::good(Kind::Config, "four"), std::time::SystemTime::now());
+        assert!(message(&mut response).await.unwrap().contains("one"), "all of it is new to him");
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_so_many_who_look_on_and_a_place_becomes_free_when_one_goes() {
+        let Endpoint { router, stopper: _stopper, .. } = endpoint(true, vec![]);
+        let mut streams = Vec::new();
+        for _ in 0..stream::MOST_STREAMS {
+            streams.push(look_on(&router, None).await);
+        }
+        assert!(streams.iter().all(|stream| stream.status() == StatusCode::OK));
+        assert_eq!(look_on(&router, None).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        streams.pop();
+        assert_eq!(look_on(&router, None).await.status(), StatusCode::OK);
     }
 }

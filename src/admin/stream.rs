@@ -29,15 +29,22 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 const TICK: Duration = Duration::from_secs(1);
 
 /// A message `change` for each event, with the event as JSON and its number as the id, and once a second a message
-/// `tick`: time to ask for the status again. Who comes back says what he has heard last (Last-Event-ID, HTML §9.2.4) and gets
+/// `tick`, which says nothing but that it is time to ask for the status again. Who comes back says what he has heard last (Last-Event-ID, HTML §9.2.4) and gets
 /// what he has missed, as far as it is kept.
 pub async fn events(State(admin): State<Arc<Admin>>, request: Request) -> Response {
     let Ok(place) = Arc::clone(&admin.places).try_acquire_owned() else {
         return refused(StatusCode::SERVICE_UNAVAILABLE, "too many look on at once; try again later");
     };
     let mut newest = admin.recorder.newest();
-    let last = request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
-    let heard = last.unwrap_or(*newest.borrow_and_update());
+    let known = *newest.borrow_and_update();
+    let last: Option<u64> =
+        request.headers().get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
+    let heard = match last {
+        None => known,
+        Some(last) if last <= known => last,
+        // the number is of another life of the front door, of which nothing is known
+        Some(_) => 0,
+    };
     newest.mark_changed();
     let mut ticks = interval_at(Instant::now() + TICK, TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,7 +58,8 @@ pub async fn events(State(admin): State<Arc<Admin>>, request: Request) -> Respon
         stop: admin.stop.clone(),
         _place: place,
     };
-    let messages = stream::unfold(feed, async |mut feed| Some((Ok::<_, Infallible>(feed.next().await?), feed)));
+    let messages =
+        stream::unfold(feed, async |mut feed| Some((Ok::<_, Infallible>(feed.next().await?), feed)));
     let mut response = Sse::new(messages).into_response();
     // one that gathers answers before it passes them on would gather for ever
     response.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -95,7 +103,7 @@ impl Feed {
                     self.waiting = self.recorder.since(self.heard);
                     self.waiting.reverse();
                 }
-                _ = self.ticks.tick() => return Some(Message::default().event("tick").data("")),
+                _ = self.ticks.tick() => return Some(Message::default().event("tick").data("{}")),
             }
         }
     }

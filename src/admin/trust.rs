@@ -176,7 +176,8 @@ fn is_own(origin: &str, headers: &HeaderMap) -> bool {
     };
     let Ok(origin) = origin.parse::<Uri>() else { return false };
     let (Some(scheme), Some(authority)) = (origin.scheme_str(), origin.authority()) else { return false };
-    let port = |authority: &Authority| authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    let port =
+        |authority: &Authority| authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
     authority.host().eq_ignore_ascii_case(host.host()) && port(authority) == port(&host)
 }
 
@@ -335,15 +336,33 @@ mod tests {
 
     #[test]
     fn a_name_that_somebody_else_has_made_to_lead_here_is_refused() {
-        for host in ["evil.example", "evil.example:9463", "front-a.example.com.evil.example", "127.0.0.1.evil.example", ""] {
-            for asker in [Asker::new(LOOPBACK, None), Asker::new(ANY, Some("secret")), Asker::new(LOOPBACK, None).on_the_socket()] {
+        for host in [
+            "evil.example",
+            "evil.example:9463",
+            "front-a.example.com.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
+            for asker in [
+                Asker::new(LOOPBACK, None),
+                Asker::new(ANY, Some("secret")),
+                Asker::new(LOOPBACK, None).on_the_socket(),
+            ] {
                 let asker = asker.with("host", host);
                 assert_eq!(asker.looks(), Some(Refusal::UnknownHost), "{host}");
                 assert_eq!(asker.types("secret"), Some(Refusal::UnknownHost), "{host}");
             }
         }
-        let own = ["127.0.0.1:9463", "[::1]:9463", "10.0.0.1", "localhost:8080", "LOCALHOST", "front.localhost",
-            "front-a.example.com", "Front-A.example.com.:9463"];
+        let own = [
+            "127.0.0.1:9463",
+            "[::1]:9463",
+            "10.0.0.1",
+            "localhost:8080",
+            "LOCALHOST",
+            "front.localhost",
+            "front-a.example.com",
+            "Front-A.example.com.:9463",
+        ];
         for host in own {
             assert_eq!(Asker::new(LOOPBACK, None).with("host", host).looks(), None, "{host}");
         }
@@ -352,7 +371,9 @@ mod tests {
         // on a socket programs write there what they like
         assert_eq!(Asker::new(LOOPBACK, None).on_the_socket().with("host", "vestibule").looks(), None);
         // a browser is not made to show a token that it does not know
-        let program = Asker::new(LOOPBACK, Some("secret")).with("host", "front-a.lan").with("authorization", "Bearer secret");
+        let program = Asker::new(LOOPBACK, Some("secret"))
+            .with("host", "front-a.lan")
+            .with("authorization", "Bearer secret");
         assert_eq!((program.looks(), program.changes()), (None, None));
     }
 
@@ -364,7 +385,14 @@ mod tests {
         ];
         for asker in doors {
             let at = || asker().with("host", "10.0.0.1:9463");
-            let others = ["https://evil.example", "http://10.0.0.1", "http://10.0.0.1:9464", "null", "", "http://10.0.0.1:9463@evil.example"];
+            let others = [
+                "https://evil.example",
+                "http://10.0.0.1",
+                "http://10.0.0.1:9464",
+                "null",
+                "",
+                "http://10.0.0.1:9463@evil.example",
+            ];
             for origin in others {
                 assert_eq!(at().with("origin", origin).changes(), Some(Refusal::CrossSite), "{origin}");
                 assert_eq!(at().with("origin", origin).types("secret"), Some(Refusal::CrossSite), "{origin}");
@@ -377,23 +405,37 @@ mod tests {
         }
         let silent = Asker::new(ANY, Some("secret")).with("authorization", BASIC);
         assert_eq!(silent.changes(), Some(Refusal::CrossSite), "it does not say from where");
-        let behind = Asker::new(ANY, Some("secret")).with("authorization", BASIC).with("host", "front-a.example.com");
-        assert_eq!(behind.with("origin", "https://front-a.example.com").changes(), None, "a proxy with TLS before it");
+        let behind =
+            Asker::new(ANY, Some("secret")).with("authorization", BASIC).with("host", "front-a.example.com");
+        assert_eq!(
+            behind.with("origin", "https://front-a.example.com").changes(),
+            None,
+            "a proxy with TLS before it"
+        );
     }
 
     #[test]
     fn a_token_that_is_typed_is_one_that_is_shown() {
-        let asker = || Asker::new(LOOPBACK, Some("secret")).with("host", "127.0.0.1:9463").with("origin", "http://127.0.0.1:9463");
+        let asker = || {
+            Asker::new(LOOPBACK, Some("secret"))
+                .with("host", "127.0.0.1:9463")
+                .with("origin", "http://127.0.0.1:9463")
+        };
         assert_eq!(asker().types("secret"), None);
         assert_eq!(asker().types("secre"), Some(Refusal::TokenWrong));
         assert_eq!(asker().types(""), Some(Refusal::TokenMissing));
         assert_eq!(asker().with("authorization", BASIC).types(""), None);
-        assert_eq!(asker().with("authorization", BASIC).types("other"), Some(Refusal::TokenWrong), "what is typed counts");
+        assert_eq!(
+            asker().with("authorization", BASIC).types("other"),
+            Some(Refusal::TokenWrong),
+            "what is typed counts"
+        );
     }
 
     #[test]
     fn other_rules_hold_for_all_clones() {
-        let asker = Asker::new(LOOPBACK, None).with("authorization", "Bearer new").with("host", "other.example");
+        let asker =
+            Asker::new(LOOPBACK, None).with("authorization", "Bearer new").with("host", "other.example");
         let other = asker.trust.clone();
         assert_eq!(asker.looks(), Some(Refusal::UnknownHost));
         other.change(Token::new("new"), vec!["other.example".into()]);

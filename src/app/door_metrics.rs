@@ -94,13 +94,19 @@ fn status(plan: &Plan) -> ListenerStatus {
 }
 
 fn counted(plan: &Plan, gateways: &GatewayMeters) -> Counted {
-    let all = |of: fn(&Meter) -> &[Counter]| plan.meters.iter().flat_map(|meter| of(meter)).map(Counter::get).sum();
+    let all =
+        |of: fn(&Meter) -> &[Counter]| plan.meters.iter().flat_map(|meter| of(meter)).map(Counter::get).sum();
     let transferred = |direction: Direction| sum(plan, |meter| meter.transferred.get(direction.index()));
-    let reached = || gateways.values().flatten().filter_map(|meter| meter.requests.get(Fate::Answered.index()));
+    let reached =
+        || gateways.values().flatten().filter_map(|meter| meter.requests.get(Fate::Answered.index()));
     let is_passthrough = matches!(plan.settings.mode, Mode::Passthrough(_));
     Counted {
         handshakes: all(|meter| &meter.handshakes),
-        answers: if is_passthrough { reached().map(Counter::get).sum() } else { all(|meter| &meter.responses) },
+        answers: if is_passthrough {
+            reached().map(Counter::get).sum()
+        } else {
+            all(|meter| &meter.responses)
+        },
         rejected: all(|meter| &meter.rejected),
         bytes_in: transferred(Direction::In),
         bytes_out: transferred(Direction::Out),

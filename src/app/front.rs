@@ -165,8 +165,14 @@ impl FrontDoor {
             reports: reports_changed,
             told: told_changed,
         };
-        let admin_parts =
-            Admin { scene, recorder: recorder.clone(), registry, orders: order_sender, stop: stop.clone(), places: stream::places() };
+        let admin_parts = Admin {
+            scene,
+            recorder: recorder.clone(),
+            registry,
+            orders: order_sender,
+            stop: stop.clone(),
+            places: stream::places(),
+        };
         let router = admin_parts.router(trust.clone());
         let farm = Farm { view, published: keeper.published() };
         Ok(Self {

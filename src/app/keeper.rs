@@ -218,7 +218,10 @@ impl Keeper {
             if let Some(Remembered { reason, by, .. }) = &word.drain {
                 let (gateway, by, reason) = (word.gateway.as_str(), &**by, &**reason);
                 tracing::info!(gateway, by, reason, "gateway stays drained, as it was before");
-                self.tell_order(gateway, format!("{gateway} stays drained, as it was before{}", colon(reason)));
+                self.tell_order(
+                    gateway,
+                    format!("{gateway} stays drained, as it was before{}", colon(reason)),
+                );
             }
         }
     }

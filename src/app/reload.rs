@@ -12,8 +12,8 @@ use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
 use super::steered::Steered;
-use crate::admin::metrics::ConfigMetrics;
 use crate::admin::events::{Kind, News};
+use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
 use crate::admin::recorder::Recorder;
 use crate::admin::trust::Trust;
@@ -60,7 +60,8 @@ impl Reloader {
                 let now = SystemTime::now();
                 self.metrics.taken(now);
                 tracing::info!(by, "the configuration has been reloaded");
-                self.recorder.tell(News::good(Kind::Config, format!("the configuration was reloaded by {by}")), now);
+                self.recorder
+                    .tell(News::good(Kind::Config, format!("the configuration was reloaded by {by}")), now);
                 Ok(())
             }
             Err(problems) => {

@@ -6,7 +6,7 @@ mod gateway;
 mod listener;
 mod load;
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;
 mod words;
 
 use std::time::SystemTime;
