@@ -2,6 +2,7 @@
 //! the endpoint that answers and takes orders, over TCP and over a Unix socket; and the client of it.
 
 pub mod client;
+pub mod headroom;
 pub mod listener;
 pub mod metrics;
 pub mod order;

@@ -187,6 +187,7 @@ fn a_gateway_that_works_is_described_whole() {
             "pool_size": null,
         },
         "pending": 0,
+        "headroom": { "tunnels": 100, "room": 0, "enough": false },
         "filling": false,
         "drain": null,
         "fence": null,
