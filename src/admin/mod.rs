@@ -4,6 +4,7 @@
 pub mod client;
 pub mod events;
 pub mod guard;
+pub mod headroom;
 pub mod history;
 pub mod listener;
 pub mod metrics;
