@@ -52,21 +52,23 @@ pub fn article(status: &Status, gateway: &GatewayStatus, rights: Rights, depth: 
     html! {
         article.gateway.(mood.class()) data-key=(name) aria-label={ "Gateway " (name) } {
             div.who {
-                @match depth {
-                    Depth::Row => { h3 { a href=(gateway_path(name)) { bdi { (name) } } } }
-                    Depth::Whole => { h1 { bdi { (name) } } }
+                div.name {
+                    @match depth {
+                        Depth::Row => { h3 { a href=(gateway_path(name)) { bdi { (name) } } } }
+                        Depth::Whole => { h1 { bdi { (name) } } }
+                    }
+                    (actions(gateway, rights))
                 }
                 p.state { (mood.icon()) strong { (state_word(gateway)) } " " span { (since(gateway.since, now)) } }
                 @if !gateway.reason.is_empty() { p.why { bdi { (gateway.reason) } } }
                 (notes(gateway, now))
-                (actions(gateway, rights))
             }
             (facts(gateway))
             div.load { (load::whole(gateway)) }
             @match depth {
                 Depth::Row => {
                     details {
-                        summary { (checks_in_short(gateway)) }
+                        summary { (checks_in_short(gateway)) ", particulars" }
                         (particulars(gateway))
                     }
                 }
@@ -114,17 +116,20 @@ fn facts(gateway: &GatewayStatus) -> Markup {
             div { dt { "SSL VPN" } dd { (availability(gateway, Vpn::Ssl)) } }
             div { dt { "Native VPN" } dd { (availability(gateway, Vpn::Native)) } }
             div { dt { "Tunnels" } dd { (tunnels(load)) @if gateway.pending > 0 { span.aside { "+" (gateway.pending) " on their way" } } } }
-            div { dt { "Headroom" } dd { (headroom(gateway)) } }
-            div { dt { "Modes" } dd {
-                "VPN " (gateway.vpn_mode.as_str()) ", VRRP " (gateway.vrrp_mode.as_str())
-                @if let Some(id) = gateway.vrrp_id { ", VRRP ID " (id) }
-                @if let Some(role) = gateway.role { ", " strong { (role.as_str()) } }
-            } }
             div { dt { "Report" } dd {
                 @match load {
                     Some(load) => { (seconds(load.age_seconds)) " old" @if load.stale { ", " strong { "stale" } } }
                     None => { "none yet" }
                 }
+            } }
+            div.wide { dt { "Headroom" } dd { (headroom(gateway)) } }
+            div { dt { "VPN mode" } dd {
+                (gateway.vpn_mode.as_str())
+                @if let Some(role) = gateway.role { ", " strong { (role.as_str()) } }
+            } }
+            div { dt { "VRRP mode" } dd {
+                (gateway.vrrp_mode.as_str())
+                @if let Some(id) = gateway.vrrp_id { span.aside { "VRRP ID " (id) } }
             } }
         }
     }
@@ -161,7 +166,7 @@ fn headroom(gateway: &GatewayStatus) -> Markup {
                 span.(if headroom.enough { "yes" } else { "no" }) {
                     (if headroom.enough { "enough" } else { "not enough" })
                 }
-                span.aside { "room elsewhere for " (headroom.room) " of its " (headroom.tunnels) }
+                span.aside { "others have room for " (headroom.room) ", it has " (headroom.tunnels) }
             }
         }
     }
@@ -170,8 +175,8 @@ fn headroom(gateway: &GatewayStatus) -> Markup {
 fn checks_in_short(gateway: &GatewayStatus) -> String {
     let passed = gateway.checks.iter().filter(|check| check.result == CheckWord::Pass).count();
     match gateway.checks.len() {
-        0 => "No check yet; particulars".into(),
-        all => format!("{passed} of {} passed; particulars", count(all as u64, "check")),
+        0 => "No check yet".into(),
+        all => format!("{passed} of {} passed", count(all as u64, "check")),
     }
 }
 
