@@ -5,6 +5,7 @@
 //! publishes, and every door asks the same [`select`] function.
 
 mod balance;
+mod exclusion;
 mod failsafe;
 mod fence;
 mod gateway;
@@ -14,6 +15,7 @@ mod memory;
 mod moment;
 mod observation;
 mod pending;
+mod pick;
 mod rendezvous;
 mod roster;
 mod select;
@@ -22,6 +24,7 @@ mod source;
 mod standing;
 
 pub use balance::{Balance, BalanceMode, Policy, WhenNone};
+pub use exclusion::{Ask, Exclusion, exclusion, full, may_return};
 pub use failsafe::{Role, Takeover};
 pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId, VrrpMode};
@@ -34,7 +37,7 @@ pub use observation::{
 };
 pub use pending::{Assigned, Ledger, PENDING_LIFETIME, Tally};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
-pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
+pub use select::{By, Choice, NoGateway, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};
 pub use source::source;
 pub use standing::{Claim, Standing};
