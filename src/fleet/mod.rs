@@ -6,6 +6,7 @@
 
 mod balance;
 mod exclusion;
+mod explain;
 mod failsafe;
 mod fence;
 mod gateway;
@@ -25,6 +26,7 @@ mod standing;
 
 pub use balance::{Balance, BalanceMode, Policy, WhenNone};
 pub use exclusion::{Ask, Exclusion, exclusion, full, may_return};
+pub use explain::{Account, Explanation, PLACES, Rule, explain};
 pub use failsafe::{Role, Takeover};
 pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId, VrrpMode};

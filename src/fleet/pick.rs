@@ -109,7 +109,7 @@ impl<'a> Pick<'a, '_> {
     }
 
     /// The gateway that the source belongs to when all work, unless it was tried.
-    fn own(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
+    pub fn own(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
         let By::Source(client) = self.by else { return None };
         let everyone = Self { tried: &[], ..*self };
         if self.snapshot.balance.mode.is_failsafe() {

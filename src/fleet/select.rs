@@ -127,6 +127,14 @@ pub(super) mod tests {
             self.roster.snapshot().gateways[i].gateway.name.clone()
         }
 
+        pub fn passes(&mut self, time: Duration) {
+            self.seconds += time.as_secs_f64();
+        }
+
+        pub fn reports_tunnels(&mut self, i: usize, tunnels: u64) {
+            self.reports(i, Load { tunnels: Some(tunnels), ..Load::default() });
+        }
+
         fn reports(&mut self, i: usize, load: Load) {
             let report = Some(ServiceReport { service: Service::Up, load, fence: None });
             let (name, now) = (self.name(i), self.now());
@@ -149,7 +157,7 @@ pub(super) mod tests {
         }
 
         /// This host's firewall keeps everyone from it for 15 s.
-        fn fence(&mut self, i: usize) {
+        pub fn fence(&mut self, i: usize) {
             let until = self.now().instant + Duration::from_secs(15);
             let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until };
             let name = self.name(i);
