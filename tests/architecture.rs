@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 69] = [
+const PURE: [&str; 72] = [
     "src/admin/peers.rs",
     "src/admin/status/check.rs",
     "src/admin/status/fence.rs",
@@ -46,6 +46,9 @@ const PURE: [&str; 69] = [
     "src/admin/summary.rs",
     "src/admin/table.rs",
     "src/admin/vrrp.rs",
+    "src/admin/why/mod.rs",
+    "src/admin/why/question.rs",
+    "src/admin/why/words.rs",
     "src/app/state_document.rs",
     "src/config/agent_fence.rs",
     "src/config/agent_file.rs",

@@ -13,3 +13,4 @@ pub mod summary;
 pub mod table;
 pub mod trust;
 pub mod vrrp;
+pub mod why;

@@ -25,6 +25,7 @@ use super::peers::Peers;
 use super::status::{Node, Status};
 use super::trust::{Refusal, Trust};
 use super::vrrp::Vrrp;
+use super::why::{Question, QuestionError, Why};
 use crate::fleet::{GatewayName, View};
 use crate::net::clock::now;
 use crate::net::seldom::Seldom;
@@ -63,6 +64,7 @@ impl Admin {
             .route("/readyz", get(readiness))
             .route("/metrics", get(metrics))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/why", get(why))
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/gateways/{name}/drain", post(drain))
             .route("/api/v1/gateways/{name}/resume", post(resume))
@@ -74,6 +76,12 @@ impl Admin {
             .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(bounds)
             .layer(map_response(secured))
+    }
+
+    /// What the doors would choose now, and why.
+    fn why(&self, question: &Question) -> Result<Why, QuestionError> {
+        let snapshot = Arc::clone(self.farm.clone().load());
+        Why::of(&snapshot, &(self.listeners)(), question, now(), fastrand::u64(..))
     }
 
     fn status(&self) -> Status {
@@ -110,6 +118,15 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     Json(admin.status())
+}
+
+async fn why(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+    match Question::parse(request.uri().query().unwrap_or_default()).and_then(|question| admin.why(&question))
+    {
+        Ok(why) => Json(why).into_response(),
+        Err(error @ QuestionError::UnknownListener(_)) => refused(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
 }
 
 const STOPPING: &str = "the front door is stopping and takes no orders";

@@ -225,7 +225,7 @@ fn by_ask(listeners: &[ListenerStatus]) -> Vec<(Ask, Vec<&ListenerStatus>)> {
     groups
 }
 
-fn enumerated(names: &[&str]) -> String {
+pub(super) fn enumerated(names: &[&str]) -> String {
     match names.split_last() {
         None => String::new(),
         Some((last, [])) => (*last).into(),

@@ -71,8 +71,13 @@ impl Exclusion {
     }
 
     /// Whether it works and has no room.
-    pub(super) fn is_full(self) -> bool {
+    pub fn is_full(self) -> bool {
         matches!(self, Self::OutOfTunnels | Self::OutOfAddresses)
+    }
+
+    /// Whether it would be none in any state.
+    pub fn is_misfit(self) -> bool {
+        matches!(self, Self::OtherVrrpId | Self::VpnMode)
     }
 }
 

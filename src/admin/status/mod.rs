@@ -156,7 +156,7 @@ impl Status {
 }
 
 /// To the millisecond: more is noise to whoever reads it.
-fn date(time: SystemTime) -> OffsetDateTime {
+pub(super) fn date(time: SystemTime) -> OffsetDateTime {
     let time = OffsetDateTime::from(time);
     time.replace_millisecond(time.millisecond()).unwrap_or(time)
 }
