@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use super::rates::Counted;
 use crate::fleet::{Ask, By, GatewayView, Policy, Vpn, VrrpId};
 
 /// What a listener says of itself.
@@ -30,6 +31,8 @@ pub struct ListenerStatus {
     pub redirects: u64,
     /// Answers that named no gateway since the start.
     pub unavailable: u64,
+    /// What its rates are made of.
+    pub counted: Counted,
 }
 
 /// How a listener chooses.

@@ -1,7 +1,5 @@
 use std::net::IpAddr;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-
 use crate::admin::listener::ListenerStatus;
 use crate::fleet::Vpn;
 
@@ -51,9 +49,9 @@ impl Question {
     /// Reads the query of an address (`listener=portal&vpn=ssl&source=192.0.2.1`). What is empty is not named.
     pub fn parse(query: &str) -> Result<Self, QuestionError> {
         let mut question = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decoded(name), decoded(value));
+        // as forms write it (URL Standard §5.1); there is nothing that cannot be read
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query).unwrap_or_default();
+        for (name, value) in pairs {
             let was_there = match name.as_str() {
                 "listener" if value.is_empty() => false,
                 "listener" => question.listener.replace(value).is_some(),
@@ -81,15 +79,15 @@ impl Question {
 
     /// The path to ask with.
     pub fn path(&self) -> String {
-        let listener = self.listener.as_ref().map(|name| {
-            let name = utf8_percent_encode(name, ESCAPED);
-            format!("listener={name}")
-        });
-        let vpn = self.vpn.map(|vpn| format!("vpn={}", vpn.as_str()));
-        let source = self.source.map(|source| format!("source={source}"));
-        let pairs: Vec<_> = [listener, vpn, source].into_iter().flatten().collect();
-        let query = if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) };
-        format!("/api/v1/why{query}")
+        let pairs = [
+            ("listener", self.listener.clone()),
+            ("vpn", self.vpn.map(|vpn| vpn.as_str().to_owned())),
+            ("source", self.source.map(|source| source.to_string())),
+        ];
+        let named: Vec<_> = pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let query = serde_urlencoded::to_string(named).unwrap_or_default();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/api/v1/why{mark}{query}")
     }
 
     /// Which listener is meant; `None`: there is none for such clients.
@@ -116,14 +114,6 @@ impl Question {
             None => Err(QuestionError::ChoosesNone(name.clone())),
         }
     }
-}
-
-/// What stands for itself (RFC 3986 §2.3).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// As forms write it, `+` for a space included.
-fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

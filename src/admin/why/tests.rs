@@ -101,7 +101,10 @@ fn that_chance_decides_is_said() {
     let filling = why(&mut farm, BY_LOAD, None);
     let gw1 = filling.gateways.iter().find(|gateway| gateway.name == "gw1").unwrap();
     assert_eq!((gw1.filling_share, gw1.sits_out), (Some(0.1), true));
-    assert_eq!(gw1.verdict, "after those above; it fills up after coming back: in 10 of 100 choices, not in this one");
+    assert_eq!(
+        gw1.verdict,
+        "after those above; it fills up after coming back: in 10 of 100 choices, not in this one"
+    );
     assert_eq!(
         filling.summary,
         "gw2 would be chosen: it has the lowest load of those that take part, 0.50; then gw3 (0.70)."
