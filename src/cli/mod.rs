@@ -16,6 +16,8 @@ mod resume;
 mod running;
 mod serve;
 mod status;
+mod vpn;
+mod why;
 
 use std::process::ExitCode;
 
@@ -44,6 +46,7 @@ enum Command {
     Check(check::Check),
     Resolve(resolve::Resolve),
     Status(status::Status),
+    Why(why::Why),
     Drain(drain::Drain),
     Resume(resume::Resume),
     Reload(reload::Reload),
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Why(command) => command.run(),
         Command::Drain(command) => command.run(),
         Command::Resume(command) => command.run(),
         Command::Reload(command) => command.run(),

@@ -2,6 +2,7 @@
 //! show. All words are in the document, so that they say the same.
 
 mod question;
+pub mod table;
 mod words;
 
 use std::net::{IpAddr, Ipv4Addr};

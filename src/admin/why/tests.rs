@@ -1,3 +1,4 @@
+use super::super::columns::Style;
 use super::super::listener::{Affinity, Steering};
 use super::super::status::tests::{Farm, fenced, listener, refused, report};
 use super::*;
@@ -278,4 +279,30 @@ fn the_listener_is_the_one_named_or_the_first_for_such_clients() {
     );
     let closed = Question { listener: Some("proxy".into()), ..Question::default() };
     assert_eq!(asked(&mut farm, &all, &closed).unwrap().notes, ["Listener proxy is not open."]);
+}
+
+#[test]
+fn the_table_has_the_sentences_and_a_row_for_each_gateway_best_first() {
+    let mut farm = farm();
+    (0..20).for_each(|_| farm.roster.snapshot().gateways[1].assigned.add());
+    let text = table::render(&why(&mut farm, BY_LOAD, None), Style::default());
+    let expected = "\
+gw2 would be chosen: it has the lowest load, 0.37; then gw1 (0.45).
+Listener portal: redirect, SSL VPN, VRRP ID 31, the lowest load first.
+
+#  GATEWAY  LOAD  SCORE   PENDING  THROUGHPUT  TUNNELS  POOL   CPU  REPORT  WHY
+1  gw2      0.37   0.35  20 +0.02           -     0.20     -  0.50      2s  chosen: it has the lowest load, 0.37
+2  gw1      0.45   0.45         0           -     0.40     -  0.50      2s  next
+-  gw3         -      -         0           -        -     -     -    none  left out: down: portal: connection refused
+-  gw4      0.30   0.30         0           -     0.10     -  0.50      2s  left out: draining: new kernel
+-  gw5      0.30   0.30         0           -     0.10     -  0.50      2s  left out: fenced: by front-b: portal: refused
+-  gw6      0.75   0.75         0           -     1.00     -  0.50      2s  left out: no tunnel left: 1000 of 1000
+-  gw7         -      -         0           -        -     -     -    none  left out: other VRRP ID: it has 32
+
+LOAD is SCORE and what is pending; SCORE weighs throughput 1, tunnels 1, pool 1, cpu 1.
+";
+    assert_eq!(text, expected);
+    farm.at(20);
+    let stale = table::render(&why(&mut farm, BY_LOAD, None), Style { colour: true, ..Style::default() });
+    assert!(stale.contains("20s stale") && stale.contains("\x1b[32mgw"), "{stale}");
 }
