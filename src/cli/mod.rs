@@ -3,11 +3,13 @@
 mod call;
 mod certs;
 mod check;
+mod completions;
 mod demo;
 mod drain;
 mod fence;
 mod heartbeat;
 mod keepalived;
+mod man;
 mod output;
 mod ready;
 mod reload;
@@ -56,6 +58,8 @@ enum Command {
     Fence(fence::Fence),
     #[command(subcommand)]
     Certs(certs::Certs),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// How a command ended, where it did not fail.
@@ -86,6 +90,8 @@ pub fn run() -> ExitCode {
         Command::Keepalived(command) => command.run(),
         Command::Fence(command) => command.run(),
         Command::Certs(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     match result {
         Ok(Answer::Yes) => ExitCode::SUCCESS,
