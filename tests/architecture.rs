@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 73] = [
+const PURE: [&str; 76] = [
     "src/admin/events.rs",
     "src/admin/headroom.rs",
     "src/admin/history.rs",
@@ -50,6 +50,9 @@ const PURE: [&str; 73] = [
     "src/admin/summary.rs",
     "src/admin/table.rs",
     "src/admin/vrrp.rs",
+    "src/admin/why/mod.rs",
+    "src/admin/why/question.rs",
+    "src/admin/why/words.rs",
     "src/app/state_document.rs",
     "src/config/agent_fence.rs",
     "src/config/agent_file.rs",

@@ -16,6 +16,7 @@ mod examples;
 mod front_config;
 mod help;
 mod keepalived;
+mod manual;
 mod native_config;
 mod passthrough;
 mod peers_config;
