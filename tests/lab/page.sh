@@ -109,7 +109,7 @@ browser begin
 browser stays
 gateway_dies gw2
 browser dies gw2
-browser looks trouble / /gateways/gw2
+browser looks trouble / /gateways/gw2 /why
 gateway_starts gw2
 browser returns gw2
 
@@ -122,7 +122,7 @@ browser keyboard gw1
 browser scriptless gw1
 
 part "as it looks when all is well"
-browser looks well / /gateways/gw1 /gateways/gw1/drain /nothing-here
+browser looks well / /gateways/gw1 /gateways/gw1/drain /why /why?source=nonsense /nothing-here
 
 part "the front door is away, and comes back"
 stop "$FRONT"

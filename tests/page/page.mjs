@@ -221,7 +221,7 @@ const steps = {
         for (const path of paths) {
           expectsErrors = path.includes("nothing");
           await page.goto(LOCAL + path);
-          const name = `${label}${path.replace(/\?.*/, "").replaceAll("/", "-").replace(/-$/, "")}`;
+          const name = `${label}${path.replace(/\W+/g, "-").replace(/-$/, "")}`;
           await shoot(page, `${name}-${colorScheme}-${width}`);
           await flawless(page, `${label} ${path}, ${colorScheme}, ${width}`);
           expectsErrors = false;
@@ -270,7 +270,7 @@ const steps = {
         check((await tab.locator(".note").count()) === 0, "its own forms drain and resume");
       }
       const answered = tab.waitForResponse((response) => response.request().method() === "POST");
-      await tab.goto("http://127.0.0.1:8000/").catch(() => {});
+      await tab.goto("http://127.0.0.1:8000/", { waitUntil: "commit" }).catch(() => {});
       const answer = await answered;
       check([401, 403].includes(answer.status()), `${knows} a form of a foreign page is refused (${answer.status()})`);
       await context.close();

@@ -115,7 +115,7 @@ fn facts(gateway: &GatewayStatus) -> Markup {
         dl.facts {
             div { dt { "SSL VPN" } dd { (availability(gateway, Vpn::Ssl)) } }
             div { dt { "Native VPN" } dd { (availability(gateway, Vpn::Native)) } }
-            div { dt { "Tunnels" } dd { (tunnels(load)) @if gateway.pending > 0 { span.aside { "+" (gateway.pending) " on their way" } } } }
+            div { dt { "Tunnels" } dd { (tunnels(load)) @if gateway.pending > 0 { span.aside { "+" (gateway.pending) " coming" } } } }
             div { dt { "Report" } dd {
                 @match load {
                     Some(load) => { (seconds(load.age_seconds)) " old" @if load.stale { ", " strong { "stale" } } }
@@ -166,7 +166,7 @@ fn headroom(gateway: &GatewayStatus) -> Markup {
                 span.(if headroom.enough { "yes" } else { "no" }) {
                     (if headroom.enough { "enough" } else { "not enough" })
                 }
-                span.aside { "others have room for " (headroom.room) ", it has " (headroom.tunnels) }
+                span.aside { "room for " (headroom.room) ", has " (headroom.tunnels) }
             }
         }
     }

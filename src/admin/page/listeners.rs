@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use super::table::{Column, Row, table};
 use super::words::{bytes_rate, rate};
 use crate::admin::status::ListenerEntry;
-use crate::fleet::Vpn;
 
 const COLUMNS: [Column; 12] = [
     Column::words("Listener"),
@@ -33,10 +32,6 @@ pub fn list(listeners: &[&ListenerEntry]) -> Markup {
 fn row(listener: &ListenerEntry) -> Row {
     let rates = listener.rates;
     let figure = |value: Option<String>| html! { (value.as_deref().unwrap_or("–")) };
-    let vpn = match listener.vpn {
-        Vpn::Native => "native",
-        Vpn::Ssl => "ssl",
-    };
     Row {
         key: format!("{} {}", listener.name, listener.address),
         class: if listener.open && listener.available > 0 { "calm" } else { "trouble" },
@@ -44,7 +39,7 @@ fn row(listener: &ListenerEntry) -> Row {
             html! { bdi { (listener.name) } },
             html! { bdi { (listener.address) } @if !listener.open { " " strong.no { "not open" } } },
             html! {
-                (listener.mode) span.aside { "VPN " (vpn) @if let Some(id) = listener.vrrp_id { ", VRRP ID " (id) } }
+                (listener.mode) span.aside { "VPN " (listener.vpn.as_str()) @if let Some(id) = listener.vrrp_id { ", VRRP ID " (id) } }
             },
             html! {
                 @if listener.available == 0 { strong.no { "0" } } @else { (listener.available) }

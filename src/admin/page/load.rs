@@ -51,7 +51,12 @@ fn bar(word: &str, ratio: Option<f64>) -> Markup {
                     rect.fill width=(format!("{:.1}", ratio.clamp(0.0, 1.0) * 100.0)) height="6" {}
                 }
             }
-            span.number { (ratio.map_or_else(|| "unknown".into(), words::percent)) }
+            span.number {
+                @match ratio {
+                    Some(ratio) => { (words::percent(ratio)) }
+                    None => { span aria-hidden="true" { "–" } span.unseen { "unknown" } }
+                }
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod why;
 mod words;
 
 pub use self::refusal::refused;

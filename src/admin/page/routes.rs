@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -11,14 +11,16 @@ use http::{HeaderMap, StatusCode};
 use maud::Markup;
 
 use super::assets::{Asset, CSS, ICON, JS};
+use super::why::Typed;
 use super::words::gateway_path;
-use super::{change, farm, gateway, refused};
+use super::{change, farm, gateway, refused, why};
 use crate::admin::guard::{By, Form};
 use crate::admin::order::{Changed, Reason, Wanted};
 use crate::admin::reply;
 use crate::admin::server::Admin;
 use crate::admin::status::{GatewayStatus, Status};
 use crate::admin::trust::Rights;
+use crate::admin::why::Question;
 
 /// All pages, and the files that they name.
 pub fn router() -> Router<Arc<Admin>> {
@@ -28,6 +30,7 @@ pub fn router() -> Router<Arc<Admin>> {
         .route("/gateways/{name}", get(show_gateway))
         .route("/gateways/{name}/drain", get(ask_drain).post(drain))
         .route("/gateways/{name}/resume", get(ask_resume).post(resume))
+        .route("/why", get(show_why))
         .route(CSS.path(), asset(&CSS))
         .route(JS.path(), asset(&JS))
         .route(ICON.path(), asset(&ICON))
@@ -72,6 +75,12 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
 
 async fn show_farm(State(admin): State<Arc<Admin>>, Extension(rights): Extension<Rights>) -> Response {
     page(StatusCode::OK, &farm::page(&admin.status(), rights))
+}
+
+async fn show_why(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+    let query = request.uri().query().unwrap_or_default();
+    let answer = Question::parse(query).and_then(|question| admin.why(&question));
+    page(StatusCode::OK, &why::page(&admin.status(), &Typed::of(query), &answer))
 }
 
 type Shown = fn(&Status, &GatewayStatus, Rights) -> Markup;
