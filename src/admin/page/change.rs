@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::farm::how_to_change;
-use super::frame::{Frame, Place};
+use super::frame::{Frame, Motion, Place};
 use super::verdict::Mood;
 use super::words::{count, gateway_path, or_unknown, since};
 use crate::admin::peers::PeerState;
@@ -29,7 +29,7 @@ pub fn with_warning(status: &Status, gateway: &GatewayStatus, warning: &str) -> 
         ul.consequences { (said(Mood::Notice, &html! { bdi { (warning) } })) }
         p { a.button href=(gateway_path(&gateway.name)) { "Go on to " bdi { (gateway.name) } } }
     };
-    Frame { status, place: Place::Elsewhere, title: &gateway.name, goes_on: false }.around(&content)
+    Frame { status, place: Place::Elsewhere, title: &gateway.name, motion: Motion::Still }.around(&content)
 }
 
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ fn confirmation(
             }
         }
     };
-    Frame { status, place: Place::Elsewhere, title: &title, goes_on: false }.around(&content)
+    Frame { status, place: Place::Elsewhere, title: &title, motion: Motion::Script }.around(&content)
 }
 
 fn said(mood: Mood, text: &Markup) -> Markup {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Frame, Place};
+use super::frame::{Frame, Motion, Place};
 use super::gateway::{Depth, article, worst_first};
 use super::words::{lasting, moment};
 use super::{doors, events, listeners, verdict};
@@ -46,7 +46,7 @@ pub fn page(status: &Status, rights: Rights) -> Markup {
             (events::list(status.events.iter(), status.at))
         }
     };
-    Frame { status, place: Place::Farm, title: "Farm", goes_on: true }.around(&content)
+    Frame { status, place: Place::Farm, title: "Farm", motion: Motion::Always }.around(&content)
 }
 
 /// For those who could not do it here.

@@ -17,8 +17,18 @@ pub enum Place {
     Elsewhere,
 }
 
-/// A page of the front door that is described: its title, and what is on it. One that `goes_on` by itself is asked for again
-/// every few seconds where no script does so; one with a form in it must not.
+/// How a page goes on by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Motion {
+    /// A script keeps it as things are; where there is none, the page asks for itself again every few seconds.
+    Always,
+    /// A script alone does: what is typed into a form would be lost.
+    Script,
+    /// Not at all: it is an answer, and not a place.
+    Still,
+}
+
+/// A page of the front door that is described.
 pub struct Frame<'a> {
     /// Whose it is.
     pub status: &'a Status,
@@ -26,8 +36,8 @@ pub struct Frame<'a> {
     pub place: Place,
     /// Without the name of the front door.
     pub title: &'a str,
-    /// Whether it changes by itself.
-    pub goes_on: bool,
+    /// How it goes on.
+    pub motion: Motion,
 }
 
 impl Frame<'_> {
@@ -40,16 +50,16 @@ impl Frame<'_> {
             Mood::Trouble => "✖ ",
         };
         let title = format!("{sign}{} – {node}", self.title);
-        document(&title, Some((node, self.place)), self.goes_on, content)
+        document(&title, Some((node, self.place)), self.motion, content)
     }
 }
 
 /// A document that need not know anything of a front door.
 pub fn bare(title: &str, content: &Markup) -> Markup {
-    document(title, None, false, content)
+    document(title, None, Motion::Still, content)
 }
 
-fn document(title: &str, of: Option<(&str, Place)>, goes_on: bool, content: &Markup) -> Markup {
+fn document(title: &str, of: Option<(&str, Place)>, motion: Motion, content: &Markup) -> Markup {
     let current = |place| of.is_some_and(|(_, here)| here == place).then_some("page");
     html! {
         (DOCTYPE)
@@ -61,8 +71,8 @@ fn document(title: &str, of: Option<(&str, Place)>, goes_on: bool, content: &Mar
                 title { (title) }
                 link rel="icon" type="image/svg+xml" href=(ICON.url());
                 link rel="stylesheet" href=(CSS.url());
-                @if of.is_some() { script src=(JS.url()) defer {} }
-                @if goes_on { noscript { meta http-equiv="refresh" content="10"; } }
+                @if motion != Motion::Still { script src=(JS.url()) defer {} }
+                @if motion == Motion::Always { noscript { meta http-equiv="refresh" content="10"; } }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
@@ -76,7 +86,7 @@ fn document(title: &str, of: Option<(&str, Place)>, goes_on: bool, content: &Mar
                         a href="/" aria-current=[current(Place::Farm)] { "Farm" }
                         a href="/why" aria-current=[current(Place::Why)] { "Why" }
                     }
-                    @if of.is_some() {
+                    @if motion != Motion::Still {
                         // the script shows it, and says in it whether it hears anything
                         p #live.live hidden { }
                     }

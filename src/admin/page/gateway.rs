@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use time::OffsetDateTime;
 
-use super::frame::{Frame, Place};
+use super::frame::{Frame, Motion, Place};
 use super::table::{Column, Row, table};
 use super::verdict::{self, Mood, banner};
 use super::words::{count, duration, gateway_path, or_unknown, seconds, since};
@@ -33,7 +33,7 @@ pub fn page(status: &Status, gateway: &GatewayStatus, rights: Rights) -> Markup 
             (events::list(about, status.at))
         }
     };
-    Frame { status, place: Place::Elsewhere, title: &gateway.name, goes_on: true }.around(&content)
+    Frame { status, place: Place::Elsewhere, title: &gateway.name, motion: Motion::Always }.around(&content)
 }
 
 /// How much is told of a gateway.
@@ -60,7 +60,7 @@ pub fn article(status: &Status, gateway: &GatewayStatus, rights: Rights, depth: 
                     (actions(gateway, rights))
                 }
                 p.state { (mood.icon()) strong { (state_word(gateway)) } " " span { (since(gateway.since, now)) } }
-                @if !gateway.reason.is_empty() { p.why { bdi { (gateway.reason) } } }
+                @if !is_told(gateway) { p.why { bdi { (gateway.reason) } } }
                 (notes(gateway, now))
             }
             (facts(gateway))
@@ -86,6 +86,11 @@ fn state_word(gateway: &GatewayStatus) -> String {
         State::Down if gateway.drain.is_some() => format!("{word}, drained"),
         _ => word,
     }
+}
+
+/// Whether there is nothing more to say of why it is in its state.
+fn is_told(gateway: &GatewayStatus) -> bool {
+    gateway.reason.is_empty() || gateway.drain.as_ref().is_some_and(|drain| drain.reason == gateway.reason)
 }
 
 /// What is not as usual.

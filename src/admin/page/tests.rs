@@ -10,7 +10,9 @@ use crate::admin::history::History;
 use crate::admin::peers::{PeerState, PeerStatus};
 use crate::admin::rates::Rates;
 use crate::admin::status::tests::{Farm, kept_open, listener, refused};
-use crate::admin::status::{Criteria, DrainStatus, DrainedBy, HolderStatus, KeeperStatus, LoadStatus, Status};
+use crate::admin::status::{
+    Criteria, DrainStatus, DrainedBy, HolderStatus, KeeperStatus, LoadStatus, Status,
+};
 use crate::admin::trust::Rights;
 use crate::admin::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{Role, VrrpMode};
@@ -253,7 +255,9 @@ fn nothing_is_in_a_page_that_the_policy_forbids() {
     let mut all = pages(&status, Rights::Token);
     all.push(change::drain(&status, &status.gateways[0], Rights::Token).into_string());
     for html in all {
-        for forbidden in [" style=", "<style", " onclick", "javascript:", "src=\"http", "href=\"http", "href=\"//"] {
+        for forbidden in
+            [" style=", "<style", " onclick", "javascript:", "src=\"http", "href=\"http", "href=\"//"]
+        {
             assert!(!html.contains(forbidden), "{forbidden} in {html}");
         }
     }

@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Frame, Place};
+use super::frame::{Frame, Motion, Place};
 use super::table::{Column, Row, table};
 use super::verdict::Mood;
 use super::words::{moment, or_unknown, percent, seconds};
 use crate::admin::status::{LoadStatus, Status};
-use crate::admin::why::{Candidate, QuestionError, Why};
+use crate::admin::why::{Candidate, QuestionError, Why, number};
 
 /// What stands in the fields of the form, as it was typed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub fn page(status: &Status, typed: &Typed, answer: &Result<Why, QuestionError>)
             }
         }
     };
-    Frame { status, place: Place::Why, title: "Why", goes_on: false }.around(&content)
+    Frame { status, place: Place::Why, title: "Why", motion: Motion::Script }.around(&content)
 }
 
 fn form(status: &Status, typed: &Typed) -> Markup {
@@ -154,46 +154,41 @@ fn row(candidate: &Candidate, why: &Why) -> Row {
         cells: vec![
             html! { bdi { (candidate.name) } @if is_chosen { span.aside { "chosen" } } },
             html! { (candidate.place.map_or_else(|| "–".to_owned(), |place| place.to_string())) },
-            html! { strong { (candidate.load.map_or_else(|| "unknown".to_owned(), exact)) } },
+            html! { strong { (candidate.load.map_or_else(|| "unknown".to_owned(), number)) } },
             html! {
                 @match (candidate.score, candidate.assumed_score) {
-                    (Some(score), _) => { (exact(score)) }
-                    (None, Some(assumed)) => { (exact(assumed)) span.aside { "assumed" } }
+                    (Some(score), _) => { (number(score)) }
+                    (None, Some(assumed)) => { (number(assumed)) span.aside { "assumed" } }
                     (None, None) => { "unknown" }
                 }
             },
             html! {
                 (candidate.pending)
-                span.aside { "each " (exact(candidate.pending_share)) }
+                span.aside { "each " (number(candidate.pending_share)) }
                 @if candidate.spoken_for { span.aside { "all its room is spoken for" } }
             },
             ratio(|report| report.criteria.throughput),
             html! {
                 (ratio(|report| report.criteria.tunnels))
-                @if let Some(report) = report {
-                    span.aside { (or_unknown(report.tunnels)) " of " (or_unknown(report.tunnels_max)) }
-                }
+                (used(report, |report| (report.tunnels, report.tunnels_max)))
             },
             html! {
                 (ratio(|report| report.criteria.pool)) ", " (ratio(|report| report.criteria.cpu))
-                @if let Some(report) = report {
-                    span.aside { (or_unknown(report.pool_used)) " of " (or_unknown(report.pool_size)) }
-                }
+                (used(report, |report| (report.pool_used, report.pool_size)))
             },
             html! {
                 @match report {
                     Some(report) => {
                         (seconds(report.age_seconds)) " old" @if report.stale { ", " strong { "stale" } }
                         @if report.score != candidate.score {
-                            span.aside { "its score " (report.score.map_or_else(|| "unknown".to_owned(), exact)) }
+                            span.aside { "its score " (report.score.map_or_else(|| "unknown".to_owned(), number)) }
                         }
                     }
                     None => { "none yet" }
                 }
             },
             html! {
-                bdi { (candidate.verdict) }
-                @if let Some(reason) = &candidate.left_out { span.aside.no { "left out: " bdi { (reason) } } }
+                bdi.(if candidate.left_out.is_some() { "no" } else { "verdict" }) { (candidate.verdict) }
                 @if let Some(share) = candidate.filling_share {
                     span.aside { "filling: in " (percent(share)) " of the choices" @if candidate.sits_out { ", not in this one" } }
                 }
@@ -202,7 +197,10 @@ fn row(candidate: &Candidate, why: &Why) -> Row {
     }
 }
 
-/// As exact as differences between gateways may be.
-fn exact(ratio: f64) -> String {
-    format!("{:.1} %", ratio * 100.0)
+/// So many of so many, where any of that is known.
+fn used(report: Option<&LoadStatus>, of: fn(&LoadStatus) -> (Option<u64>, Option<u64>)) -> Markup {
+    let (used, all) = report.map(of).unwrap_or_default();
+    html! {
+        @if used.is_some() || all.is_some() { span.aside { (or_unknown(used)) " of " (or_unknown(all)) } }
+    }
 }
