@@ -116,7 +116,7 @@ browser returns gw2
 part "drain and resume"
 browser drains gw1
 expect "the log says who and why" grep -q 'alice at 127.0.0.1' "$WORK/front-a.log"
-browser looks drained / /gateways/gw1 /gateways/gw1/resume
+browser looks drained / /gateways/gw1/resume
 browser resumes gw1
 browser keyboard gw1
 browser scriptless gw1

@@ -67,12 +67,15 @@ async function shoot(page, name) {
   await page.screenshot({ path: `${shots}/${name}.png`, fullPage: true, animations: "disabled" });
 }
 
-// Nothing wrong for those who hear it, or use no mouse, or see no colours; and nothing beyond the edge.
+// Nothing wrong for those who hear it, or use no mouse, or see no colours.
 async function flawless(page, text) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target.join(" ")).join(", ")}`);
   check(told.length === 0, `${text}: axe-core finds nothing ${told.join("; ")}`.trim());
+}
+
+async function fits(page, text) {
   const over = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
   check(over <= 0, `${text}: nothing is beyond the edge${over > 0 ? `, but ${over} px` : ""}`);
 }
@@ -223,7 +226,10 @@ const steps = {
           await page.goto(LOCAL + path);
           const name = `${label}${path.replace(/\W+/g, "-").replace(/-$/, "")}`;
           await shoot(page, `${name}-${colorScheme}-${width}`);
-          await flawless(page, `${label} ${path}, ${colorScheme}, ${width}`);
+          const text = `${label} ${path}, ${colorScheme}, ${width}`;
+          await fits(page, text);
+          // what is narrow is arranged otherwise, and has the same colours
+          if (width === "wide" || colorScheme === "light") await flawless(page, text);
           expectsErrors = false;
         }
         await page.context().close();

@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 use super::frame::{Frame, Motion, Place};
 use super::table::{Column, Row, table};
 use super::verdict::{self, Mood, banner};
-use super::words::{count, duration, gateway_path, or_unknown, seconds, since};
+use super::words::{count, duration, gateway_path, of, seconds, since};
 use super::{events, farm, listeners, load};
-use crate::admin::status::{Available, CheckWord, DrainedBy, FenceStatus, GatewayStatus, LoadStatus, Status};
+use crate::admin::status::{Available, CheckWord, DrainedBy, FenceStatus, GatewayStatus, Status};
 use crate::admin::summary::capitalised;
 use crate::admin::trust::Rights;
 use crate::fleet::{State, Vpn};
@@ -120,7 +120,7 @@ fn facts(gateway: &GatewayStatus) -> Markup {
         dl.facts {
             div { dt { "SSL VPN" } dd { (availability(gateway, Vpn::Ssl)) } }
             div { dt { "Native VPN" } dd { (availability(gateway, Vpn::Native)) } }
-            div { dt { "Tunnels" } dd { (tunnels(load)) @if gateway.pending > 0 { span.aside { "+" (gateway.pending) " coming" } } } }
+            div { dt { "Tunnels" } dd { (of(load.and_then(|load| load.tunnels), load.and_then(|load| load.tunnels_max))) @if gateway.pending > 0 { span.aside { "+" (gateway.pending) " coming" } } } }
             div { dt { "Report" } dd {
                 @match load {
                     Some(load) => { (seconds(load.age_seconds)) " old" @if load.stale { ", " strong { "stale" } } }
@@ -150,16 +150,6 @@ fn availability(gateway: &GatewayStatus, vpn: Vpn) -> Markup {
     html! {
         span.(mood) { (if *available { "available" } else { "unavailable" }) }
         @if let Some(reason) = reason { span.aside { bdi { (reason) } } }
-    }
-}
-
-fn tunnels(load: Option<&LoadStatus>) -> String {
-    let Some(load) = load else { return "unknown".into() };
-    match (load.tunnels, load.tunnels_max) {
-        (Some(tunnels), Some(max)) => format!("{tunnels} of {max}"),
-        (Some(tunnels), None) => tunnels.to_string(),
-        (None, Some(max)) => format!("unknown of {max}"),
-        (None, None) => "unknown".into(),
     }
 }
 
@@ -207,9 +197,7 @@ fn particulars(gateway: &GatewayStatus) -> Markup {
         dl.facts {
             div { dt { "SSL endpoint" } dd { bdi { (gateway.ssl_endpoint) } } }
             div { dt { "Native endpoint" } dd { bdi { (gateway.native_endpoint) } } }
-            div { dt { "Pool addresses" } dd {
-                @match load { Some(load) => { (or_unknown(load.pool_used)) " of " (or_unknown(load.pool_size)) } None => { "unknown" } }
-            } }
+            div { dt { "Pool addresses" } dd { (of(load.and_then(|load| load.pool_used), load.and_then(|load| load.pool_size))) } }
             div { dt { "Load history" } dd {
                 "one point each " (duration(gateway.history.step_seconds)) ", " (count(gateway.history.scores.len() as u64, "point"))
             } }

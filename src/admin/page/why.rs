@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::frame::{Frame, Motion, Place};
 use super::table::{Column, Row, table};
 use super::verdict::Mood;
-use super::words::{moment, or_unknown, percent, seconds};
+use super::words::{moment, of, percent, seconds};
 use crate::admin::status::{LoadStatus, Status};
 use crate::admin::why::{Candidate, QuestionError, Why, number};
 
@@ -198,9 +198,9 @@ fn row(candidate: &Candidate, why: &Why) -> Row {
 }
 
 /// So many of so many, where any of that is known.
-fn used(report: Option<&LoadStatus>, of: fn(&LoadStatus) -> (Option<u64>, Option<u64>)) -> Markup {
-    let (used, all) = report.map(of).unwrap_or_default();
+fn used(report: Option<&LoadStatus>, which: fn(&LoadStatus) -> (Option<u64>, Option<u64>)) -> Markup {
+    let (used, all) = report.map(which).unwrap_or_default();
     html! {
-        @if used.is_some() || all.is_some() { span.aside { (or_unknown(used)) " of " (or_unknown(all)) } }
+        @if used.is_some() || all.is_some() { span.aside { (of(used, all)) } }
     }
 }

@@ -58,6 +58,15 @@ pub fn or_unknown(number: Option<u64>) -> String {
     number.map_or_else(|| "unknown".into(), |number| number.to_string())
 }
 
+/// So many of so many, each of which may not be known.
+pub fn of(used: Option<u64>, all: Option<u64>) -> String {
+    match (used, all) {
+        (None, None) => "unknown".into(),
+        (Some(used), None) => used.to_string(),
+        (used, Some(all)) => format!("{} of {all}", or_unknown(used)),
+    }
+}
+
 /// So many by the second.
 pub fn rate(per_second: f64) -> String {
     if per_second >= 100.0 { format!("{per_second:.0}") } else { format!("{per_second:.1}") }

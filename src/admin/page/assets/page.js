@@ -6,8 +6,9 @@
 (() => {
   // A front door that says nothing for so long is away; it says something every second.
   const PATIENCE_MS = 6000;
-  // From one question to the next, at least.
+  // From one question to the next, at least; and longer where a large farm takes long, so that most of the time is rest.
   const PAUSE_MS = 900;
+  const LONGEST_PAUSE_MS = 4000;
   // From one attempt to reach it again to the next.
   const RETRY_MS = 2000;
 
@@ -22,6 +23,8 @@
   let asking = false;
   let wanted = false;
   let lastAsked = 0;
+  let pause = PAUSE_MS;
+  let shown = Date.now();
   let retry = 0;
   let announced = [];
 
@@ -71,7 +74,7 @@
     wanted = true;
     if (asking || document.hidden) return;
     asking = true;
-    setTimeout(ask, Math.max(0, lastAsked + PAUSE_MS - Date.now()));
+    setTimeout(ask, Math.max(0, lastAsked + pause - Date.now()));
   }
 
   async function ask() {
@@ -94,13 +97,16 @@
         fresh = Date.now();
       }
     } catch { /* it is away; the state says so */ }
+    pause = Math.min(Math.max(PAUSE_MS, 5 * (Date.now() - lastAsked)), LONGEST_PAUSE_MS);
     asking = false;
     state();
     if (wanted) refresh();
   }
 
   function state() {
-    const away = Date.now() - Math.min(heard, fresh) > PATIENCE_MS;
+    if (document.hidden) return;
+    // a page that is looked at again has a moment to ask
+    const away = Date.now() - Math.max(Math.min(heard, fresh), shown) > PATIENCE_MS;
     const text = away ? `Not live since ${clock(fresh)}` : "Live";
     live.hidden = false;
     live.classList.toggle("away", away);
@@ -176,13 +182,16 @@
 
   // ---- begin ----------------------------------------------------------------------------------
 
-  document.addEventListener("visibilitychange", () => {
+  function wake() {
     if (document.hidden) { silence(); return; }
-    heard = Date.now();
+    shown = Date.now();
     listen();
     refresh();
-  });
+  }
+
+  document.addEventListener("visibilitychange", wake);
   window.addEventListener("pagehide", silence);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) wake(); });
   setInterval(state, 1000);
   listen();
 })();
