@@ -49,6 +49,8 @@ for gateway in gw1 gw2; do
   address=192.168.200.${gateway#gw}
   web_start $gateway
   agent_config $gateway $address "{ source = \"file\", path = \"$WORK/$gateway.tunnels\" }"
+  printf 'pool = { source = "file", path = "%s" }\n' "$WORK/$gateway.tunnels" >>"$WORK/$gateway.heartbeat.toml"
+  sed -i 's/tunnels = 1000 }/tunnels = 1000, pool = 1022 }/' "$WORK/$gateway.heartbeat.toml"
   agent_fence $gateway 'engine = "nftables"' 'ports = ["tcp/443"]'
   tunnels $gateway 300
   agent_start $gateway
@@ -58,8 +60,8 @@ front() {
   front_config "$1"
   sed -i "s|^listen = .*|listen = \"0.0.0.0:9463\"\ntoken_file = \"$WORK/admin.token\"|" "$WORK/$1.toml"
   front_listener "$1" portal "$VIRTUAL:443"
-  front_listener "$1" plain "$VIRTUAL:80" https-upgrade 'host = "vpn.example.com"'
-  front_listener "$1" proxy "$VIRTUAL:8443" proxy '[listener.upstream]' "ca = \"$WORK/web/ca.pem\""
+  front_listener "$1" plain "$VIRTUAL:80" https-upgrade
+  front_listener "$1" proxy "$VIRTUAL:8443" proxy '[listener.proxy]' 'upstream_tls = { verify = "ca", ca = "web/ca.pem" }'
   front_listener "$1" raw "$VIRTUAL:9443" passthrough
   front_gateway "$1" gw1 192.168.200.1 192.168.200.1
   front_gateway "$1" gw2 192.168.200.2 192.168.200.2
