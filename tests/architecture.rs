@@ -34,9 +34,12 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 70] = [
+const PURE: [&str; 73] = [
+    "src/admin/events.rs",
     "src/admin/headroom.rs",
+    "src/admin/history.rs",
     "src/admin/peers.rs",
+    "src/admin/rates.rs",
     "src/admin/status/check.rs",
     "src/admin/status/fence.rs",
     "src/admin/status/gateway.rs",

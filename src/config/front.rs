@@ -145,7 +145,7 @@ impl Resolver<'_> {
         }
         let socket = admin.socket.as_deref().unwrap_or(DEFAULT_SOCKET);
         let socket = (!socket.is_empty()).then(|| self.files.resolve(socket));
-        Some(AdminSettings { listen, socket, token: token? })
+        Some(AdminSettings { listen, socket, token: token?, hosts: admin.hosts.clone() })
     }
 
     /// The outer `None` is an error; the inner one is no token at all.
@@ -845,6 +845,22 @@ mod tests {
         assert_eq!(socket(""), Some("/run/vestibule/admin.sock".to_owned()));
         assert_eq!(socket("socket = \"\""), None);
         assert_eq!(socket("socket = \"admin.sock\""), Some("admin.sock".to_owned()));
+    }
+
+    #[test]
+    fn the_status_page_has_no_name_but_those_that_are_given() {
+        let hosts = |line: &str| {
+            let content = format!("[admin]\n{line}\n{}{GATEWAY}", listener("127.0.0.1:443"));
+            load(&["vpn.example.com"], &content).1.map(|settings| settings.admin.hosts)
+        };
+        assert_eq!(hosts(""), Ok(Vec::new()));
+        assert_eq!(
+            hosts("hosts = [\"Front-A.example.com\", \"a\"]"),
+            Ok(vec!["front-a.example.com".into(), "a".into()])
+        );
+        let message = "'hosts': must be a host name without a port, like \"front-a.example.com\"; addresses need not \
+                       be named";
+        assert_eq!(hosts("hosts = [\"front-a:9463\"]"), Err(vec![message.to_owned()]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use ipnet::IpNet;
+use rustls::pki_types::DnsName;
 use serde_spanned::Spanned;
 
 use super::native_file::{DveTable, Ikev2Table};
@@ -55,6 +56,8 @@ pub struct Admin {
     pub listen: Option<Spanned<SocketAddr>>,
     pub socket: Option<String>,
     pub token_file: Option<Spanned<String>>,
+    /// In lower case.
+    pub hosts: Vec<String>,
 }
 
 pub struct Listener {
@@ -220,12 +223,14 @@ impl FrontFile {
 
 fn read_admin(root: &Section<'_>) -> Admin {
     let Some(table) = root.section("admin", "[admin]") else {
-        return Admin { listen: None, socket: None, token_file: None };
+        return Admin { listen: None, socket: None, token_file: None, hosts: Vec::new() };
     };
+    let hosts = table.parsed_list("hosts", host_name).unwrap_or_default();
     let admin = Admin {
         listen: table.parsed("listen", address),
         socket: table.text("socket").map(Spanned::into_inner),
         token_file: table.text("token_file"),
+        hosts: hosts.into_iter().map(Spanned::into_inner).collect(),
     };
     table.finish();
     admin
@@ -684,6 +689,17 @@ pub fn network(text: &str) -> Result<IpNet, &'static str> {
         .map_err(|_| "must be a network or an address, like \"10.0.0.0/8\" or \"2001:db8::1\"")
 }
 
+/// A host name without a port, in lower case. An address is none: what is opened under an address needs no name.
+fn host_name(text: &str) -> Result<String, &'static str> {
+    let name = text.to_ascii_lowercase();
+    if name.parse::<IpAddr>().is_ok() || name.ends_with('.') || DnsName::try_from(name.as_str()).is_err() {
+        return Err(
+            "must be a host name without a port, like \"front-a.example.com\"; addresses need not be named",
+        );
+    }
+    Ok(name)
+}
+
 fn request_path(text: &str) -> Result<String, &'static str> {
     if !text.starts_with('/') || text.parse::<http::Uri>().is_err() {
         return Err("must be a path, like \"/\" or \"/login\"");
@@ -698,4 +714,31 @@ pub fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
 
 fn or<T>(value: Option<Spanned<T>>, default: T) -> T {
     value.map_or(default, Spanned::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_the_status_page_is_a_host_without_a_port_in_lower_case() {
+        assert_eq!(host_name("Front-A.Example.com").as_deref(), Ok("front-a.example.com"));
+        assert_eq!(host_name("front-a").as_deref(), Ok("front-a"));
+        for text in [
+            "",
+            "front-a:9463",
+            "front-a.",
+            "http://front-a",
+            "*.example.com",
+            "192.0.2.1",
+            "2001:db8::1",
+            "[2001:db8::1]",
+            "-a",
+            "a b",
+            "a/b",
+            "ä.de",
+        ] {
+            assert!(host_name(text).is_err(), "{text:?} was taken");
+        }
+    }
 }

@@ -81,6 +81,8 @@ pub struct AdminSettings {
     pub socket: Option<PathBuf>,
     /// What a change over HTTP must show.
     pub token: Option<Token>,
+    /// Under which names, in lower case, it may be asked beside addresses, `localhost` and the front door's own name.
+    pub hosts: Vec<String>,
 }
 
 /// What is logged and how.

@@ -292,7 +292,12 @@ fn settings(
         node_name: FRONT.into(),
         state_dir: None,
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(2),
-        admin: AdminSettings { listen: loopback(ports.choose(9463)?), socket: None, token: None },
+        admin: AdminSettings {
+            listen: loopback(ports.choose(9463)?),
+            socket: None,
+            token: None,
+            hosts: Vec::new(),
+        },
         log: LogSettings::default(),
         listeners: vec![listener("portal", loopback(ports.choose(8443)?), redirect)],
         fleet: FleetSettings {

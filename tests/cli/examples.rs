@@ -83,6 +83,7 @@ fn the_defaults_that_the_front_doors_example_shows_are_the_real_ones() {
     let (real, shown) = (front(&folder, "config/vestibule.toml"), front(&folder, "config/defaults.toml"));
     assert_eq!((&real.node_name, real.workers), (&shown.node_name, shown.workers));
     assert_eq!((real.admin.listen, &real.admin.socket), (shown.admin.listen, &shown.admin.socket));
+    assert_eq!(real.admin.hosts, shown.admin.hosts);
     assert_eq!(real.log, shown.log);
     assert_eq!(real.listeners.len(), 2);
     for (real, shown) in real.listeners.iter().zip(&shown.listeners) {

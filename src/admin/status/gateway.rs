@@ -9,6 +9,7 @@ use super::date;
 use super::fence::FenceStatus;
 use super::load::LoadStatus;
 use super::words::{RoleWord, StateWord, VpnModeWord, VrrpModeWord};
+use crate::admin::history::History;
 use crate::fleet::{
     Ask, Exclusion, GatewayView, Role, Snapshot, State, Vpn, VpnMode, VrrpId, VrrpMode, exclusion,
 };
@@ -39,10 +40,15 @@ pub struct GatewayStatus {
     pub role: Option<Role>,
     /// Where a browser or SSL VPN client is sent: `host:port`.
     pub ssl_endpoint: String,
+    /// Where a native client is sent: `host:port`.
+    pub native_endpoint: String,
     /// Whether newcomers may be sent to it.
     pub availability: Availability,
     /// Its last load report; `None` if none ever came.
     pub load: Option<LoadStatus>,
+    /// How loaded it was lately.
+    #[serde(default)]
+    pub history: History,
     /// Newcomers sent to it that no report shows yet.
     pub pending: u64,
     /// Whether the others could take its tunnels if it failed now; `None`: it cannot be known, or nobody is sent to it,
@@ -134,11 +140,13 @@ impl GatewayStatus {
             vrrp_mode: view.gateway.vrrp_mode,
             role: view.role,
             ssl_endpoint: view.gateway.ssl_endpoint.to_string(),
+            native_endpoint: view.gateway.native_endpoint.to_string(),
             availability: Availability { native: available(Vpn::Native), ssl: available(Vpn::Ssl) },
             load: view.load.as_ref().map(|reading| {
                 let stale = view.fresh_load(now, balance.stale_after).is_none();
                 LoadStatus::of(reading, stale, now)
             }),
+            history: History::default(),
             pending: view.pending(),
             headroom: HeadroomStatus::of(snapshot, index, now),
             filling: view

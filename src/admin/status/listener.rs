@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::gateway::GatewayStatus;
 use super::words::VpnWord;
 use crate::admin::listener::ListenerStatus;
+use crate::admin::rates::Rates;
 use crate::fleet::{Snapshot, Vpn, VrrpId, exclusion};
 
 /// One listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ListenerEntry {
     /// Its name in the configuration.
     pub name: String,
@@ -36,6 +37,9 @@ pub struct ListenerEntry {
     pub redirects: u64,
     /// Answers that named no gateway since the start.
     pub unavailable: u64,
+    /// How fast it counts; `None` in its first seconds.
+    #[serde(default)]
+    pub rates: Option<Rates>,
 }
 
 impl ListenerEntry {
@@ -56,6 +60,7 @@ impl ListenerEntry {
             tunnels: listener.tunnels,
             redirects: listener.redirects,
             unavailable: listener.unavailable,
+            rates: None,
         }
     }
 

@@ -6,7 +6,7 @@ mod gateway;
 mod listener;
 mod load;
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;
 mod words;
 
 use std::time::SystemTime;
@@ -19,6 +19,7 @@ pub use self::fence::{FenceStatus, HolderStatus, KeeperStatus};
 pub use self::gateway::{Availability, Available, DrainStatus, DrainedBy, GatewayStatus};
 pub use self::listener::ListenerEntry;
 pub use self::load::{Criteria, LoadStatus};
+use super::events::Event;
 use super::headroom;
 use super::listener::ListenerStatus;
 use super::peers::{PeerState, PeerStatus};
@@ -49,6 +50,9 @@ pub struct Status {
     /// The other front doors, in the order of the configuration.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub peers: Vec<PeerStatus>,
+    /// What has happened lately, the newest first.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 /// The front door itself.
@@ -99,6 +103,7 @@ impl Status {
             listeners: listeners.iter().map(|l| ListenerEntry::of(l, snapshot, now.instant)).collect(),
             vrrp: Vec::new(),
             peers: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -162,7 +167,7 @@ impl Status {
 }
 
 /// To the millisecond: more is noise to whoever reads it.
-fn date(time: SystemTime) -> OffsetDateTime {
+pub(super) fn date(time: SystemTime) -> OffsetDateTime {
     let time = OffsetDateTime::from(time);
     time.replace_millisecond(time.millisecond()).unwrap_or(time)
 }

@@ -3,6 +3,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::admin::rates::Counted;
 use crate::fleet::{
     Balance, BalanceMode, CheckOutcome, CheckResult, Elsewhere, FenceReport, FleetSettings, Gateway,
     GatewayName, Holder, Lead, Lease, Load, LocalBlock, Observation, Roster, Service, ServiceReport, State,
@@ -153,6 +154,7 @@ pub fn listener(name: &str, port: u16) -> ListenerStatus {
         tunnels: 5,
         redirects: 4711,
         unavailable: 3,
+        counted: Counted::default(),
     }
 }
 
@@ -172,6 +174,7 @@ fn a_gateway_that_works_is_described_whole() {
         "vrrp_mode": "inactive",
         "role": null,
         "ssl_endpoint": "192.168.200.1:443",
+        "native_endpoint": "192.168.200.1:500",
         "availability": {
             "native": { "available": true, "reason": null },
             "ssl": { "available": true, "reason": null },
@@ -186,6 +189,7 @@ fn a_gateway_that_works_is_described_whole() {
             "pool_used": null,
             "pool_size": null,
         },
+        "history": { "step_seconds": 0, "scores": [] },
         "pending": 0,
         "headroom": { "tunnels": 100, "room": 0, "enough": false },
         "filling": false,
