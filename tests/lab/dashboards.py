@@ -5,7 +5,7 @@
   alerts ALERTS TEST...    each alert has a severity, a summary, a description and the link to the guide, and the tests see
                            it quiet and firing
   value URL QUERY          the value that the Prometheus at URL has for it; nothing where it has none
-  firing URL               the names of the alerts that fire there, in order, with spaces between
+  firing URL [NAME...]     the names of the alerts that fire there but for these, in order, with spaces between
   evaluate URL DASHBOARD   all queries of the dashboard, its variables, and of the rules that are loaded there: no error, data
                            where there should be, labels that are there; every metric that is named is told
 
@@ -226,7 +226,7 @@ def main():
         print(*[value for _, value in samples(arguments[0], arguments[1])])
     elif command == "firing":
         found = samples(arguments[0], 'ALERTS{alertstate="firing"}')
-        print(*sorted({metric["alertname"] for metric, _ in found}))
+        print(*sorted({metric["alertname"] for metric, _ in found} - set(arguments[1:])))
     elif command == "evaluate":
         evaluate(*arguments)
     else:
