@@ -28,3 +28,4 @@ mod serve;
 mod service;
 mod support;
 mod systemd;
+mod watch;
