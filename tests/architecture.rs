@@ -34,11 +34,14 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 75] = [
+const PURE: [&str; 79] = [
+    "src/admin/columns.rs",
+    "src/admin/detail.rs",
     "src/admin/events.rs",
     "src/admin/history.rs",
     "src/admin/peers.rs",
     "src/admin/rates.rs",
+    "src/admin/screen.rs",
     "src/admin/status/check.rs",
     "src/admin/status/fence.rs",
     "src/admin/status/gateway.rs",
@@ -51,6 +54,7 @@ const PURE: [&str; 75] = [
     "src/admin/vrrp.rs",
     "src/admin/why/mod.rs",
     "src/admin/why/question.rs",
+    "src/admin/why/table.rs",
     "src/admin/why/words.rs",
     "src/app/state_document.rs",
     "src/config/agent_fence.rs",

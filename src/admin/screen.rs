@@ -226,7 +226,7 @@ mod tests {
         let view = View { status: Some(status), silent, gateway: None };
         let lines = view.lines(now, 5, Size { columns: 120, rows: 24 }, Style::default());
         assert!(
-            lines[0].starts_with("front-a 0.1.0 ") && lines[0].ends_with(" 12:00:42 UTC   q: end"),
+            lines[0].starts_with("front-a ") && lines[0].ends_with(" 12:00:42 UTC   q: end"),
             "{lines:#?}"
         );
         assert_eq!(

@@ -366,6 +366,7 @@ mod tests {
     use super::super::events::Kind;
     use super::super::listener::ListenerStatus;
     use super::super::rates::Rates;
+    use super::super::status::VERSION;
     use super::super::status::tests::{Farm, fenced, listener, refused, report};
     use super::*;
     use crate::fleet::Service;
@@ -406,9 +407,9 @@ LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS
 portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
 all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
 
-Front door front-a 0.1.0, started 3m17s ago.
+Front door front-a VERSION, started 3m17s ago.
 ";
-        assert_eq!(tables, expected);
+        assert_eq!(tables, expected.replace("VERSION", VERSION));
     }
 
     #[test]

@@ -29,3 +29,4 @@ mod service;
 mod support;
 mod systemd;
 mod watch;
+mod why;
