@@ -7,11 +7,12 @@ use prometheus::proto;
 
 use super::doors::Plans;
 use super::samples::{Buckets, Sample, Value, family};
-use crate::admin::listener::ListenerStatus;
+use crate::admin::listener::{self, ListenerStatus, Steering};
 use crate::admin::rates::Counted;
-use crate::fleet::GatewayName;
+use crate::fleet::{GatewayName, Policy};
 use crate::front::{
-    BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter, Mode, Plan, Rejection,
+    Affinity, BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter, Mode, Plan,
+    Rejection,
 };
 
 /// The workers' counters as Prometheus metrics: added up when somebody looks, so that counting costs the
@@ -85,6 +86,7 @@ fn status(plan: &Plan) -> ListenerStatus {
         mode: plan.settings.mode.as_str(),
         vrrp_id: plan.settings.ask.vrrp_id,
         vpn: plan.settings.ask.vpn,
+        steering: steering(plan),
         open: plan.is_open(),
         connections: u64::from(plan.admission.connections()),
         tunnels: meters().map(|meter| meter.tunnels.get()).sum(),
@@ -112,6 +114,23 @@ fn counted(plan: &Plan, gateways: &GatewayMeters) -> Counted {
         bytes_in: transferred(Direction::In),
         bytes_out: transferred(Direction::Out),
     }
+}
+
+fn steering(plan: &Plan) -> Option<Steering> {
+    let affinity = match &plan.settings.mode {
+        Mode::HttpsUpgrade(_) => return None,
+        Mode::Redirect(_) => listener::Affinity::None,
+        Mode::Proxy(_, proxy) => match &proxy.affinity {
+            Affinity::None => listener::Affinity::None,
+            Affinity::SourceAddress => listener::Affinity::SourceAddress,
+            Affinity::Session(_) => listener::Affinity::Session,
+            Affinity::Cookie(_) => listener::Affinity::Cookie,
+        },
+        Mode::Passthrough(passthrough) if passthrough.source_affinity => listener::Affinity::SourceAddress,
+        Mode::Passthrough(_) => listener::Affinity::None,
+    };
+    let policy = plan.settings.mode.upstream().map_or(Policy::LeastLoaded, |upstream| upstream.policy);
+    Some(Steering { policy, affinity, turn: plan.next_turn() })
 }
 
 fn families() -> Vec<Family> {
