@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_spanned::Spanned;
 
 use super::agent_fence::FenceTable;
+use super::front_checks::overlap;
 use super::front_file::{CheckKind, CheckTable, Health, address, read_health, read_log};
 use super::problem::Span;
 use super::section::Section;
@@ -37,6 +38,8 @@ pub struct AgentTable {
     pub certificate: Option<Spanned<String>>,
     pub key: Option<Spanned<String>>,
     pub client_ca: Option<Spanned<String>>,
+    /// Where HAProxy asks.
+    pub haproxy_agent_check: Option<Spanned<SocketAddr>>,
 }
 
 pub struct LocalCheckTable {
@@ -124,11 +127,30 @@ impl AgentTable {
             certificate: table.text("certificate"),
             key: table.text("key"),
             client_ca: table.text("client_ca"),
+            haproxy_agent_check: table.parsed("haproxy_agent_check", address_or_none).and_then(given),
         };
-        table.not_yet("haproxy_agent_check");
+        if let (Some(listen), Some(check)) = (&agent.listen, &agent.haproxy_agent_check)
+            && overlap(listen.get_ref(), check.get_ref())
+        {
+            let message = format!(
+                "'listen' has the address {}; give 'haproxy_agent_check' another port",
+                listen.get_ref()
+            );
+            table.error_at(&check.span(), message);
+        }
         table.finish();
         agent
     }
+}
+
+/// "" is none.
+fn address_or_none(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() { Ok(None) } else { address(text).map(Some) }
+}
+
+fn given<T>(value: Spanned<Option<T>>) -> Option<Spanned<T>> {
+    let span = value.span();
+    value.into_inner().map(|value| Spanned::new(span, value))
 }
 
 impl LocalCheckTable {

@@ -224,15 +224,6 @@ impl<'a> Section<'a> {
         tables.collect()
     }
 
-    /// Refuses a key that the documentation knows and this version does not.
-    pub fn not_yet(&self, key: &'static str) {
-        if let Some((found, _)) = self.pair(key) {
-            self.problems
-                .error(&found, format!("'{key}' in {} is not supported by this version yet", self.title));
-        }
-        self.known(key);
-    }
-
     /// Whether the key is there, right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
@@ -287,10 +278,6 @@ impl<'a> Section<'a> {
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known(key);
         self.table.get(key)
-    }
-
-    fn pair(&self, key: &str) -> Option<(Span, &'a Spanned<DeValue<'a>>)> {
-        self.table.get_key_value(key).map(|(key, value)| (key.span(), value))
     }
 
     fn wrong_type<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Option<T> {
