@@ -34,9 +34,18 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 64] = [
+const PURE: [&str; 73] = [
+    "src/admin/events.rs",
+    "src/admin/history.rs",
     "src/admin/peers.rs",
-    "src/admin/status.rs",
+    "src/admin/rates.rs",
+    "src/admin/status/check.rs",
+    "src/admin/status/fence.rs",
+    "src/admin/status/gateway.rs",
+    "src/admin/status/listener.rs",
+    "src/admin/status/load.rs",
+    "src/admin/status/mod.rs",
+    "src/admin/status/words.rs",
     "src/admin/summary.rs",
     "src/admin/table.rs",
     "src/admin/vrrp.rs",

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::rates::Counted;
 use crate::fleet::{Ask, GatewayView, Vpn, VrrpId};
 
 /// What a listener says of itself.
@@ -28,6 +29,8 @@ pub struct ListenerStatus {
     pub redirects: u64,
     /// Answers that named no gateway since the start.
     pub unavailable: u64,
+    /// What its rates are made of.
+    pub counted: Counted,
 }
 
 /// Asks all listeners how they are, in the order of the configuration. Called at every request for the

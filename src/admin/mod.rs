@@ -2,13 +2,21 @@
 //! the endpoint that answers and takes orders, over TCP and over a Unix socket; and the client of it.
 
 pub mod client;
+pub mod events;
+pub mod guard;
+pub mod history;
 pub mod listener;
 pub mod metrics;
 pub mod order;
 pub mod peers;
+pub mod rates;
+pub mod recorder;
+pub mod reply;
+pub mod scene;
 pub mod server;
 pub mod socket;
 pub mod status;
+pub mod stream;
 pub mod summary;
 pub mod table;
 pub mod trust;

@@ -11,8 +11,8 @@ use crate::fleet::{GatewayName, UnknownGateway};
 /// What an administrator wants done; each order carries the way back for its answer.
 #[derive(Debug)]
 pub enum AdminOrder {
-    /// Read the configuration again.
-    Reload(oneshot::Sender<Result<(), ReloadRefused>>),
+    /// Read the configuration again; who wants that, as far as is known.
+    Reload(Arc<str>, oneshot::Sender<Result<(), ReloadRefused>>),
     /// Take a gateway out of the choice, or back into it.
     Change(Change, oneshot::Sender<Answered>),
 }

@@ -1,51 +1,49 @@
 //! The admin endpoint: health, readiness, metrics, status and orders over HTTP.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::{Path, Request, State};
-use axum::middleware::{Next, from_fn_with_state, map_response};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{BoxError, Json, Router};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use axum::{BoxError, Extension, Json, Router};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use prometheus::{Registry, TEXT_FORMAT, TextEncoder};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 
-use super::listener::Listeners;
+use super::guard::{By, Guard, MAX_BODY_BYTES, guard};
 use super::order::{AdminOrder, Change, Changed, DrainBody, ErrorBody, Reason, Reloaded, Stored, Wanted};
-use super::peers::Peers;
-use super::status::{Node, Status};
-use super::trust::{Refusal, Trust};
-use super::vrrp::Vrrp;
-use crate::fleet::{GatewayName, View};
-use crate::net::clock::now;
-use crate::net::seldom::Seldom;
-use crate::net::serve::Peer;
+use super::recorder::Recorder;
+use super::reply::refused;
+use super::scene::Scene;
+use super::status::Status;
+use super::stream;
+use super::trust::Trust;
+use crate::fleet::GatewayName;
+use crate::net::stop::Stop;
 
 /// What the endpoint tells of, and where orders go.
 pub struct Admin {
-    /// Which front door this is.
-    pub node: Node,
-    /// The farm.
-    pub farm: View,
-    /// The listeners.
-    pub listeners: Listeners,
-    /// The virtual addresses.
-    pub vrrp: Vrrp,
-    /// The other front doors.
-    pub peers: Peers,
+    /// The present.
+    pub scene: Scene,
+    /// The past.
+    pub recorder: Recorder,
     /// The metrics.
     pub registry: Registry,
     /// Whoever carries out orders.
     pub orders: mpsc::Sender<AdminOrder>,
+    /// Ends the streams of events.
+    pub stop: Stop,
+    /// For those who look on.
+    pub places: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -63,6 +61,7 @@ impl Admin {
             .route("/readyz", get(readiness))
             .route("/metrics", get(metrics))
             .route("/api/v1/status", get(status))
+            .route("/api/v1/events", get(stream::events))
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/gateways/{name}/drain", post(drain))
             .route("/api/v1/gateways/{name}/resume", post(resume))
@@ -76,12 +75,9 @@ impl Admin {
             .layer(map_response(secured))
     }
 
-    fn status(&self) -> Status {
-        // a reader of its own for each request, instead of a lock around one
-        let snapshot = Arc::clone(self.farm.clone().load());
-        Status::of(&snapshot, &(self.listeners)(), &self.node, now())
-            .sharing((self.vrrp)())
-            .beside((self.peers)())
+    /// How things stand, with the past.
+    pub fn status(&self) -> Status {
+        self.recorder.complete(self.scene.status())
     }
 }
 
@@ -114,8 +110,12 @@ async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
 
 const STOPPING: &str = "the front door is stopping and takes no orders";
 
-async fn drain(State(admin): State<Arc<Admin>>, Path(name): Path<String>, request: Request) -> Response {
-    let by = who_asks(&request);
+async fn drain(
+    State(admin): State<Arc<Admin>>,
+    Extension(By(by)): Extension<By>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
     let Ok(bytes) = to_bytes(request.into_body(), MAX_BODY_BYTES).await else {
         return refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
     };
@@ -135,8 +135,12 @@ async fn drain(State(admin): State<Arc<Admin>>, Path(name): Path<String>, reques
     }
 }
 
-async fn resume(State(admin): State<Arc<Admin>>, Path(name): Path<String>, request: Request) -> Response {
-    admin.change(&name, Wanted::Resume, who_asks(&request)).await
+async fn resume(
+    State(admin): State<Arc<Admin>>,
+    Extension(By(by)): Extension<By>,
+    Path(name): Path<String>,
+) -> Response {
+    admin.change(&name, Wanted::Resume, by).await
 }
 
 impl Admin {
@@ -170,21 +174,9 @@ impl Admin {
     }
 }
 
-/// What is noted of whoever gives an order.
-fn who_asks(request: &Request) -> Arc<str> {
-    match request.extensions().get::<Peer>() {
-        Some(Peer { user: Some(user), .. }) => format!("uid {user}").into(),
-        Some(Peer { address: Some(address), .. }) => address.ip().to_canonical().to_string().into(),
-        _ => "unknown".into(),
-    }
-}
-
-/// A reason of 200 characters, each written with an escape, is a tenth of it.
-const MAX_BODY_BYTES: usize = 16 << 10;
-
-async fn reload(State(admin): State<Arc<Admin>>) -> Response {
+async fn reload(State(admin): State<Arc<Admin>>, Extension(By(by)): Extension<By>) -> Response {
     let (answer, answered) = oneshot::channel();
-    if admin.orders.send(AdminOrder::Reload(answer)).await.is_err() {
+    if admin.orders.send(AdminOrder::Reload(by, answer)).await.is_err() {
         return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
     }
     match answered.await {
@@ -195,47 +187,6 @@ async fn reload(State(admin): State<Arc<Admin>>) -> Response {
         }
         Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
     }
-}
-
-#[derive(Clone)]
-struct Guard {
-    trust: Trust,
-    refused: Arc<Seldom>,
-}
-
-impl Guard {
-    fn new(trust: Trust) -> Self {
-        Self { trust, refused: Arc::new(Seldom::new("admin request refused", "admin requests refused")) }
-    }
-}
-
-async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    // whoever asks next brings it to light: monitoring, if nobody else
-    if let Some(line) = guard.refused.sum(Instant::now()) {
-        tracing::warn!("{line}");
-    }
-    let peer = request.extensions().get::<Peer>();
-    let checked = guard.trust.check(peer, request.method(), request.uri().path(), request.headers());
-    let refusal = match checked {
-        Ok(()) => return next.run(request).await,
-        Err(refusal) => refusal,
-    };
-    let client = peer.and_then(|peer| peer.address);
-    if guard.refused.note(Instant::now(), client, refusal) {
-        let client = client.map(tracing::field::display);
-        tracing::warn!(client, method = %request.method(), reason = %refusal, "admin request refused");
-    }
-    let status = match refusal {
-        Refusal::TokenMissing | Refusal::TokenWrong => StatusCode::UNAUTHORIZED,
-        // no authentication would help (RFC 9110 §15.5.4)
-        Refusal::NoTokenConfigured => StatusCode::FORBIDDEN,
-    };
-    let mut response = refused(status, &refusal.to_string());
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer realm=\"vestibule\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
-    response
 }
 
 /// Answers come from a moment and may tell of the inside: they are not to be kept, nor to be taken for
@@ -259,31 +210,35 @@ async fn out_of_bounds(error: BoxError) -> Response {
     response
 }
 
-fn refused(status: StatusCode, error: &str) -> Response {
-    (status, Json(ErrorBody { error: error.into(), problems: Vec::new() })).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
     use axum::body::Body;
     use http::Method;
-    use http::header::{ALLOW, AUTHORIZATION};
+    use http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
     use http_body_util::BodyExt;
     use tower::ServiceExt;
 
+    use super::super::events::{Kind, News};
     use super::super::listener::ListenerStatus;
     use super::super::metrics::FarmCollector;
     use super::super::order::ReloadRefused;
+    use super::super::scene::Scene;
+    use super::super::status::Node;
     use super::super::status::tests::{Farm, listener};
     use super::super::trust::Token;
     use super::*;
-    use crate::fleet::Publisher;
+    use crate::fleet::{Publisher, View};
+    use crate::net::clock::now;
+    use crate::net::serve::Peer;
+    use crate::net::stop::{self, Stopper};
 
     struct Endpoint {
         router: Router,
         orders: mpsc::Receiver<AdminOrder>,
+        recorder: Recorder,
+        stopper: Stopper,
     }
 
     struct Answer {
@@ -308,18 +263,31 @@ mod tests {
         let publisher = Publisher::new(farm.roster.snapshot());
         let registry = Registry::new();
         FarmCollector::register(&registry, publisher.view()).unwrap();
+        let (admin, rest) = parts(publisher.view(), listeners, registry);
+        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"), Vec::new());
+        Endpoint { router: admin.router(trust), ..rest }
+    }
+
+    /// The endpoint before it has rules, and what belongs to it.
+    fn parts(farm: View, listeners: Vec<ListenerStatus>, registry: Registry) -> (Admin, Endpoint) {
         let (sender, orders) = mpsc::channel(1);
+        let (stopper, stop) = stop::channel();
+        let recorder = Recorder::default();
         let admin = Admin {
-            node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
-            farm: publisher.view(),
-            listeners: Arc::new(move || listeners.clone()),
-            vrrp: Arc::new(Vec::new),
-            peers: Arc::new(Vec::new),
+            scene: Scene {
+                node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
+                farm,
+                listeners: Arc::new(move || listeners.clone()),
+                vrrp: Arc::new(Vec::new),
+                peers: Arc::new(Vec::new),
+            },
+            recorder: recorder.clone(),
             registry,
             orders: sender,
+            stop,
+            places: stream::places(),
         };
-        let trust = Trust::new([127, 0, 0, 1].into(), Token::new("secret"));
-        Endpoint { router: admin.router(trust), orders }
+        (admin, Endpoint { router: Router::new(), orders, recorder, stopper })
     }
 
     async fn ask(router: &Router, from: Option<SocketAddr>, method: Method, path: &str) -> Answer {
@@ -390,11 +358,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_reload_is_ordered_and_answered() {
-        let Endpoint { router, mut orders } = endpoint(true, vec![]);
+        let Endpoint { router, mut orders, .. } = endpoint(true, vec![]);
         let carry_out = async {
-            let Some(AdminOrder::Reload(answer)) = orders.recv().await else { panic!() };
+            let Some(AdminOrder::Reload(_, answer)) = orders.recv().await else { panic!() };
             answer.send(Ok(())).unwrap();
-            let Some(AdminOrder::Reload(answer)) = orders.recv().await else { panic!() };
+            let Some(AdminOrder::Reload(_, answer)) = orders.recv().await else { panic!() };
             answer.send(Err(ReloadRefused { problems: vec!["vestibule.toml:1:1: no".into()] })).unwrap();
         };
         let ask_twice = async {
@@ -409,7 +377,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_order_to_a_front_door_that_stops_is_refused() {
-        let Endpoint { router, orders } = endpoint(true, vec![]);
+        let Endpoint { router, orders, .. } = endpoint(true, vec![]);
         drop(orders);
         let answer = ask(&router, UNIX, Method::POST, "/api/v1/reload").await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -425,7 +393,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_requests_than_there_is_room_for_are_turned_away_at_once() {
-        let Endpoint { router, orders } = endpoint(true, vec![]);
+        let Endpoint { router, orders, .. } = endpoint(true, vec![]);
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..MAX_REQUESTS {
             let router = router.clone();
@@ -444,11 +412,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_change_over_tcp_without_the_token_is_refused_and_never_reaches_the_front_door() {
-        let Endpoint { router, mut orders } = endpoint(true, vec![]);
+        let Endpoint { router, mut orders, .. } = endpoint(true, vec![]);
         for authorization in ["", "Bearer wrong"] {
             let answer = ask_with(&router, tcp(), Method::POST, "/api/v1/reload", authorization).await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
-            assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer realm=\"vestibule\"");
+            let challenges: Vec<_> = answer.headers.get_all(WWW_AUTHENTICATE).iter().collect();
+            assert_eq!(
+                challenges,
+                ["Bearer realm=\"vestibule\"", "Basic realm=\"vestibule\", charset=\"UTF-8\""]
+            );
             assert!(error(&answer).error.contains("token_file"));
         }
         assert!(orders.try_recv().is_err());
@@ -456,18 +428,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_front_door_without_a_token_says_what_to_do() {
-        let mut farm = Farm::new(1);
-        let (orders, _keep) = mpsc::channel(1);
-        let admin = Admin {
-            node: Node { name: "front-a".into(), started: std::time::SystemTime::now() },
-            farm: Publisher::new(farm.roster.snapshot()).view(),
-            listeners: Arc::new(Vec::new),
-            vrrp: Arc::new(Vec::new),
-            peers: Arc::new(Vec::new),
-            registry: Registry::new(),
-            orders,
-        };
-        let router = admin.router(Trust::new([0, 0, 0, 0].into(), None));
+        let view = Publisher::new(Farm::new(1).roster.snapshot()).view();
+        let (admin, _rest) = parts(view, vec![], Registry::new());
+        let router = admin.router(Trust::new([0, 0, 0, 0].into(), None, Vec::new()));
         let answer = ask(&router, tcp(), Method::GET, "/api/v1/status").await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
         assert!(error(&answer).error.contains("set [admin] token_file"));
@@ -485,5 +448,69 @@ mod tests {
             (StatusCode::METHOD_NOT_ALLOWED, &HeaderValue::from_static("POST"))
         );
         assert!(!error(&wrong).error.is_empty());
+    }
+
+    async fn look_on(router: &Router, heard: Option<&str>) -> Response {
+        let mut request = http::Request::get("/api/v1/events").body(Body::empty()).unwrap();
+        if let Some(heard) = heard {
+            request.headers_mut().insert("last-event-id", heard.parse().unwrap());
+        }
+        request.extensions_mut().insert(Peer::nameless(tcp()));
+        router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// The next message; `None` if there is no further one.
+    async fn message(response: &mut Response) -> Option<String> {
+        let frame = response.body_mut().frame().await?.unwrap();
+        Some(String::from_utf8(frame.into_data().unwrap().into()).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_looks_on_hears_of_changes_at_once_and_is_told_to_look_again_each_second() {
+        let Endpoint { router, recorder, stopper, .. } = endpoint(true, vec![]);
+        let tell = |text: &str| recorder.tell(News::bad(Kind::Config, text), std::time::SystemTime::now());
+        tell("before");
+        let mut response = look_on(&router, None).await;
+        assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");
+        assert_eq!(message(&mut response).await.unwrap(), "event: tick\ndata: {}\n\n");
+        tell("one");
+        tell("two");
+        let one = message(&mut response).await.unwrap();
+        assert!(
+            one.starts_with("event: change\nid: 2\ndata: {\"id\":2,") && one.contains("\"text\":\"one\""),
+            "{one}"
+        );
+        assert!(message(&mut response).await.unwrap().contains("two"));
+        stopper.stop();
+        assert_eq!(message(&mut response).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_hears_what_he_has_missed() {
+        let Endpoint { router, recorder, stopper: _stopper, .. } = endpoint(true, vec![]);
+        for text in ["one", "two", "three"] {
+            recorder.tell(News::good(Kind::Config, text), std::time::SystemTime::now());
+        }
+        let mut response = look_on(&router, Some("1")).await;
+        for text in ["two", "three"] {
+            assert!(message(&mut response).await.unwrap().contains(text));
+        }
+        // a number of another life is ahead of this one's
+        let mut response = look_on(&router, Some("70")).await;
+        recorder.tell(News::good(Kind::Config, "four"), std::time::SystemTime::now());
+        assert!(message(&mut response).await.unwrap().contains("one"), "all of it is new to him");
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_so_many_who_look_on_and_a_place_becomes_free_when_one_goes() {
+        let Endpoint { router, stopper: _stopper, .. } = endpoint(true, vec![]);
+        let mut streams = Vec::new();
+        for _ in 0..stream::MOST_STREAMS {
+            streams.push(look_on(&router, None).await);
+        }
+        assert!(streams.iter().all(|stream| stream.status() == StatusCode::OK));
+        assert_eq!(look_on(&router, None).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        streams.pop();
+        assert_eq!(look_on(&router, None).await.status(), StatusCode::OK);
     }
 }

@@ -7,6 +7,7 @@ use prometheus::proto;
 use super::doors::Plans;
 use super::samples::{Buckets, Sample, Value, family};
 use crate::admin::listener::ListenerStatus;
+use crate::admin::rates::Counted;
 use crate::fleet::GatewayName;
 use crate::front::{
     BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter, Mode, Plan, Rejection,
@@ -88,6 +89,27 @@ fn status(plan: &Plan) -> ListenerStatus {
         tunnels: meters().map(|meter| meter.tunnels.get()).sum(),
         redirects: meters().map(|meter| meter.redirects.get()).sum(),
         unavailable: sum(plan, |meter| Some(&meter.unavailable)),
+        counted: counted(plan, &gateways),
+    }
+}
+
+fn counted(plan: &Plan, gateways: &GatewayMeters) -> Counted {
+    let all =
+        |of: fn(&Meter) -> &[Counter]| plan.meters.iter().flat_map(|meter| of(meter)).map(Counter::get).sum();
+    let transferred = |direction: Direction| sum(plan, |meter| meter.transferred.get(direction.index()));
+    let reached =
+        || gateways.values().flatten().filter_map(|meter| meter.requests.get(Fate::Answered.index()));
+    let is_passthrough = matches!(plan.settings.mode, Mode::Passthrough(_));
+    Counted {
+        handshakes: all(|meter| &meter.handshakes),
+        answers: if is_passthrough {
+            reached().map(Counter::get).sum()
+        } else {
+            all(|meter| &meter.responses)
+        },
+        rejected: all(|meter| &meter.rejected),
+        bytes_in: transferred(Direction::In),
+        bytes_out: transferred(Direction::Out),
     }
 }
 

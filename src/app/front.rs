@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::access_log::AccessLog;
+use super::chronicle::Chronicle;
 use super::door_metrics::{self, DoorMetrics};
 use super::doors::{Doors, Prepared};
 use super::farm::Farm;
@@ -33,9 +34,12 @@ use super::vrrp_metrics::VrrpMetrics;
 use crate::admin::listener::Listeners;
 use crate::admin::metrics::{ConfigMetrics, FarmCollector, HealthMetrics};
 use crate::admin::order::AdminOrder;
+use crate::admin::recorder::Recorder;
+use crate::admin::scene::Scene;
 use crate::admin::server::Admin;
 use crate::admin::socket::{self, SocketFile};
 use crate::admin::status::Node;
+use crate::admin::stream;
 use crate::admin::summary;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
@@ -61,6 +65,8 @@ pub struct FrontDoor {
     writer: StateWriter,
     memory: Memory,
     farm: Farm,
+    chronicle: Chronicle,
+    recorder: Recorder,
     standing: Standing,
     reports: watch::Sender<Arc<[Report]>>,
     accounts: Accounts,
@@ -105,7 +111,8 @@ impl FrontDoor {
         let (file, memory) = StateFile::open(settings.state_dir.as_deref());
         let (writer, desk) = StateWriter::new(file, memory.clone());
         let health = HealthMetrics::register(&registry)?;
-        let keeper = Keeper::new(settings.fleet.clone(), health, desk, roll.enlist());
+        let recorder = Recorder::default();
+        let keeper = Keeper::new(settings.fleet.clone(), health, desk, recorder.clone(), roll.enlist());
         let view = keeper.view();
         let (workers_stop, stop) = stop::channel();
         let (failure_sender, failures) = mpsc::channel(256);
@@ -124,7 +131,7 @@ impl FrontDoor {
         crate::admin::metrics::register_process(&registry)?;
         let config_metrics = ConfigMetrics::register(&registry, started)?;
         let (order_sender, orders) = mpsc::channel(8);
-        let trust = Trust::new(address.ip(), settings.admin.token.clone());
+        let trust = Trust::new(address.ip(), settings.admin.token.clone(), hosts(&settings));
         let (reports, reported) = watch::channel(Arc::from([]));
         registry.register(Box::new(VrrpMetrics::new(reported.clone())?))?;
         let peer_socket = settings.peer_door.as_ref().map(|door| PeerSocket::open(door, &inherited));
@@ -143,16 +150,30 @@ impl FrontDoor {
             let native = native_metrics::statuses(&places);
             door_metrics::statuses(&plans).into_iter().chain(native).collect()
         });
-        let router = Admin {
+        let (reports_changed, told_changed) = (reported.clone(), peers_told.clone());
+        let scene = Scene {
             node: Node { name: settings.node_name.clone(), started },
             farm: view.clone(),
             listeners: Arc::clone(&listeners),
             vrrp: Arc::new(move || standing::statuses(&reported)),
             peers: Arc::new(move || peers::statuses(&peers_told)),
+        };
+        let chronicle = Chronicle {
+            scene: scene.clone(),
+            recorder: recorder.clone(),
+            published: keeper.published(),
+            reports: reports_changed,
+            told: told_changed,
+        };
+        let admin_parts = Admin {
+            scene,
+            recorder: recorder.clone(),
             registry,
             orders: order_sender,
-        }
-        .router(trust.clone());
+            stop: stop.clone(),
+            places: stream::places(),
+        };
+        let router = admin_parts.router(trust.clone());
         let farm = Farm { view, published: keeper.published() };
         Ok(Self {
             settings,
@@ -164,6 +185,8 @@ impl FrontDoor {
             writer,
             memory,
             farm,
+            chronicle,
+            recorder,
             standing,
             reports,
             accounts,
@@ -197,6 +220,7 @@ impl FrontDoor {
         order_sender.try_send(Order::Adopt(self.memory)).context("the keeper takes no orders")?;
         tasks.spawn(self.writer.run());
         tasks.spawn(self.keeper.run(findings, self.failures, news, orders, control_stop.clone()));
+        tasks.spawn(self.chronicle.keep(control_stop.clone()));
         let fencing = Standing::active();
         fencing.set(self.standing.is_active());
         let (farm, standing) = (self.farm.clone(), fencing.clone());
@@ -260,6 +284,7 @@ impl FrontDoor {
             farm: self.farm,
             trust: self.trust,
             metrics: self.config_metrics,
+            recorder: self.recorder,
             fences,
             follower,
             peers,
@@ -267,12 +292,12 @@ impl FrontDoor {
         };
         let (mut hangups, mut admin_orders) = (self.hangups, self.orders);
         loop {
-            let answer = tokio::select! {
+            let (by, answer): (Arc<str>, _) = tokio::select! {
                 () = stop.stopped() => break,
-                _ = hangups.recv() => None,
-                () = watched.changed() => None,
+                _ = hangups.recv() => ("SIGHUP".into(), None),
+                () = watched.changed() => ("a file that has changed".into(), None),
                 Some(order) = admin_orders.recv() => match order {
-                    AdminOrder::Reload(answer) => Some(answer),
+                    AdminOrder::Reload(by, answer) => (by, Some(answer)),
                     AdminOrder::Change(change, answer) => {
                         // an error means that the keeper is gone, and that is seen elsewhere
                         let _ = reloader.keeper.send(Order::Change(change, answer)).await;
@@ -310,7 +335,7 @@ impl FrontDoor {
             };
             heart.reloading();
             let result = tokio::select! {
-                result = heart.during(reloader.reload(&mut probes), beat) => result,
+                result = heart.during(reloader.reload(&mut probes, &by), beat) => result,
                 // half a reload needs no end where everything ends
                 () = stop.stopped() => break,
             };
@@ -363,6 +388,12 @@ fn tcp_addresses(settings: &FrontSettings) -> Vec<SocketAddr> {
     let listeners = settings.listeners.iter().map(|listener| listener.address);
     let peers = settings.peer_door.as_ref().map(|door| door.listen);
     listeners.chain([settings.admin.listen]).chain(peers).collect()
+}
+
+/// The names that the admin endpoint goes by.
+pub(super) fn hosts(settings: &FrontSettings) -> Vec<String> {
+    let node = settings.node_name.to_ascii_lowercase();
+    settings.admin.hosts.iter().cloned().chain([node]).collect()
 }
 
 /// A number that no other process of this front door has.

@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fence_log::{tell_change, tell_local_change};
 use super::state::StateDesk;
+use crate::admin::events::{Kind, News as Event};
 use crate::admin::metrics::HealthMetrics;
 use crate::admin::order::{Answered, Change, Stored, Wanted};
+use crate::admin::recorder::Recorder;
 use crate::fence::News;
 use crate::fleet::{
     Elsewhere, Failure, FleetSettings, GatewayName, Memory, Publisher, Remembered, Roster, State, Takeover,
@@ -36,6 +38,8 @@ pub struct Keeper {
     remembered: watch::Sender<Arc<Memory>>,
     /// Who waits for a change to be on the disk, with the number of the wish.
     waiting: Vec<(u64, oneshot::Sender<Answered>)>,
+    /// What the status tells of orders.
+    recorder: Recorder,
     /// Answers to the roll.
     member: Member,
 }
@@ -55,7 +59,13 @@ pub enum Order {
 
 impl Keeper {
     /// A keeper who knows nothing yet of these gateways, and answers to the roll as `member`.
-    pub fn new(settings: FleetSettings, metrics: HealthMetrics, desk: StateDesk, member: Member) -> Self {
+    pub fn new(
+        settings: FleetSettings,
+        metrics: HealthMetrics,
+        desk: StateDesk,
+        recorder: Recorder,
+        member: Member,
+    ) -> Self {
         for gateway in &settings.gateways {
             metrics.introduce(&gateway.name);
         }
@@ -71,6 +81,7 @@ impl Keeper {
             desk,
             remembered: watch::Sender::default(),
             waiting: Vec::new(),
+            recorder,
             member,
         }
     }
@@ -207,6 +218,10 @@ impl Keeper {
             if let Some(Remembered { reason, by, .. }) = &word.drain {
                 let (gateway, by, reason) = (word.gateway.as_str(), &**by, &**reason);
                 tracing::info!(gateway, by, reason, "gateway stays drained, as it was before");
+                self.tell_order(
+                    gateway,
+                    format!("{gateway} stays drained, as it was before{}", colon(reason)),
+                );
             }
         }
     }
@@ -218,8 +233,13 @@ impl Keeper {
                 Some(Remembered { reason, by, .. }) => {
                     let (by, reason) = (&**by, &**reason);
                     tracing::info!(gateway, by, reason, "gateway is drained by order at another front door");
+                    let text = format!("{gateway} is drained by {by} at another front door{}", colon(reason));
+                    self.tell_order(gateway, text);
                 }
-                None => tracing::info!(gateway, "gateway is resumed by order at another front door"),
+                None => {
+                    tracing::info!(gateway, "gateway is resumed by order at another front door");
+                    self.tell_order(gateway, format!("{gateway} is resumed at another front door"));
+                }
             }
             if let Some(transition) = transition {
                 self.metrics.transition(&transition);
@@ -245,9 +265,13 @@ impl Keeper {
         let gateway = gateway.as_str();
         match wanted {
             Wanted::Drain(reason) => {
-                tracing::info!(gateway, by = &**by, reason = &**reason, "gateway is drained by order")
+                tracing::info!(gateway, by = &**by, reason = &**reason, "gateway is drained by order");
+                self.tell_order(gateway, format!("{gateway} is drained by {by}{}", colon(reason)));
             }
-            Wanted::Resume => tracing::info!(gateway, by = &**by, "gateway is resumed by order"),
+            Wanted::Resume => {
+                tracing::info!(gateway, by = &**by, "gateway is resumed by order");
+                self.tell_order(gateway, format!("{gateway} is resumed by {by}"));
+            }
         }
         if let Some(transition) = &transition {
             self.metrics.transition(transition);
@@ -257,6 +281,10 @@ impl Keeper {
         let number = self.desk.wish(self.roster.memory());
         self.waiting.push((number, answer));
         self.answer();
+    }
+
+    fn tell_order(&self, gateway: &str, text: String) {
+        self.recorder.tell(Event::good(Kind::Order, text).of(gateway), SystemTime::now());
     }
 
     /// Answers those whose changes are stored, or could not be.
@@ -377,6 +405,10 @@ impl Keeper {
     }
 }
 
+fn colon(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {reason}") }
+}
+
 const SUMMING_UP: Duration = Duration::from_secs(1);
 
 fn tell(Transition { gateway, from, to, reason }: &Transition) {
@@ -451,7 +483,7 @@ mod tests {
             let (writer, desk) = StateWriter::new(file, found);
             tokio::spawn(writer.run());
             let roll = Roll::default();
-            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk, roll.enlist());
+            let keeper = Keeper::new(settings("10.0.0.1"), metrics, desk, Recorder::default(), roll.enlist());
             let (view, published, remembered) = (keeper.view(), keeper.published(), keeper.remembered());
             let (findings, finding_receiver) = mpsc::channel(16);
             let (failures, failure_receiver) = mpsc::channel(256);

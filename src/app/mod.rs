@@ -2,6 +2,7 @@
 
 mod access_log;
 mod agent;
+mod chronicle;
 mod door_metrics;
 mod doors;
 mod farm;

@@ -7,6 +7,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 use super::responders::{Meter, Place, Places};
 use super::samples::{Buckets, Sample, Value, family};
 use crate::admin::listener::ListenerStatus;
+use crate::admin::rates::Counted;
 use crate::dve;
 use crate::fleet::GatewayName;
 use crate::ike;
@@ -105,16 +106,24 @@ pub fn statuses(places: &Places) -> Vec<ListenerStatus> {
 }
 
 fn status(place: &Place) -> ListenerStatus {
-    let (mode, redirects, unavailable) = match &place.meter {
+    let (mode, redirects, unavailable, answers, rejected) = match &place.meter {
         Meter::Dve(meter) => {
             let count = |status| meter.outcome(dve::Outcome::Answered(status));
-            ("dve", count(dve::Status::Ok), count(dve::Status::Unavailable))
+            let answers = dve::Status::ALL.into_iter().map(count).sum();
+            let dropped = meter.outcome(dve::Outcome::Dropped);
+            ("dve", count(dve::Status::Ok), count(dve::Status::Unavailable), answers, dropped)
         }
-        Meter::Ike(meter) => (
-            "ikev2_redirect",
-            meter.outcomes(ike::Outcome::Redirected),
-            meter.outcomes(ike::Outcome::Unavailable),
-        ),
+        Meter::Ike(meter) => {
+            use ike::Outcome::{Challenged, Dropped, Redirected, Refused, Unavailable};
+            let answered = [Redirected, Challenged, Refused, Unavailable];
+            (
+                "ikev2_redirect",
+                meter.outcomes(Redirected),
+                meter.outcomes(Unavailable),
+                answered.into_iter().map(|outcome| meter.outcomes(outcome)).sum(),
+                meter.outcomes(Dropped),
+            )
+        }
     };
     ListenerStatus {
         name: mode.to_owned(),
@@ -127,6 +136,7 @@ fn status(place: &Place) -> ListenerStatus {
         tunnels: 0,
         redirects,
         unavailable,
+        counted: Counted { answers, rejected, ..Counted::default() },
     }
 }
 

@@ -4,6 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::doors::Doors;
 use super::farm::Farm;
+use super::front::hosts;
 use super::keeper::Order;
 use super::open_files;
 use super::peers::Peers;
@@ -11,8 +12,10 @@ use super::probes::Probes;
 use super::reread::{Reread, read_again, tell_refused};
 use super::responders::Responders;
 use super::steered::Steered;
+use crate::admin::events::{Kind, News};
 use crate::admin::metrics::ConfigMetrics;
 use crate::admin::order::ReloadRefused;
+use crate::admin::recorder::Recorder;
 use crate::admin::trust::Trust;
 use crate::config::FrontSettings;
 use crate::fence::FenceSettings;
@@ -37,6 +40,8 @@ pub struct Reloader {
     pub trust: Trust,
     /// What is told of it.
     pub metrics: ConfigMetrics,
+    /// The same, for the status.
+    pub recorder: Recorder,
     /// The one who fences.
     pub fences: Steered<FenceSettings>,
     /// The one who follows the virtual addresses.
@@ -48,17 +53,23 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Reads the configuration and goes over to it, or tells why not and changes nothing.
-    pub async fn reload(&mut self, probes: &mut Probes) -> Result<(), ReloadRefused> {
+    /// Reads the configuration and goes over to it, or tells why not and changes nothing. `by` is who or what wants that.
+    pub async fn reload(&mut self, probes: &mut Probes, by: &str) -> Result<(), ReloadRefused> {
         match self.try_reload(probes).await {
             Ok(()) => {
-                self.metrics.taken(SystemTime::now());
-                tracing::info!("the configuration has been reloaded");
+                let now = SystemTime::now();
+                self.metrics.taken(now);
+                tracing::info!(by, "the configuration has been reloaded");
+                self.recorder
+                    .tell(News::good(Kind::Config, format!("the configuration was reloaded by {by}")), now);
                 Ok(())
             }
             Err(problems) => {
                 self.metrics.refused();
                 tell_refused(&problems);
+                let first = problems.first().map(String::as_str).unwrap_or_default();
+                let text = format!("the new configuration was refused, the old one stays: {first}");
+                self.recorder.tell(News::bad(Kind::Config, text), SystemTime::now());
                 Err(ReloadRefused { problems })
             }
         }
@@ -87,7 +98,7 @@ impl Reloader {
             tracing::error!(%error, "the other front doors cannot be answered");
         }
         probes.start_again(&settings.probes);
-        self.trust.set_token(settings.admin.token.clone());
+        self.trust.change(settings.admin.token.clone(), hosts(&settings));
         // new gateways first, or a new listener would have nobody to name
         self.farm.first_round(&settings.probes).await;
         self.doors.take_up(prepared).await;
