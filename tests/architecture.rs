@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 73] = [
+const PURE: [&str; 79] = [
     "src/admin/events.rs",
     "src/admin/history.rs",
     "src/admin/peers.rs",
@@ -61,6 +61,12 @@ const PURE: [&str; 73] = [
     "src/config/problem.rs",
     "src/config/proxy_checks.rs",
     "src/config/proxy_file.rs",
+    "src/config/schema/agent.rs",
+    "src/config/schema/common.rs",
+    "src/config/schema/front.rs",
+    "src/config/schema/mod.rs",
+    "src/config/schema/page.rs",
+    "src/config/schema/proxy.rs",
     "src/config/section.rs",
     "src/config/units.rs",
     "src/config/vrrp.rs",

@@ -11,6 +11,7 @@ use super::files::{self, Files};
 use super::front::resolve_check;
 use super::front_file::CheckKind;
 use super::problem::Problem;
+use super::schema;
 use super::settings::AgentSettings;
 use super::vrrp::{self, VrrpTable};
 use crate::heartbeat::{Capacity, CountSource, LoadSettings, LocalCheck, Settings};
@@ -19,7 +20,7 @@ use crate::net::tls;
 
 /// Reads an agent's configuration: the settings with the warnings, or every problem.
 pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Problem>> {
-    files::load(path, |root, files| {
+    files::load(path, &schema::AGENT, |root, files| {
         let file = AgentFile::read(root);
         // everything is looked at before the first `?`, so that no problem hides another
         let tls = file.agent.as_ref().map(|agent| server_tls(agent, files));

@@ -45,7 +45,7 @@ impl FenceTable {
             connections: table
                 .word("connections", &[("new", Connections::New), ("all", Connections::All)])
                 .unwrap_or_default(),
-            lease: table.duration("lease", Duration::from_secs(1)..=Duration::from_secs(3600)),
+            lease: table.duration("lease"),
             reject_with: table.word("reject_with", &rejections),
             exempt: table.parsed_list("exempt", network),
             spare: table.parsed_list("spare", own_address).unwrap_or_default(),

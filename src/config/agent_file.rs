@@ -78,14 +78,14 @@ pub enum Source {
 
 impl AgentFile {
     pub fn read(root: Section<'_>) -> Self {
-        let agent = root.section("agent", "[agent]").map(AgentTable::read);
+        let agent = root.section("agent").map(AgentTable::read);
         if !root.has("agent") {
             root.error("there is no [agent]: say at least its 'name' and where it is to 'listen'");
         }
         if !root.has("check") || root.is_empty_list("check") {
             root.error("there is no [[check]]: say what \"this gateway works\" means here");
         }
-        let health_table = root.section("health", "[health]");
+        let health_table = root.section("health");
         let health = health_table.as_ref().map(read_health).unwrap_or_default();
         if let Some(table) = health_table {
             table.finish();
@@ -94,10 +94,10 @@ impl AgentFile {
             agent,
             log: read_log(&root),
             health,
-            checks: root.sections("check", "[[check]]").into_iter().map(LocalCheckTable::read).collect(),
-            load: root.section("load", "[load]").map(LoadTable::read).unwrap_or_default(),
-            fence: root.section("fence", "[fence]").map(FenceTable::read),
-            vrrp: root.section("vrrp", "[vrrp]").map(PairTable::read),
+            checks: root.sections("check").into_iter().map(LocalCheckTable::read).collect(),
+            load: root.section("load").map(LoadTable::read).unwrap_or_default(),
+            fence: root.section("fence").map(FenceTable::read),
+            vrrp: root.section("vrrp").map(PairTable::read),
         };
         root.finish();
         file
@@ -107,7 +107,7 @@ impl AgentFile {
 impl PairTable {
     fn read(table: Section<'_>) -> Self {
         let track_file = table.parsed("track_file", absolute);
-        let instances = table.sections("instance", "[[vrrp.instance]]");
+        let instances = table.sections("instance");
         let read = Self {
             track_file: track_file.map_or_else(|| DEFAULT_TRACK_FILE.into(), Spanned::into_inner),
             instances: instances.into_iter().map(|table| VrrpTable::read(table, Owner::Gateway)).collect(),
@@ -177,7 +177,7 @@ impl LoadTable {
     fn read(table: Section<'_>) -> Self {
         let mut load = Self {
             interface: table.parsed("interface", InterfaceName::new).map(Spanned::into_inner),
-            tunnels: table.section("tunnels", "tunnels").map(|t| {
+            tunnels: table.section("tunnels").map(|t| {
                 SourceTable::read(
                     t,
                     &[
@@ -189,7 +189,7 @@ impl LoadTable {
                     ],
                 )
             }),
-            pool: table.section("pool", "pool").map(|t| {
+            pool: table.section("pool").map(|t| {
                 SourceTable::read(
                     t,
                     &[
@@ -202,9 +202,9 @@ impl LoadTable {
             }),
             ..Self::default()
         };
-        if let Some(capacity) = table.section("capacity", "capacity") {
+        if let Some(capacity) = table.section("capacity") {
             let count = |key| {
-                let number = capacity.integer(key, 1..=100_000_000);
+                let number = capacity.integer(key);
                 number.and_then(|n| u64::try_from(n.into_inner()).ok())
             };
             load.throughput = capacity.parsed("throughput", units::bit_rate).map(Spanned::into_inner);
@@ -223,11 +223,12 @@ impl SourceTable {
             let all = sources.iter().map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ");
             table.error(format!("missing key 'source' in {}; it is one of {all}", table.title));
         }
+        let by_interfaces = sources.iter().any(|(_, source)| *source == Source::Interfaces);
         let source = Self {
             head: table.span.clone(),
             source: table.word("source", sources),
             socket: table.text("socket"),
-            prefix: table.text("prefix"),
+            prefix: if by_interfaces { table.text("prefix") } else { None },
             command: table.texts("command"),
             path: table.text("path"),
         };
