@@ -17,6 +17,7 @@ use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
@@ -69,6 +70,8 @@ struct Limits {
     /// For the whole of a request's head. It runs from the moment in which the server is ready for one, so it
     /// is also how long a connection may be idle before its first request and between two.
     header: Duration,
+    /// For so long a client may take nothing of what is written to it.
+    write: Duration,
 }
 
 impl Default for Limits {
@@ -78,6 +81,7 @@ impl Default for Limits {
             connections_per_source: 64,
             handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
+            write: Duration::from_secs(30),
         }
     }
 }
@@ -231,11 +235,14 @@ async fn serve_stream(
         request.extensions_mut().insert(peer.clone());
         router.clone().call(request)
     });
+    // who asks and does not take the answer must not hold a place for ever
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
@@ -274,7 +281,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(50);
     /// Of those that the tests do not come up to.
     const PATIENT: Limits =
-        Limits { connections: 100, connections_per_source: 100, handshake: LONG, header: LONG };
+        Limits { connections: 100, connections_per_source: 100, handshake: LONG, header: LONG, write: LONG };
 
     struct Server {
         address: SocketAddr,
@@ -309,7 +316,10 @@ mod tests {
     }
 
     fn router() -> Router {
-        Router::new().route("/", get(async || "here"))
+        Router::new()
+            .route("/", get(async || "here"))
+            // more than all buffers on the way take
+            .route("/much", get(async || vec![b'x'; 64 << 20]))
     }
 
     fn some_tls() -> Option<Arc<ServerConfig>> {
@@ -398,6 +408,16 @@ mod tests {
             }
         };
         timeout(LONG, drip).await.expect("the end in time");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn who_takes_nothing_of_the_answer_loses_his_place() {
+        let server = Server::start(Limits { connections: 1, write: SOON, ..PATIENT }, None).await;
+        let mut idle = server.connect().await;
+        idle.write_all(b"GET /much HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let freed = async { while !is_served(&mut server.connect().await).await {} };
+        timeout(LONG, freed).await.expect("his place in time");
         server.stop().await;
     }
 

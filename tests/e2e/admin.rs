@@ -1,9 +1,13 @@
 //! What administrators see.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use vestibule::admin::events::Kind;
+use vestibule::admin::status::Status;
 use vestibule::fleet::State;
 use vestibule::heartbeat::ServiceState;
 
-use crate::support::Running;
+use crate::support::{Running, read_head};
 
 #[tokio::test]
 async fn readiness_follows_the_farm() {
@@ -58,4 +62,46 @@ async fn the_status_says_in_words_what_is_wrong() {
     farm.set_service(1, ServiceState::Down);
     let status = farm.wait_until(|status| status.gateways[1].state == State::Down).await;
     assert!(status.summary.contains("1 of 3") && status.summary.contains("gw2"), "{}", status.summary);
+}
+
+#[tokio::test]
+async fn the_status_tells_what_has_happened_how_fast_and_how_loaded() {
+    let farm = Running::farm(2).await;
+    farm.set_service(1, ServiceState::Down);
+    farm.gateway_chosen().await;
+    let is_told = |status: &Status| status.events.iter().any(|event| event.text.starts_with("gw2 is down"));
+    let status = farm.wait_until(is_told).await;
+    assert_eq!(status.events.last().unwrap().kind, Kind::Process, "it begins with the start");
+    assert!(status.events.windows(2).all(|pair| pair[0].id == pair[1].id + 1), "the newest first");
+    let drained = farm.post("/api/v1/gateways/gw1/drain", "{\"reason\": \"new kernel\"}").await;
+    assert_eq!(drained.status, 200);
+    let status = farm.wait_until(|status| status.events[0].kind == Kind::Gateway).await;
+    let order = status.events.iter().find(|event| event.kind == Kind::Order).unwrap();
+    assert_eq!(order.text, "gw1 is drained by 127.0.0.1: new kernel");
+    let measured = |status: &Status| {
+        status.listeners[0].rates.is_some_and(|rates| rates.answers_per_second > 0.0)
+            && !status.gateways[0].history.scores.is_empty()
+    };
+    while !measured(&farm.status().await) {
+        farm.gateway_chosen().await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_on_hears_of_a_change_when_it_happens_and_of_the_end() {
+    let farm = Running::farm(1).await;
+    let mut stream = TcpStream::connect(farm.settings().admin.listen).await.unwrap();
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut heard = read_head(&mut stream).await;
+    assert!(heard.contains("text/event-stream"), "{heard}");
+    farm.set_service(0, ServiceState::Down);
+    while !heard.contains("gw1 is down") {
+        let mut some = [0; 4096];
+        let length = stream.read(&mut some).await.unwrap();
+        assert!(length > 0, "the stream has ended: {heard}");
+        heard.push_str(std::str::from_utf8(&some[..length]).unwrap());
+    }
+    farm.stop().await.unwrap();
+    // in order, and not by a reset
+    stream.read_to_end(&mut Vec::new()).await.unwrap();
 }
