@@ -17,6 +17,7 @@ mod front_config;
 mod help;
 mod keepalived;
 mod native_config;
+mod operations;
 mod passthrough;
 mod peers_config;
 mod privacy;
