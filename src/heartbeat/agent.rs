@@ -135,7 +135,7 @@ async fn answer_checks(
         let fence = fence.map_or_else(FenceSection::none, Fence::section);
         Some(AgentCheck::of(&state.borrow(), &fence).to_string())
     };
-    tell(listener, line, stop).await;
+    tell("agent-check", listener, line, stop).await;
     Ok(())
 }
 

@@ -17,8 +17,10 @@ use super::stop::Stop;
 /// Nothing that a client sends is looked at. It is read, for two seconds and 64 KiB at most, because bytes left unread
 /// would turn the close into a reset, which can overtake the line. Connections beyond 64, and 32 from one source, are
 /// closed at once.
-pub async fn tell(listener: TcpListener, line: impl Fn() -> Option<String>, stop: Stop) {
-    tell_within(Limits::default(), listener, line, stop).await;
+///
+/// `door` is what the log calls it.
+pub async fn tell(door: &str, listener: TcpListener, line: impl Fn() -> Option<String>, stop: Stop) {
+    tell_within(Limits::default(), door, listener, line, stop).await;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,7 @@ impl Default for Limits {
 
 async fn tell_within(
     limits: Limits,
+    door: &str,
     listener: TcpListener,
     line: impl Fn() -> Option<String>,
     mut stop: Stop,
@@ -60,7 +63,7 @@ async fn tell_within(
             Some(_) = connections.join_next() => continue,
             _ = sums.tick() => {
                 if let Some(line) = refusals.sum(Instant::now()) {
-                    tracing::warn!("{line}");
+                    tracing::warn!(door, "{line}");
                 }
                 continue;
             }
@@ -68,7 +71,7 @@ async fn tell_within(
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(door, %error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -84,13 +87,13 @@ async fn tell_within(
                 });
             }
             Err(reason) if refusals.note(Instant::now(), Some(client), reason) => {
-                tracing::warn!(%client, %reason, "connection refused");
+                tracing::warn!(door, %client, %reason, "connection refused");
             }
             Err(_) => {}
         }
     }
     if let Some(line) = refusals.rest() {
-        tracing::warn!("{line}");
+        tracing::warn!(door, "{line}");
     }
 }
 
@@ -146,7 +149,7 @@ mod tests {
             let (stopper, stop) = stop::channel();
             let told = AtomicU64::new(0);
             let line = move || Some(format!("{}\n", told.fetch_add(1, Ordering::Relaxed)));
-            Self { address, stopper, task: tokio::spawn(tell_within(limits, listener, line, stop)) }
+            Self { address, stopper, task: tokio::spawn(tell_within(limits, "test", listener, line, stop)) }
         }
 
         async fn connect(&self) -> TcpStream {
@@ -222,7 +225,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_stopper, stop) = stop::channel();
-        tokio::spawn(tell(listener, || None, stop));
+        tokio::spawn(tell("test", listener, || None, stop));
         assert_eq!(read(&mut TcpStream::connect(address).await.unwrap()).await.unwrap(), "");
     }
 
