@@ -34,7 +34,9 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 88] = [
+const PURE: [&str; 99] = [
+    "src/admin/columns.rs",
+    "src/admin/detail.rs",
     "src/admin/events.rs",
     "src/admin/headroom.rs",
     "src/admin/history.rs",
@@ -52,6 +54,7 @@ const PURE: [&str; 88] = [
     "src/admin/page/words.rs",
     "src/admin/peers.rs",
     "src/admin/rates.rs",
+    "src/admin/screen.rs",
     "src/admin/status/check.rs",
     "src/admin/status/fence.rs",
     "src/admin/status/gateway.rs",
@@ -64,6 +67,7 @@ const PURE: [&str; 88] = [
     "src/admin/vrrp.rs",
     "src/admin/why/mod.rs",
     "src/admin/why/question.rs",
+    "src/admin/why/table.rs",
     "src/admin/why/words.rs",
     "src/app/state_document.rs",
     "src/config/agent_fence.rs",
@@ -77,6 +81,12 @@ const PURE: [&str; 88] = [
     "src/config/problem.rs",
     "src/config/proxy_checks.rs",
     "src/config/proxy_file.rs",
+    "src/config/schema/agent.rs",
+    "src/config/schema/common.rs",
+    "src/config/schema/front.rs",
+    "src/config/schema/mod.rs",
+    "src/config/schema/page.rs",
+    "src/config/schema/proxy.rs",
     "src/config/section.rs",
     "src/config/units.rs",
     "src/config/vrrp.rs",
@@ -100,6 +110,7 @@ const PURE: [&str; 88] = [
     "src/front/redirect.rs",
     "src/front/reply.rs",
     "src/front/route.rs",
+    "src/heartbeat/agent_check.rs",
     "src/heartbeat/counters.rs",
     "src/heartbeat/learned.rs",
     "src/heartbeat/leases.rs",

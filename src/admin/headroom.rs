@@ -15,7 +15,7 @@ pub struct HeadroomStatus {
     pub tunnels: u64,
     /// Tunnels that the rest have room for; at least so many.
     pub room: u64,
-    /// Whether everybody would find a place.
+    /// Whether everybody would find a place; where no other gateway is left, not even newcomers would.
     pub enough: bool,
 }
 
@@ -35,7 +35,7 @@ pub fn sentence(snapshot: &Snapshot, now: Instant) -> String {
         let Some(view) = snapshot.gateways.get(index) else { continue };
         match answer {
             Err(NoTelling::Moot) => {}
-            Ok(headroom) if headroom.is_enough() && !headroom.heirs.is_empty() => well += 1,
+            Ok(headroom) if headroom.is_enough() => well += 1,
             Ok(headroom) => short.push((view.as_ref(), headroom)),
             Err(why) => unknown.push((view.as_ref(), why)),
         }

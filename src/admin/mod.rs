@@ -17,6 +17,7 @@ pub mod rates;
 pub mod recorder;
 pub mod reply;
 pub mod scene;
+pub mod screen;
 pub mod server;
 pub mod socket;
 pub mod status;

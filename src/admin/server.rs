@@ -353,6 +353,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn why_is_answered_for_a_question_that_makes_sense() {
+        let fit = endpoint(true, vec![listener("portal", 443)]);
+        let answer = ask(&fit.router, tcp(), Method::GET, "/api/v1/why?listener=portal&vpn=&source=").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let why: Why = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(why.summary, "gw1 would be chosen: it is the only one available.");
+        for (query, status, words) in [
+            ("listener=x", StatusCode::NOT_FOUND, "there is no listener of that name; there are: portal"),
+            ("vpn=x", StatusCode::BAD_REQUEST, "vpn must be 'native' or 'ssl'"),
+            ("source=x", StatusCode::BAD_REQUEST, "source must be an IP address, like 192.0.2.1"),
+        ] {
+            let answer = ask(&fit.router, tcp(), Method::GET, &format!("/api/v1/why?{query}")).await;
+            assert_eq!((answer.status, error(&answer).error.as_str()), (status, words));
+        }
+    }
+
+    #[tokio::test]
     async fn readiness_has_a_line_for_each_reason_against_it() {
         let fit = endpoint(true, vec![listener("portal", 443)]);
         assert_eq!(ask(&fit.router, tcp(), Method::GET, "/readyz").await.status, StatusCode::OK);

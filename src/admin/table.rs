@@ -10,25 +10,68 @@ use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadSt
 use super::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{Role, State, VpnMode, VrrpMode};
 
-/// Writes everything that there is to know, at a glance, each line ended by a newline: the sentences, the addresses, the
-/// other front doors, the gateways, their loads, the listeners, and the last `events`.
+/// Writes everything that there is to know, at a glance, each line ended by a newline: the sentences, and all parts with the
+/// last `events`.
 pub fn render(status: &Status, events: usize, style: Style) -> String {
     let mut text = printable(&status.summary) + "\n";
-    push_table(&mut text, &VRRP, rows(&status.vrrp, |vrrp| vrrp_row(vrrp, status.at)), style);
-    push_table(&mut text, &PEERS, rows(&status.peers, |peer| peer_row(peer, status.at)), style);
-    push_table(
-        &mut text,
-        &GATEWAYS,
-        rows(&status.gateways, |gateway| gateway_row(gateway, status.at)),
-        style,
-    );
-    let loaded: Vec<_> = status.gateways.iter().filter(|gateway| gateway.load.is_some()).collect();
-    push_table(&mut text, &LOADS, rows(&loaded, |gateway| load_row(gateway, style)), style);
-    push_table(&mut text, &LISTENERS, rows(&status.listeners, listener_row), style);
-    push_table(&mut text, &RATES, status.listeners.iter().filter_map(rates_row).collect(), style);
-    push_events(&mut text, status.events.iter().take(events), status.at, style);
+    for part in Part::ALL {
+        push_part(&mut text, status, part, events, style);
+    }
     text.push('\n');
     text + &node(status)
+}
+
+/// What a status is made of, beside its first sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The virtual addresses.
+    Vrrp,
+    /// The other front doors.
+    FrontDoors,
+    /// The gateways.
+    Gateways,
+    /// What their scores are made of, and their trends.
+    Loads,
+    /// The listeners.
+    Listeners,
+    /// How much they have to do.
+    Rates,
+    /// What has happened.
+    Events,
+}
+
+impl Part {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 7] = [
+        Self::Vrrp,
+        Self::FrontDoors,
+        Self::Gateways,
+        Self::Loads,
+        Self::Listeners,
+        Self::Rates,
+        Self::Events,
+    ];
+}
+
+/// Adds one part, with an empty line before it; nothing if there is nothing to tell.
+pub fn push_part(text: &mut String, status: &Status, part: Part, events: usize, style: Style) {
+    let now = status.at;
+    match part {
+        Part::Vrrp => push_table(text, &VRRP, rows(&status.vrrp, |vrrp| vrrp_row(vrrp, now)), style),
+        Part::FrontDoors => push_table(text, &PEERS, rows(&status.peers, |peer| peer_row(peer, now)), style),
+        Part::Gateways => {
+            push_table(text, &GATEWAYS, rows(&status.gateways, |gateway| gateway_row(gateway, now)), style);
+        }
+        Part::Loads => {
+            let loaded: Vec<_> = status.gateways.iter().filter(|gateway| gateway.load.is_some()).collect();
+            push_table(text, &LOADS, rows(&loaded, |gateway| load_row(gateway, style)), style);
+        }
+        Part::Listeners => push_table(text, &LISTENERS, rows(&status.listeners, listener_row), style),
+        Part::Rates => {
+            push_table(text, &RATES, status.listeners.iter().filter_map(rates_row).collect(), style);
+        }
+        Part::Events => push_events(text, status.events.iter().take(events), now, style),
+    }
 }
 
 /// Which front door this is.
@@ -323,6 +366,7 @@ mod tests {
     use super::super::events::Kind;
     use super::super::listener::ListenerStatus;
     use super::super::rates::Rates;
+    use super::super::status::VERSION;
     use super::super::status::tests::{Farm, fenced, listener, refused, report};
     use super::*;
     use crate::fleet::Service;
@@ -363,9 +407,9 @@ LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS
 portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
 all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
 
-Front door front-a 0.1.0, started 3m17s ago.
+Front door front-a VERSION, started 3m17s ago.
 ";
-        assert_eq!(tables, expected);
+        assert_eq!(tables, expected.replace("VERSION", VERSION));
     }
 
     #[test]

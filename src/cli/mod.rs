@@ -18,7 +18,9 @@ mod resume;
 mod running;
 mod serve;
 mod status;
+mod terminal;
 mod vpn;
+mod watch;
 mod why;
 
 use std::process::ExitCode;

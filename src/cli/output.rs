@@ -34,6 +34,12 @@ pub fn colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
+/// Whether standard output is something that can be drawn on.
+pub fn is_screen() -> bool {
+    let can_nothing = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdout().is_terminal() && !can_nothing
+}
+
 /// What tables look like on standard output. They are not cut: what is not on the screen can be scrolled to, or looked for.
 pub fn style() -> Style {
     Style { colour: colour(), width: None, ascii: !is_utf8() }

@@ -5,7 +5,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::output::{self, Format};
-use super::{Answer, running};
+use super::{Answer, running, watch};
 use crate::admin::client::{Address, Client};
 use crate::admin::status::{GatewayStatus, Status as Document};
 use crate::admin::trust::Token;
@@ -75,15 +75,17 @@ impl Status {
                 let all_up = status.gateways.iter().filter(meant).all(|gateway| gateway.state == State::Up);
                 return Ok(if all_up { Answer::Yes } else { Answer::No });
             }
+            if self.format == Format::Text && output::is_screen() {
+                watch::live(&client, self.gateway, self.events).await?;
+                return Ok(Answer::Yes);
+            }
             loop {
                 // a front door that is started again is worth waiting for
                 let text = match ask(&client).await {
                     Ok(status) => self.render(&status)?,
                     Err(error) => format!("{error}\n"),
                 };
-                // home and clear, so that the table stays in place
-                let clear = if output::colour() { "\x1b[H\x1b[2J" } else { "" };
-                output::print(&format!("{clear}{text}"))?;
+                output::print(&text)?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         })
@@ -109,7 +111,8 @@ impl Status {
     }
 }
 
-async fn ask(client: &Client) -> anyhow::Result<Document> {
+/// How things stand.
+pub async fn ask(client: &Client) -> anyhow::Result<Document> {
     let reply = client.get("/api/v1/status").await?;
     if !reply.status.is_success() {
         anyhow::bail!("{}", reply.error().error);

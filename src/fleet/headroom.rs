@@ -34,9 +34,9 @@ pub enum NoTelling {
 }
 
 impl Headroom {
-    /// Whether everybody would find a place.
+    /// Whether everybody would find a place; where nobody is left, not even newcomers would.
     pub fn is_enough(&self) -> bool {
-        self.room >= self.tunnels
+        !self.heirs.is_empty() && self.room >= self.tunnels
     }
 
     /// Places that would be left; below 0: so many would find none.
@@ -271,7 +271,7 @@ mod tests {
             assert_eq!(house.figures(0), Ok((400, 800)));
             house.fails(2);
             let alone = house.ask(0).unwrap();
-            assert_eq!((alone.room, alone.heirs), (0, vec![]));
+            assert_eq!((alone.room, &alone.heirs, alone.is_enough()), (0, &vec![], false));
         }
     }
 
@@ -354,6 +354,7 @@ mod tests {
             assert_eq!(heirs(&mut house, 2).unwrap().2, [active]);
             house.fails(1).fails(2);
             assert_eq!(heirs(&mut house, 0), Ok((0, 0, vec![])));
+            assert!(!house.ask(0).unwrap().is_enough(), "no tunnels, but nobody for newcomers either");
         }
     }
 

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::farm::how_to_change;
 use super::frame::{Frame, Motion, Place};
 use super::verdict::Mood;
-use super::words::{count, gateway_path, or_unknown, since};
+use super::words::{count, gateway_path, since};
 use crate::admin::peers::PeerState;
 use crate::admin::status::{DrainedBy, GatewayStatus, ListenerEntry, Status};
 use crate::admin::summary::enumerated;
@@ -216,8 +216,10 @@ fn resumed(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
         State::Up | State::Draining => said(
             Mood::Calm,
             &html! {
-                "It gets newcomers again, first a few and then its share; it has "
-                (or_unknown(gateway.load.as_ref().and_then(|load| load.tunnels))) " tunnels now."
+                "It gets newcomers again, first a few and then its share."
+                @if let Some(tunnels) = gateway.load.as_ref().and_then(|load| load.tunnels) {
+                    " It has " (count(tunnels, "tunnel")) " now."
+                }
             },
         ),
     });

@@ -53,17 +53,13 @@ pub fn percent(ratio: f64) -> String {
     format!("{:.0} %", ratio * 100.0)
 }
 
-/// A number that may not be known.
-pub fn or_unknown(number: Option<u64>) -> String {
-    number.map_or_else(|| "unknown".into(), |number| number.to_string())
-}
-
 /// So many of so many, each of which may not be known.
 pub fn of(used: Option<u64>, all: Option<u64>) -> String {
     match (used, all) {
         (None, None) => "unknown".into(),
         (Some(used), None) => used.to_string(),
-        (used, Some(all)) => format!("{} of {all}", or_unknown(used)),
+        (None, Some(all)) => format!("unknown of {all}"),
+        (Some(used), Some(all)) => format!("{used} of {all}"),
     }
 }
 
