@@ -34,10 +34,11 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 79] = [
+const PURE: [&str; 80] = [
     "src/admin/columns.rs",
     "src/admin/detail.rs",
     "src/admin/events.rs",
+    "src/admin/headroom.rs",
     "src/admin/history.rs",
     "src/admin/peers.rs",
     "src/admin/rates.rs",

@@ -6,6 +6,7 @@ pub mod columns;
 pub mod detail;
 pub mod events;
 pub mod guard;
+pub mod headroom;
 pub mod history;
 pub mod listener;
 pub mod metrics;

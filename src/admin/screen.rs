@@ -105,6 +105,10 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
     }
     let colour = if is_bad { Colour::Yellow } else { Colour::Green };
     let sentence = sentence.iter().map(|line| in_colour(line, colour, style)).collect();
+    let headroom = match status.headroom.is_empty() {
+        true => Vec::new(),
+        false => wrapped(&printable(&status.headroom), width),
+    };
     let part = |part: Part, dispensable: u8| {
         let mut text = String::new();
         table::push_part(&mut text, &sorted, part, events, style);
@@ -112,6 +116,7 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
     };
     let blocks = vec![
         Block { lines: sentence, dispensable: 0 },
+        Block { lines: headroom, dispensable: 1 },
         part(Part::Gateways, 0),
         part(Part::Vrrp, 2),
         part(Part::FrontDoors, 2),

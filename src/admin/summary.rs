@@ -225,6 +225,7 @@ fn by_ask(listeners: &[ListenerStatus]) -> Vec<(Ask, Vec<&ListenerStatus>)> {
     groups
 }
 
+/// "a, b and c".
 pub(super) fn enumerated(names: &[&str]) -> String {
     match names.split_last() {
         None => String::new(),

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
@@ -189,6 +190,19 @@ fn families() -> Vec<Family> {
             read: Listener(|plan| {
                 let value = || durations(plan.meters.iter().map(|meter| &meter.handshake_duration));
                 if plan.tls.is_some() { vec![Sample { labels: vec![], value: value() }] } else { vec![] }
+            }),
+        },
+        Family {
+            name: "vestibule_certificate_expiry_timestamp_seconds",
+            help: "When the first of the listener's certificates ends, in seconds since 1970.",
+            kind: GAUGE,
+            read: Listener(|plan| match &plan.settings.mode {
+                Mode::Redirect(certificates) | Mode::Proxy(certificates, _) => {
+                    let since = certificates.expiry().duration_since(SystemTime::UNIX_EPOCH);
+                    let value = Value::Gauge(since.map_or(0, |since| since.as_secs()));
+                    vec![Sample { labels: vec![], value }]
+                }
+                Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => vec![],
             }),
         },
         Family {
@@ -508,10 +522,11 @@ mod tests {
                 "connections",
                 "unavailable",
                 "transferred",
+                "certificate",
             ]
             .map(|what| !samples(&plans, &format!("vestibule_{what}")).is_empty())
         };
-        assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true]);
-        assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true]);
+        assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true, false]);
+        assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true, false]);
     }
 }

@@ -193,6 +193,7 @@ fn a_gateway_that_works_is_described_whole() {
         },
         "history": { "step_seconds": 0, "scores": [] },
         "pending": 0,
+        "headroom": { "tunnels": 100, "room": 0, "enough": false },
         "filling": false,
         "drain": null,
         "fence": null,
