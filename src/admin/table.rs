@@ -83,7 +83,8 @@ pub fn push_part(text: &mut String, status: &Status, part: Part, events: usize, 
 pub fn node(status: &Status) -> String {
     let node = &status.node;
     let up = age(seconds_between(node.started, status.at));
-    format!("Front door {} {}, started {up} ago.\n", printable(&node.name), printable(&node.version))
+    let (name, version) = (printable(&node.name), printable(&node.version));
+    format!("Front door {name} {version}, started {up} ago, snapshot {}.\n", node.snapshot)
 }
 
 /// Adds what has happened, the newest first.
@@ -145,7 +146,7 @@ const LOADS: [Column; 9] = [
     Column::left("LAST 15 MINUTES").optional(),
 ];
 
-const LISTENERS: [Column; 9] = [
+const LISTENERS: [Column; 10] = [
     Column::left("LISTENER"),
     Column::left("ADDRESS"),
     Column::left("MODE").dispensable(2),
@@ -155,6 +156,7 @@ const LISTENERS: [Column; 9] = [
     Column::right("TUNNELS").dispensable(1),
     Column::right("REDIRECTS").dispensable(3),
     Column::right("UNAVAILABLE").dispensable(3),
+    Column::left("VPN").dispensable(5),
 ];
 
 const RATES: [Column; 6] = [
@@ -323,6 +325,7 @@ fn listener_row(listener: &ListenerEntry) -> Vec<Cell> {
         listener.tunnels.to_string().into(),
         listener.redirects.to_string().into(),
         listener.unavailable.to_string().into(),
+        listener.vpn.as_str().into(),
     ]
 }
 
@@ -418,12 +421,12 @@ gw2       -           -        -     -    -  -
 gw3     75%           -     100%     -  50%  0 of 1000
 gw5     30%           -      10%     -  50%  0 of 100
 
-LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE
-portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
-all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
+LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE  VPN
+portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3  ssl
+all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3  ssl
 
 HEADROOM
-Front door front-a VERSION, started 3m17s ago.
+Front door front-a VERSION, started 3m17s ago, snapshot 1.
 ";
         let expected = expected
             .replace("VERSION", VERSION)
@@ -580,6 +583,7 @@ GATEWAY";
         for width in 50..130 {
             let text = render(&status, 5, Style { width: Some(width), ..Style::default() });
             let (_, tables) = text.split_once("\n\n").unwrap();
+            let (tables, _) = tables.rsplit_once("\n\n").unwrap();
             for line in tables.lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
