@@ -34,7 +34,7 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 80] = [
+const PURE: [&str; 87] = [
     "src/admin/columns.rs",
     "src/admin/detail.rs",
     "src/admin/events.rs",
@@ -69,6 +69,12 @@ const PURE: [&str; 80] = [
     "src/config/problem.rs",
     "src/config/proxy_checks.rs",
     "src/config/proxy_file.rs",
+    "src/config/schema/agent.rs",
+    "src/config/schema/common.rs",
+    "src/config/schema/front.rs",
+    "src/config/schema/mod.rs",
+    "src/config/schema/page.rs",
+    "src/config/schema/proxy.rs",
     "src/config/section.rs",
     "src/config/units.rs",
     "src/config/vrrp.rs",
@@ -92,6 +98,7 @@ const PURE: [&str; 80] = [
     "src/front/redirect.rs",
     "src/front/reply.rs",
     "src/front/route.rs",
+    "src/heartbeat/agent_check.rs",
     "src/heartbeat/counters.rs",
     "src/heartbeat/learned.rs",
     "src/heartbeat/leases.rs",

@@ -11,7 +11,7 @@ use super::listen_error;
 use super::reread::{Reread, read_again, tell_refused};
 use super::service::{self, Heart, Service};
 use crate::config::AgentSettings;
-use crate::heartbeat::{self, Legacy, Round};
+use crate::heartbeat::{self, Doors, Legacy, Round};
 use crate::net::inherited::Inherited;
 use crate::net::stop::{self, Stop};
 
@@ -27,8 +27,16 @@ pub async fn run_agent(
     stop: Stop,
 ) -> anyhow::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
-    let (inherited, mut heart) = service.settle(&[settings.agent.listen], &[]);
-    let mut life = Life { socket: open(&inherited, settings.agent.listen)?, settings };
+    let tcp: Vec<_> = std::iter::once(settings.agent.listen).chain(settings.agent.agent_check).collect();
+    let (inherited, mut heart) = service.settle(&tcp, &[]);
+    let mut life = Life {
+        socket: open(&inherited, LISTEN, settings.agent.listen)?,
+        agent_check: match settings.agent.agent_check {
+            Some(address) => Some((address, open(&inherited, AGENT_CHECK, address)?)),
+            None => None,
+        },
+        settings,
+    };
     let mut legacy = Legacy::default();
     let name = life.settings.agent.name.clone();
     let (address, version) = (life.settings.agent.listen, env!("CARGO_PKG_VERSION"));
@@ -59,6 +67,8 @@ struct Around<'a> {
 struct Life {
     settings: AgentSettings,
     socket: StdListener,
+    /// Where HAProxy asks, if it does.
+    agent_check: Option<(SocketAddr, StdListener)>,
 }
 
 impl Life {
@@ -71,9 +81,15 @@ impl Life {
         mut stop: Stop,
     ) -> anyhow::Result<(Legacy, Option<Self>)> {
         let (stopper, own_stop) = stop::channel();
-        let listener = TcpListener::from_std(self.socket.try_clone()?)?;
+        let agent_check = self.agent_check.as_ref();
+        let doors = Doors {
+            reports: TcpListener::from_std(self.socket.try_clone()?)?,
+            agent_check: agent_check
+                .map(|(_, socket)| TcpListener::from_std(socket.try_clone()?))
+                .transpose()?,
+        };
         let (told, rounds) = watch::channel(None);
-        let running = heartbeat::run(self.settings.agent.clone(), listener, legacy, told, own_stop);
+        let running = heartbeat::run(self.settings.agent.clone(), doors, legacy, told, own_stop);
         let mut running = std::pin::pin!(running);
         let mut watched = WatchedFiles::new(self.settings.files.clone());
         let beat = |heart: &mut Heart| self.beat(heart, &rounds);
@@ -142,18 +158,28 @@ impl Life {
         if settings.log != self.settings.log {
             tracing::warn!(key = "[log]", "this change takes effect at the next start");
         }
+        let in_words = |error: anyhow::Error| vec![error.to_string()];
+        let again = |socket: &StdListener| socket.try_clone().map_err(|error| in_words(error.into()));
         let socket = if settings.agent.listen == self.settings.agent.listen {
-            self.socket.try_clone().map_err(|error| vec![error.to_string()])?
+            again(&self.socket)?
         } else {
-            open(inherited, settings.agent.listen).map_err(|error| vec![error.to_string()])?
+            open(inherited, LISTEN, settings.agent.listen).map_err(in_words)?
         };
-        Ok(Self { settings, socket })
+        let agent_check = match (settings.agent.agent_check, &self.agent_check) {
+            (None, _) => None,
+            (Some(address), Some((before, socket))) if address == *before => Some((address, again(socket)?)),
+            (Some(address), _) => Some((address, open(inherited, AGENT_CHECK, address).map_err(in_words)?)),
+        };
+        Ok(Self { settings, socket, agent_check })
     }
 }
 
 /// How long a round may take beyond what its deadlines allow.
 const MARGIN: Duration = Duration::from_secs(2);
 
-fn open(inherited: &Inherited, address: SocketAddr) -> anyhow::Result<StdListener> {
-    service::listen(inherited, address).map_err(|error| listen_error("[agent] listen", address, &error))
+const LISTEN: &str = "[agent] listen";
+const AGENT_CHECK: &str = "[agent] haproxy_agent_check";
+
+fn open(inherited: &Inherited, key: &str, address: SocketAddr) -> anyhow::Result<StdListener> {
+    service::listen(inherited, address).map_err(|error| listen_error(key, address, &error))
 }

@@ -11,6 +11,7 @@ use super::files::{self, Files};
 use super::front::resolve_check;
 use super::front_file::CheckKind;
 use super::problem::Problem;
+use super::schema;
 use super::settings::AgentSettings;
 use super::vrrp::{self, VrrpTable};
 use crate::heartbeat::{Capacity, CountSource, LoadSettings, LocalCheck, Settings};
@@ -19,7 +20,7 @@ use crate::net::tls;
 
 /// Reads an agent's configuration: the settings with the warnings, or every problem.
 pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Problem>> {
-    files::load(path, |root, files| {
+    files::load(path, &schema::AGENT, |root, files| {
         let file = AgentFile::read(root);
         // everything is looked at before the first `?`, so that no problem hides another
         let tls = file.agent.as_ref().map(|agent| server_tls(agent, files));
@@ -31,7 +32,12 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
         let pool = file.load.pool.as_ref().map(|table| count_source(table, default_socket, files));
         let listen =
             file.agent.as_ref().and_then(|agent| agent.listen.as_ref()).map(|listen| *listen.get_ref());
-        let fence = file.fence.as_ref().map(|table| table.settings(listen, &file.health, files.problems()));
+        let check = file.agent.as_ref().and_then(|agent| agent.haproxy_agent_check.as_ref());
+        let agent_check = check.map(|check| *check.get_ref());
+        let fence = file
+            .fence
+            .as_ref()
+            .map(|table| table.settings([listen, agent_check], &file.health, files.problems()));
         let instances = file.vrrp.as_ref().map_or(&[][..], |pair| &pair.instances);
         vrrp::check_pair(instances, "[[vrrp.instance]]", files.problems());
         let vrrp = instances.iter().map(VrrpTable::instance).collect::<Option<_>>();
@@ -40,6 +46,7 @@ pub fn load_agent(path: &Path) -> Result<(AgentSettings, Vec<Problem>), Vec<Prob
             agent: Settings {
                 name: agent.name?.into_inner().into(),
                 listen: agent.listen?.into_inner(),
+                agent_check,
                 tls: tls??,
                 interval: *file.health.interval.get_ref(),
                 timeout: *file.health.timeout.get_ref(),

@@ -45,7 +45,7 @@ impl FenceTable {
             connections: table
                 .word("connections", &[("new", Connections::New), ("all", Connections::All)])
                 .unwrap_or_default(),
-            lease: table.duration("lease", Duration::from_secs(1)..=Duration::from_secs(3600)),
+            lease: table.duration("lease"),
             reject_with: table.word("reject_with", &rejections),
             exempt: table.parsed_list("exempt", network),
             spare: table.parsed_list("spare", own_address).unwrap_or_default(),
@@ -57,10 +57,10 @@ impl FenceTable {
         fence
     }
 
-    /// The settings, for an agent that listens there and makes its rounds so; `None` where it is to have no fence.
+    /// The settings, for an agent that listens there, for front doors and for HAProxy, and makes its rounds so; `None` where it is to have no fence.
     pub fn settings(
         &self,
-        listen: Option<SocketAddr>,
+        listen: [Option<SocketAddr>; 2],
         health: &Health,
         problems: &Problems<'_>,
     ) -> Option<FenceSettings> {
@@ -101,7 +101,7 @@ impl FenceTable {
         lease
     }
 
-    fn check_ports(&self, listen: Option<SocketAddr>, problems: &Problems<'_>) {
+    fn check_ports(&self, listen: [Option<SocketAddr>; 2], problems: &Problems<'_>) {
         let Some(ports) = &self.ports else { return };
         if self.has_no_ports {
             let message = "'ports' must name what is to be refused, like [\"tcp/443\"]; for no fence write \
@@ -121,12 +121,14 @@ impl FenceTable {
             if !seen.insert(port) {
                 problems.error(&place, format!("'ports' has {port} twice"));
             }
-            if port.protocol == Protocol::Tcp && listen.is_some_and(|listen| listen.port() == port.number) {
-                let message = format!(
-                    "{port} is where this agent listens: the front doors could not ask whether the gateway works \
-                     again"
-                );
-                problems.error(&place, message);
+            for (listen, who) in listen.into_iter().zip(["the front doors", "HAProxy"]) {
+                if port.protocol == Protocol::Tcp && listen.is_some_and(|listen| listen.port() == port.number)
+                {
+                    let message = format!(
+                        "{port} is where this agent listens: {who} could not ask whether the gateway works again"
+                    );
+                    problems.error(&place, message);
+                }
             }
             if port == SSH {
                 let message =

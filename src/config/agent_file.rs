@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_spanned::Spanned;
 
 use super::agent_fence::FenceTable;
+use super::front_checks::overlap;
 use super::front_file::{CheckKind, CheckTable, Health, address, read_health, read_log};
 use super::problem::Span;
 use super::section::Section;
@@ -37,6 +38,8 @@ pub struct AgentTable {
     pub certificate: Option<Spanned<String>>,
     pub key: Option<Spanned<String>>,
     pub client_ca: Option<Spanned<String>>,
+    /// Where HAProxy asks.
+    pub haproxy_agent_check: Option<Spanned<SocketAddr>>,
 }
 
 pub struct LocalCheckTable {
@@ -75,14 +78,14 @@ pub enum Source {
 
 impl AgentFile {
     pub fn read(root: Section<'_>) -> Self {
-        let agent = root.section("agent", "[agent]").map(AgentTable::read);
+        let agent = root.section("agent").map(AgentTable::read);
         if !root.has("agent") {
             root.error("there is no [agent]: say at least its 'name' and where it is to 'listen'");
         }
         if !root.has("check") || root.is_empty_list("check") {
             root.error("there is no [[check]]: say what \"this gateway works\" means here");
         }
-        let health_table = root.section("health", "[health]");
+        let health_table = root.section("health");
         let health = health_table.as_ref().map(read_health).unwrap_or_default();
         if let Some(table) = health_table {
             table.finish();
@@ -91,10 +94,10 @@ impl AgentFile {
             agent,
             log: read_log(&root),
             health,
-            checks: root.sections("check", "[[check]]").into_iter().map(LocalCheckTable::read).collect(),
-            load: root.section("load", "[load]").map(LoadTable::read).unwrap_or_default(),
-            fence: root.section("fence", "[fence]").map(FenceTable::read),
-            vrrp: root.section("vrrp", "[vrrp]").map(PairTable::read),
+            checks: root.sections("check").into_iter().map(LocalCheckTable::read).collect(),
+            load: root.section("load").map(LoadTable::read).unwrap_or_default(),
+            fence: root.section("fence").map(FenceTable::read),
+            vrrp: root.section("vrrp").map(PairTable::read),
         };
         root.finish();
         file
@@ -104,7 +107,7 @@ impl AgentFile {
 impl PairTable {
     fn read(table: Section<'_>) -> Self {
         let track_file = table.parsed("track_file", absolute);
-        let instances = table.sections("instance", "[[vrrp.instance]]");
+        let instances = table.sections("instance");
         let read = Self {
             track_file: track_file.map_or_else(|| DEFAULT_TRACK_FILE.into(), Spanned::into_inner),
             instances: instances.into_iter().map(|table| VrrpTable::read(table, Owner::Gateway)).collect(),
@@ -124,11 +127,30 @@ impl AgentTable {
             certificate: table.text("certificate"),
             key: table.text("key"),
             client_ca: table.text("client_ca"),
+            haproxy_agent_check: table.parsed("haproxy_agent_check", address_or_none).and_then(given),
         };
-        table.not_yet("haproxy_agent_check");
+        if let (Some(listen), Some(check)) = (&agent.listen, &agent.haproxy_agent_check)
+            && overlap(listen.get_ref(), check.get_ref())
+        {
+            let message = format!(
+                "'listen' has the address {}; give 'haproxy_agent_check' another port",
+                listen.get_ref()
+            );
+            table.error_at(&check.span(), message);
+        }
         table.finish();
         agent
     }
+}
+
+/// "" is none.
+fn address_or_none(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() { Ok(None) } else { address(text).map(Some) }
+}
+
+fn given<T>(value: Spanned<Option<T>>) -> Option<Spanned<T>> {
+    let span = value.span();
+    value.into_inner().map(|value| Spanned::new(span, value))
 }
 
 impl LocalCheckTable {
@@ -155,7 +177,7 @@ impl LoadTable {
     fn read(table: Section<'_>) -> Self {
         let mut load = Self {
             interface: table.parsed("interface", InterfaceName::new).map(Spanned::into_inner),
-            tunnels: table.section("tunnels", "tunnels").map(|t| {
+            tunnels: table.section("tunnels").map(|t| {
                 SourceTable::read(
                     t,
                     &[
@@ -167,7 +189,7 @@ impl LoadTable {
                     ],
                 )
             }),
-            pool: table.section("pool", "pool").map(|t| {
+            pool: table.section("pool").map(|t| {
                 SourceTable::read(
                     t,
                     &[
@@ -180,9 +202,9 @@ impl LoadTable {
             }),
             ..Self::default()
         };
-        if let Some(capacity) = table.section("capacity", "capacity") {
+        if let Some(capacity) = table.section("capacity") {
             let count = |key| {
-                let number = capacity.integer(key, 1..=100_000_000);
+                let number = capacity.integer(key);
                 number.and_then(|n| u64::try_from(n.into_inner()).ok())
             };
             load.throughput = capacity.parsed("throughput", units::bit_rate).map(Spanned::into_inner);
@@ -201,11 +223,12 @@ impl SourceTable {
             let all = sources.iter().map(|(word, _)| format!("'{word}'")).collect::<Vec<_>>().join(", ");
             table.error(format!("missing key 'source' in {}; it is one of {all}", table.title));
         }
+        let by_interfaces = sources.iter().any(|(_, source)| *source == Source::Interfaces);
         let source = Self {
             head: table.span.clone(),
             source: table.word("source", sources),
             socket: table.text("socket"),
-            prefix: table.text("prefix"),
+            prefix: if by_interfaces { table.text("prefix") } else { None },
             command: table.texts("command"),
             path: table.text("path"),
         };

@@ -12,6 +12,7 @@ use serde_spanned::Spanned;
 use toml::de::DeTable;
 
 use super::problem::{Problem, Problems, Severity, Span};
+use super::schema;
 use super::section::Section;
 use crate::dve::{NotAKey, SigningKey};
 use crate::net::certificate::CertificateFacts;
@@ -44,6 +45,7 @@ pub fn kind_of(path: &Path) -> Kind {
 /// every problem if there is an error among them.
 pub fn load<T>(
     path: &Path,
+    schema: &'static schema::File,
     read: impl FnOnce(Section<'_>, &Files<'_>) -> Option<T>,
 ) -> Result<(T, Vec<Problem>), Vec<Problem>> {
     let text = match std::fs::read_to_string(path) {
@@ -70,7 +72,7 @@ pub fn load<T>(
         return Err(problems.into_list());
     }
     let files = Files::new(path, &problems);
-    let result = read(Section::root(&table, &problems), &files);
+    let result = read(Section::root(schema.root, &table, &problems), &files);
     let problems = problems.into_list();
     match result {
         Some(result) if problems.iter().all(|p| p.severity != Severity::Error) => Ok((result, problems)),

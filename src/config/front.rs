@@ -17,6 +17,7 @@ use super::native;
 use super::peers::{PeerUrl, PeersTable};
 use super::problem::{Problem, Span};
 use super::proxy::proxy;
+use super::schema;
 use super::settings::{AdminSettings, FrontSettings, PeerDoor};
 use super::vrrp::VrrpTable;
 use crate::admin::client::Address;
@@ -35,7 +36,7 @@ use crate::probe::ProbeSettings;
 
 /// Reads a front door's configuration: the settings with the warnings, or every problem.
 pub fn load_front(path: &Path) -> Result<(FrontSettings, Vec<Problem>), Vec<Problem>> {
-    files::load(path, |root, files| {
+    files::load(path, &schema::FRONT, |root, files| {
         let file = FrontFile::read(root);
         front_checks::check(&file, files.problems());
         Resolver { file: &file, files }.settings()

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -175,9 +174,9 @@ pub struct Heartbeat {
 
 impl FrontFile {
     pub fn read(root: Section<'_>) -> Self {
-        let node = root.section("node", "[node]");
+        let node = root.section("node");
         let node_name = node.as_ref().and_then(|t| t.name("name")).map(Spanned::into_inner);
-        let workers = node.as_ref().and_then(|t| t.integer("workers", 0..=1024));
+        let workers = node.as_ref().and_then(|t| t.integer("workers"));
         let workers = workers.and_then(|n| usize::try_from(n.into_inner()).ok()).unwrap_or(0);
         let state_dir = node.as_ref().and_then(|t| t.text("state_dir")).map(Spanned::into_inner);
         if let Some(node) = node {
@@ -190,17 +189,17 @@ impl FrontFile {
             workers,
             admin: read_admin(&root),
             log: read_log(&root),
-            listeners: root.sections("listener", "[[listener]]").into_iter().map(Listener::read).collect(),
+            listeners: root.sections("listener").into_iter().map(Listener::read).collect(),
             balance,
             weights,
             health,
-            gateways: root.sections("gateway", "[[gateway]]").into_iter().map(GatewayTable::read).collect(),
+            gateways: root.sections("gateway").into_iter().map(GatewayTable::read).collect(),
             heartbeat: read_heartbeat(&root),
             fence: read_fence(&root),
             dve: DveTable::read(&root),
             ikev2: Ikev2Table::read(&root),
             vrrp: root
-                .sections("vrrp", "[[vrrp]]")
+                .sections("vrrp")
                 .into_iter()
                 .map(|table| VrrpTable::read(table, Owner::FrontDoor))
                 .collect(),
@@ -222,7 +221,7 @@ impl FrontFile {
 }
 
 fn read_admin(root: &Section<'_>) -> Admin {
-    let Some(table) = root.section("admin", "[admin]") else {
+    let Some(table) = root.section("admin") else {
         return Admin { listen: None, socket: None, token_file: None, hosts: Vec::new() };
     };
     let hosts = table.parsed_list("hosts", host_name).unwrap_or_default();
@@ -238,7 +237,7 @@ fn read_admin(root: &Section<'_>) -> Admin {
 
 pub fn read_log(root: &Section<'_>) -> LogSettings {
     let default = LogSettings::default();
-    let Some(table) = root.section("log", "[log]") else { return default };
+    let Some(table) = root.section("log") else { return default };
     let levels = [
         ("error", tracing::Level::ERROR),
         ("warn", tracing::Level::WARN),
@@ -271,9 +270,9 @@ impl Listener {
             );
         }
         let head = || table.span.clone();
-        let proxy = table.section("proxy", "[listener.proxy]").map(ProxyTable::read);
-        let passthrough = table.section("passthrough", "[listener.passthrough]").map(PassthroughTable::read);
-        let certificates = table.sections("certificates", CERTIFICATES).into_iter();
+        let proxy = table.section("proxy").map(ProxyTable::read);
+        let passthrough = table.section("passthrough").map(PassthroughTable::read);
+        let certificates = table.sections("certificates").into_iter();
         if table.is_empty_list("certificates") {
             table.error("'certificates' must not be empty");
         }
@@ -292,9 +291,9 @@ impl Listener {
             proxy: proxy.or_else(|| (mode == Some(Mode::Proxy)).then(|| ProxyTable::default_at(head()))),
             passthrough: passthrough
                 .or_else(|| (mode == Some(Mode::Passthrough)).then(|| PassthroughTable::default_at(head()))),
-            limits: table.section("limits", "[listener.limits]").map(read_limits).unwrap_or_default(),
+            limits: table.section("limits").map(read_limits).unwrap_or_default(),
         };
-        if let Some(redirect) = table.section("redirect", "[listener.redirect]") {
+        if let Some(redirect) = table.section("redirect") {
             listener.read_redirect(redirect);
         }
         table.finish();
@@ -312,7 +311,7 @@ impl Listener {
         self.redirect_place = Some(table.span.clone());
         let default = Redirect::default();
         let statuses = [301, 302, 303, 307, 308];
-        let status = table.integer("status", 300..=399);
+        let status = table.integer("status");
         if let Some(status) = &status
             && !statuses.contains(status.get_ref())
         {
@@ -324,19 +323,15 @@ impl Listener {
             self.permanent = Some(status.span());
         }
         let status = status.and_then(|s| u16::try_from(s.into_inner()).ok());
-        let second_to_hour = Duration::from_secs(1)..=Duration::from_secs(3600);
         self.redirect = Redirect {
             status: status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(default.status),
             keep_path: table.boolean("keep_path").unwrap_or(default.keep_path),
-            retry_after: or(table.duration("retry_after", second_to_hour), default.retry_after),
+            retry_after: or(table.duration("retry_after"), default.retry_after),
         };
         self.https_endpoint = table.parsed("https_endpoint", |text| endpoint(text, 443));
         table.finish();
     }
 }
-
-/// How it is written, for those who have written it otherwise.
-const CERTIFICATES: &str = "certificates = [{ certificate = \"FILE\", key = \"FILE\" }]";
 
 impl CertificateFiles {
     fn read(table: Section<'_>) -> Self {
@@ -349,10 +344,10 @@ impl CertificateFiles {
 fn read_limits(table: Section<'_>) -> Limits {
     let default = Limits::default();
     let count = |key, default: u32| {
-        let number = table.integer(key, 1..=10_000_000).and_then(|n| u32::try_from(n.into_inner()).ok());
+        let number = table.integer(key).and_then(|n| u32::try_from(n.into_inner()).ok());
         number.unwrap_or(default)
     };
-    let timeout = |key, default| or(table.duration(key, TIMEOUT), default);
+    let timeout = |key, default| or(table.duration(key), default);
     let header_bytes = table.parsed("header_bytes", |text| match units::size(text) {
         Ok(bytes @ 8192..=1_048_576) => Ok(bytes as usize),
         Ok(_) => Err("must be from 8KiB to 1MiB".to_owned()),
@@ -371,9 +366,9 @@ fn read_limits(table: Section<'_>) -> Limits {
 }
 
 fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
-    let health_table = root.section("health", "[health]");
+    let health_table = root.section("health");
     let (health, stale_after, when_none) = match &health_table {
-        Some(table) => (read_health(table), table.duration("stale_after", TIMEOUT), {
+        Some(table) => (read_health(table), table.duration("stale_after"), {
             let words = [
                 ("refuse", WhenNone::Refuse),
                 ("last-known-good", WhenNone::LastKnownGood),
@@ -403,7 +398,7 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
     let mut weights = None;
     let mut slow_start = None;
     let mut mode = default.mode;
-    if let Some(table) = root.section("balance", "[balance]") {
+    if let Some(table) = root.section("balance") {
         let modes = [("load-balancing", false), ("failsafe", true)];
         let is_failsafe = table.word("mode", &modes).unwrap_or(false);
         let failback = table.boolean("failback");
@@ -413,8 +408,8 @@ fn read_balance(root: &Section<'_>) -> (Balance, Weights, Health) {
             let message = "'failback' has an effect only with mode = \"failsafe\"";
             table.warning_at(&table.place("failback"), message);
         }
-        slow_start = table.duration("slow_start", Duration::ZERO..=Duration::from_secs(3600));
-        weights = table.section("weights", "weights").and_then(read_weights);
+        slow_start = table.duration("slow_start");
+        weights = table.section("weights").and_then(read_weights);
         table.finish();
     }
     let balance = Balance {
@@ -437,10 +432,8 @@ fn read_weights(table: Section<'_>) -> Option<Weights> {
 /// The keys that a front door and an agent share.
 pub fn read_health(table: &Section<'_>) -> Health {
     let default = Health::default();
-    let interval_range = Duration::from_millis(100)..=Duration::from_secs(3600);
-    let timeout_range = Duration::from_millis(10)..=Duration::from_secs(60);
     let count = |key, default| {
-        let number = table.integer(key, 1..=1000);
+        let number = table.integer(key);
         let place = number.as_ref().map_or(0..0, Spanned::span);
         let number = number.and_then(|n| u32::try_from(n.into_inner()).ok());
         (number.and_then(NonZeroU32::new).unwrap_or(default), place)
@@ -448,8 +441,8 @@ pub fn read_health(table: &Section<'_>) -> Health {
     let (rise, _) = count("rise", default.thresholds.rise);
     let (fall, fall_place) = count("fall", default.thresholds.fall);
     let health = Health {
-        interval: table.duration("interval", interval_range).unwrap_or(default.interval),
-        timeout: table.duration("timeout", timeout_range).unwrap_or(default.timeout),
+        interval: table.duration("interval").unwrap_or(default.interval),
+        timeout: table.duration("timeout").unwrap_or(default.timeout),
         thresholds: Thresholds { rise, fall },
         fall_place,
     };
@@ -484,9 +477,9 @@ impl GatewayTable {
             [VrrpMode::Inactive, VrrpMode::Master, VrrpMode::Backup].map(|mode| (mode.as_str(), mode));
         let presets = [("ocserv", Preset::Ocserv), ("novell", Preset::Novell), ("none", Preset::None)];
         let kinds = [("agent", Kind::Agent), ("local", Kind::Local), ("none", Kind::Off)];
-        let capacity = table.section("capacity", "capacity");
+        let capacity = table.section("capacity");
         let throughput = capacity.as_ref().and_then(|t| t.parsed("throughput", units::bit_rate));
-        let tunnels = capacity.as_ref().and_then(|t| t.integer("tunnels", 1..=100_000_000));
+        let tunnels = capacity.as_ref().and_then(|t| t.integer("tunnels"));
         if let Some(capacity) = capacity {
             capacity.finish();
         }
@@ -518,11 +511,7 @@ impl GatewayTable {
             fence: Spanned::new(table.place("fence"), table.word("fence", &kinds)),
             throughput: throughput.map(Spanned::into_inner),
             tunnels: tunnels.and_then(|n| u64::try_from(n.into_inner()).ok()),
-            checks: table
-                .sections("check", "[[gateway.check]]")
-                .into_iter()
-                .map(CheckTable::read_direct)
-                .collect(),
+            checks: table.sections("check").into_iter().map(CheckTable::read_direct).collect(),
         };
         table.finish();
         gateway
@@ -587,7 +576,7 @@ impl CheckTable {
 }
 
 fn read_heartbeat(root: &Section<'_>) -> Heartbeat {
-    let Some(table) = root.section("heartbeat", "[heartbeat]") else {
+    let Some(table) = root.section("heartbeat") else {
         return Heartbeat { ca: None, certificate: None, key: None };
     };
     let heartbeat =
@@ -603,10 +592,10 @@ fn read_fence(root: &Section<'_>) -> FenceTable {
         keep_at_least: 1,
         keep_at_least_place: None,
     };
-    let Some(table) = root.section("fence", "[fence]") else { return fence };
+    let Some(table) = root.section("fence") else { return fence };
     fence.enabled = table.boolean("enabled").unwrap_or(fence.enabled);
-    fence.lease = table.duration("lease", LEASE).unwrap_or(fence.lease);
-    if let Some(count) = table.integer("keep_at_least", 0..=100_000) {
+    fence.lease = table.duration("lease").unwrap_or(fence.lease);
+    if let Some(count) = table.integer("keep_at_least") {
         fence.keep_at_least_place = Some(count.span());
         fence.keep_at_least = usize::try_from(count.into_inner()).unwrap_or(fence.keep_at_least);
     }
@@ -641,11 +630,6 @@ const IKE_PORT: u16 = 500;
 
 /// The agent's usual port.
 const HEARTBEAT_PORT: u16 = 9464;
-
-/// Long enough to be renewed three times, and no longer than an agent takes.
-const LEASE: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_secs(3600);
-
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// `host[:port]`. A URL is what people give most often instead; the errors of the parts would mislead them.
 pub fn endpoint(text: &str, default_port: u16) -> Result<Endpoint, String> {
@@ -708,7 +692,7 @@ fn request_path(text: &str) -> Result<String, &'static str> {
 }
 
 pub fn vrrp_id(table: &Section<'_>) -> Option<Spanned<VrrpId>> {
-    let id = table.integer("vrrp_id", 1..=255)?;
+    let id = table.integer("vrrp_id")?;
     Some(Spanned::new(id.span(), VrrpId::new(*id.get_ref())?))
 }
 

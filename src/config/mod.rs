@@ -2,7 +2,8 @@
 //!
 //! [`front_file`], [`proxy_file`] and [`agent_file`] know what stands in a file and nothing of the world,
 //! [`front_checks`] and [`proxy_checks`] whether its parts fit, [`vrrp`] and [`peers`] both of one section; [`front`], [`proxy`] and [`agent`] read the
-//! files that it names. What comes out cannot hold nonsense.
+//! files that it names. What comes out cannot hold nonsense. Which keys there are, with their ranges and their meaning, says
+//! [`schema`]; docs/configuration.md is made of it.
 
 mod agent;
 mod agent_fence;
@@ -21,6 +22,7 @@ mod problem;
 mod proxy;
 mod proxy_checks;
 mod proxy_file;
+pub mod schema;
 mod section;
 mod settings;
 mod units;

@@ -1,7 +1,6 @@
 //! What a front door's file says of native clients: `[dve]` and `[ikev2_redirect]`. Pure.
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_spanned::Spanned;
@@ -27,7 +26,7 @@ pub struct Ikev2Table {
 
 impl DveTable {
     pub fn read(root: &Section<'_>) -> Option<Self> {
-        let table = root.section("dve", "[dve]")?;
+        let table = root.section("dve")?;
         let listen = listen(&table, "[\"192.0.2.1:4463\"]");
         let keys = table.texts("keys").unwrap_or_default();
         if keys.is_empty() && (!table.has("keys") || table.is_empty_list("keys")) {
@@ -36,8 +35,8 @@ impl DveTable {
                  openssl genpkey -algorithm ed25519 -out dve.key (`vestibule certs init` makes one, too)",
             );
         }
-        let answers = table.integer("answers_per_second_per_source", 1..=1_000_000);
-        let ttl = table.duration("ttl", TTL);
+        let answers = table.integer("answers_per_second_per_source");
+        let ttl = table.duration("ttl");
         if let Some(ttl) = ttl.as_ref().filter(|ttl| ttl.get_ref().subsec_nanos() != 0) {
             table.error_at(&ttl.span(), "'ttl' must be whole seconds: an answer counts in them");
         }
@@ -56,7 +55,7 @@ impl DveTable {
 
 impl Ikev2Table {
     pub fn read(root: &Section<'_>) -> Option<Self> {
-        let table = root.section("ikev2_redirect", "[ikev2_redirect]")?;
+        let table = root.section("ikev2_redirect")?;
         let listen = listen(&table, "[\"192.0.2.1:500\", \"192.0.2.1:4500\"]");
         let ikev2 = Self { head: table.span.clone(), listen, vrrp_id: vrrp_id(&table) };
         table.finish();
@@ -78,7 +77,5 @@ fn listen(table: &Section<'_>, example: &str) -> Vec<Spanned<SocketAddr>> {
     table.parsed_list("listen", address).unwrap_or_default()
 }
 
-/// The answer has two bytes for it; and whoever holds an answer for an hour has not heard of much.
-const TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
 const DEFAULT_ANSWERS: u32 = 100;

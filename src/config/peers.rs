@@ -24,7 +24,7 @@ pub struct PeerUrl {
 
 impl PeersTable {
     pub fn read(root: &Section<'_>) -> Option<Self> {
-        let table = root.section("peers", "[peers]")?;
+        let table = root.section("peers")?;
         if !table.has("listen") {
             table.error(
                 "missing key 'listen' in [peers]: where the other front door asks this one, like \"192.0.2.1:9465\"",

@@ -1,35 +1,37 @@
 //! Reading a table key by key, so that every problem of a file is found at once.
 
 use std::cell::RefCell;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problems, Span};
+use super::schema::{Table, Value};
 use super::units;
 
-/// One table of a file. Every key that is asked for is a known key; [`finish`](Self::finish) complains
-/// about all others.
+/// One table of a file. What its schema says of a key holds: ranges, and which keys there are at all;
+/// [`finish`](Self::finish) complains about all others.
 pub struct Section<'a> {
     /// What it is called in messages: `[listener.limits]`.
     pub title: &'static str,
+    schema: &'static Table,
     /// Where it begins.
     pub span: Span,
     table: &'a DeTable<'a>,
-    known: RefCell<Vec<&'static str>>,
+    /// Those that the reader has asked for.
+    asked: RefCell<Vec<&'static str>>,
     problems: &'a Problems<'a>,
 }
 
 impl<'a> Section<'a> {
     /// The file itself: the table that has no header.
-    pub fn root(table: &'a Spanned<DeTable<'a>>, problems: &'a Problems<'a>) -> Self {
-        Self::new("the file", table.span(), table.get_ref(), problems)
+    pub fn root(schema: &'static Table, table: &'a Spanned<DeTable<'a>>, problems: &'a Problems<'a>) -> Self {
+        Self::new(schema, table.span(), table.get_ref(), problems)
     }
 
-    fn new(title: &'static str, span: Span, table: &'a DeTable<'a>, problems: &'a Problems<'a>) -> Self {
-        Self { title, span, table, known: RefCell::default(), problems }
+    fn new(schema: &'static Table, span: Span, table: &'a DeTable<'a>, problems: &'a Problems<'a>) -> Self {
+        Self { title: schema.title, schema, span, table, asked: RefCell::default(), problems }
     }
 
     /// Notes an error at this table's head.
@@ -49,6 +51,11 @@ impl<'a> Section<'a> {
 
     /// A text.
     pub fn text(&self, key: &'static str) -> Option<Spanned<String>> {
+        self.schema.expect(key, |value| matches!(value, Value::Text(_)));
+        self.any_text(key)
+    }
+
+    fn any_text(&self, key: &'static str) -> Option<Spanned<String>> {
         let value = self.get(key)?;
         match value.get_ref().as_str() {
             Some(text) => Some(Spanned::new(value.span(), text.to_owned())),
@@ -59,7 +66,8 @@ impl<'a> Section<'a> {
     /// A text that is there and not empty.
     pub fn required_text(&self, key: &'static str) -> Option<Spanned<String>> {
         if !self.has(key) {
-            self.known(key);
+            self.schema.expect(key, |value| matches!(value, Value::Text(_)));
+            self.ask(key);
             self.error(format!("missing key '{key}' in {}", self.title));
             return None;
         }
@@ -117,6 +125,7 @@ impl<'a> Section<'a> {
 
     /// A truth value.
     pub fn boolean(&self, key: &'static str) -> Option<bool> {
+        self.schema.expect(key, |value| matches!(value, Value::Boolean));
         let value = self.get(key)?;
         match value.get_ref().as_bool() {
             Some(truth) => Some(truth),
@@ -124,8 +133,9 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A whole number within a range.
-    pub fn integer(&self, key: &'static str, range: RangeInclusive<i64>) -> Option<Spanned<i64>> {
+    /// A whole number.
+    pub fn integer(&self, key: &'static str) -> Option<Spanned<i64>> {
+        let range = self.schema.integers(key);
         let value = self.get(key)?;
         let Some(number) = value.get_ref().as_integer() else {
             return self.wrong_type(key, value, "a whole number");
@@ -143,6 +153,7 @@ impl<'a> Section<'a> {
 
     /// A number, whole or not.
     pub fn number(&self, key: &'static str) -> Option<Spanned<f64>> {
+        self.schema.expect(key, |value| matches!(value, Value::Number));
         let value = self.get(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(n) => i64::from_str_radix(n.as_str(), n.radix()).ok().map(|n| n as f64),
@@ -155,9 +166,11 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// A duration within a range.
-    pub fn duration(&self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Spanned<Duration>> {
-        let duration = self.parsed(key, units::duration)?;
+    /// A duration.
+    pub fn duration(&self, key: &'static str) -> Option<Spanned<Duration>> {
+        let range = self.schema.durations(key);
+        let text = self.any_text(key)?;
+        let duration = self.parse(key, text, units::duration)?;
         if range.contains(duration.get_ref()) {
             return Some(duration);
         }
@@ -168,7 +181,9 @@ impl<'a> Section<'a> {
 
     /// A word out of a closed set.
     pub fn word<T: Copy>(&self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        let text = self.text(key)?;
+        let said = |value: &Value| matches!(value, Value::Word(said) if said.iter().eq(words.iter().map(|(word, _)| word)));
+        self.schema.expect(key, said);
+        let text = self.any_text(key)?;
         let word = text.get_ref().as_str();
         if let Some((_, value)) = words.iter().find(|(known, _)| *known == word) {
             return Some(*value);
@@ -180,6 +195,7 @@ impl<'a> Section<'a> {
 
     /// A list of texts.
     pub fn texts(&self, key: &'static str) -> Option<Vec<Spanned<String>>> {
+        self.schema.expect(key, |value| matches!(value, Value::Texts(_)));
         let value = self.get(key)?;
         let Some(array) = value.get_ref().as_array() else {
             return self.wrong_type(key, value, "a list of texts");
@@ -202,35 +218,28 @@ impl<'a> Section<'a> {
     }
 
     /// A table of its own.
-    pub fn section(&self, key: &'static str, title: &'static str) -> Option<Self> {
+    pub fn section(&self, key: &'static str) -> Option<Self> {
+        let schema = self.schema.table(key);
         let value = self.get(key)?;
         match value.get_ref().as_table() {
-            Some(table) => Some(Self::new(title, value.span(), table, self.problems)),
+            Some(table) => Some(Self::new(schema, value.span(), table, self.problems)),
             None => self.wrong_type(key, value, "a table"),
         }
     }
 
     /// A list of tables; empty if the key is missing.
-    pub fn sections(&self, key: &'static str, title: &'static str) -> Vec<Self> {
+    pub fn sections(&self, key: &'static str) -> Vec<Self> {
+        let schema = self.schema.table(key);
         let Some(value) = self.get(key) else { return Vec::new() };
         let Some(array) = value.get_ref().as_array() else {
-            self.wrong_type::<()>(key, value, &format!("a list of tables; write {title}"));
+            self.wrong_type::<()>(key, value, &format!("a list of tables; write {}", schema.title));
             return Vec::new();
         };
         let tables = array.iter().filter_map(|item| match item.get_ref().as_table() {
-            Some(table) => Some(Self::new(title, item.span(), table, self.problems)),
+            Some(table) => Some(Self::new(schema, item.span(), table, self.problems)),
             None => self.wrong_type(key, item, "a table"),
         });
         tables.collect()
-    }
-
-    /// Refuses a key that the documentation knows and this version does not.
-    pub fn not_yet(&self, key: &'static str) {
-        if let Some((found, _)) = self.pair(key) {
-            self.problems
-                .error(&found, format!("'{key}' in {} is not supported by this version yet", self.title));
-        }
-        self.known(key);
     }
 
     /// Whether the key is there, right or wrong.
@@ -249,9 +258,15 @@ impl<'a> Section<'a> {
         list.is_some_and(|list| list.is_empty())
     }
 
-    /// Complains about every key that nobody has asked for.
+    /// Complains about every key that its schema does not know.
     pub fn finish(self) {
-        let known = self.known.borrow();
+        let known: Vec<_> = self.schema.keys.iter().map(|key| key.name).collect();
+        debug_assert!(
+            known.iter().all(|key| self.asked.borrow().contains(key)),
+            "{} has keys that nobody reads: {:?} were asked for",
+            self.schema.header,
+            self.asked.borrow()
+        );
         for key in self.table.keys() {
             let name: &str = key.get_ref();
             if known.contains(&name) {
@@ -280,17 +295,13 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn known(&self, key: &'static str) {
-        self.known.borrow_mut().push(key);
+    fn ask(&self, key: &'static str) {
+        self.asked.borrow_mut().push(key);
     }
 
     fn get(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.known(key);
+        self.ask(key);
         self.table.get(key)
-    }
-
-    fn pair(&self, key: &str) -> Option<(Span, &'a Spanned<DeValue<'a>>)> {
-        self.table.get_key_value(key).map(|(key, value)| (key.span(), value))
     }
 
     fn wrong_type<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, wanted: &str) -> Option<T> {
@@ -311,12 +322,39 @@ fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
 mod tests {
     use std::path::Path;
 
+    use super::super::schema::{Default, Key};
     use super::*;
 
-    fn problems_of(text: &str, read: impl FnOnce(&Section<'_>)) -> Vec<String> {
+    static SCHEMA: Table = Table {
+        header: "",
+        title: "the file",
+        about: "",
+        keys: &[
+            key("name", Value::Text("name")),
+            key("vrrp_id", Value::Integer(1, 255)),
+            key("interval", Value::Duration(Duration::ZERO, Duration::MAX)),
+            key("port", Value::Integer(1, 65535)),
+            key("mode", Value::Word(&["redirect", "proxy"])),
+        ],
+    };
+
+    const fn key(name: &'static str, value: Value) -> Key {
+        Key { name, value, default: Default::Required, meaning: "", change: "", example: "" }
+    }
+
+    /// Asks for all of them.
+    fn read(section: &Section<'_>) {
+        section.text("name");
+        section.integer("vrrp_id");
+        section.duration("interval");
+        section.integer("port");
+        section.word("mode", &[("redirect", 1), ("proxy", 2)]);
+    }
+
+    fn problems_of(text: &str) -> Vec<String> {
         let problems = Problems::new(Path::new("t.toml"), text);
         let table = DeTable::parse(text).unwrap();
-        let section = Section::root(&table, &problems);
+        let section = Section::root(&SCHEMA, &table, &problems);
         read(&section);
         section.finish();
         problems.into_list().iter().map(ToString::to_string).collect()
@@ -325,12 +363,7 @@ mod tests {
     #[test]
     fn all_problems_are_told_at_once_each_at_its_place() {
         let text = "vrrpid = 1\nname = 5\ninterval = \"fast\"\nport = 70000\n";
-        let found = problems_of(text, |section| {
-            section.text("name");
-            section.integer("vrrp_id", 1..=255);
-            section.duration("interval", Duration::ZERO..=Duration::MAX);
-            section.integer("port", 1..=65535);
-        });
+        let found = problems_of(text);
         assert_eq!(
             found,
             [
@@ -344,13 +377,37 @@ mod tests {
 
     #[test]
     fn an_unknown_word_gets_all_the_allowed_ones() {
-        let found = problems_of("mode = \"redirct\"", |section| {
-            section.word("mode", &[("redirect", 1), ("proxy", 2)]);
-        });
+        let found = problems_of("mode = \"redirct\"");
         assert_eq!(
             found,
             ["t.toml:1:8: error: 'mode' cannot be 'redirct'; it is one of 'redirect', 'proxy'"]
         );
+    }
+
+    #[test]
+    #[should_panic(expected = "is read otherwise than its schema says")]
+    fn a_key_cannot_be_read_that_the_schema_does_not_have() {
+        let problems = Problems::new(Path::new("t.toml"), "");
+        let table = DeTable::parse("").unwrap();
+        Section::root(&SCHEMA, &table, &problems).boolean("undocumented");
+    }
+
+    #[test]
+    #[should_panic(expected = "has keys that nobody reads")]
+    fn a_key_cannot_be_in_the_schema_that_nobody_reads() {
+        let problems = Problems::new(Path::new("t.toml"), "");
+        let table = DeTable::parse("").unwrap();
+        let section = Section::root(&SCHEMA, &table, &problems);
+        section.text("name");
+        section.finish();
+    }
+
+    #[test]
+    #[should_panic(expected = "is read otherwise than its schema says")]
+    fn words_are_those_of_the_schema() {
+        let problems = Problems::new(Path::new("t.toml"), "");
+        let table = DeTable::parse("").unwrap();
+        Section::root(&SCHEMA, &table, &problems).word("mode", &[("redirect", 1)]);
     }
 
     #[test]

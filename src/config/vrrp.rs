@@ -2,7 +2,6 @@
 //! they fit the rest of the file. Pure: nothing but the file is looked at.
 
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -51,7 +50,7 @@ impl VrrpTable {
         if table.is_empty_list("addresses") {
             table.error_at(&table.place("addresses"), "'addresses' must not be empty");
         }
-        let interval = table.duration("advertisement_interval", ADVERTISEMENT_INTERVAL);
+        let interval = table.duration("advertisement_interval");
         if let Some(interval) = &interval
             && interval.get_ref().subsec_nanos() % CENTISECOND != 0
         {
@@ -230,10 +229,6 @@ pub fn absolute(text: &str) -> Result<PathBuf, &'static str> {
 }
 
 const DEFAULT_FIFO: &str = "/run/vestibule/keepalived.fifo";
-
-/// What twelve bits hold (RFC 9568 §5.2.7).
-const ADVERTISEMENT_INTERVAL: RangeInclusive<Duration> =
-    Duration::from_millis(10)..=Duration::from_millis(40_950);
 
 /// In nanoseconds.
 const CENTISECOND: u32 = 10_000_000;

@@ -9,8 +9,10 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::HeartbeatError;
+use super::agent_check::AgentCheck;
 use super::checks::{self, LocalCheck};
 use super::fence::{Fence, FenceSettings, Legacy};
+use super::report::FenceSection;
 use super::sample::{LoadSettings, Sampler};
 use super::server::serve_agent;
 use super::standing::Standing;
@@ -19,6 +21,7 @@ use super::track_file::TrackFile;
 use crate::fleet::{Condition, Moment, Thresholds};
 use crate::net::clock::now;
 use crate::net::stop::Stop;
+use crate::net::tell::tell;
 
 /// What the configuration says of an agent.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Settings {
     pub name: Arc<str>,
     /// Where front doors ask; bound by whoever calls [`run`].
     pub listen: SocketAddr,
+    /// Where HAProxy asks, if it does; bound in the same way.
+    pub agent_check: Option<SocketAddr>,
     /// TLS that asks for client certificates; absent only where `listen` is on loopback.
     pub tls: Option<Arc<ServerConfig>>,
     /// From the beginning of one round to that of the next; not zero.
@@ -44,6 +49,15 @@ pub struct Settings {
     /// Where keepalived reads whether this gateway is fit to have an address that it shares with another one; absent: it
     /// shares none.
     pub track_file: Option<PathBuf>,
+}
+
+/// Where an agent is asked.
+#[derive(Debug)]
+pub struct Doors {
+    /// By front doors.
+    pub reports: TcpListener,
+    /// By HAProxy, if it is.
+    pub agent_check: Option<TcpListener>,
 }
 
 /// What a round has shown, for whoever watches over the agent.
@@ -66,7 +80,7 @@ pub struct Round {
 /// See [`serve_state`](super::serve_state). The firewall rules are then left to run out.
 pub async fn run(
     settings: Settings,
-    listener: TcpListener,
+    doors: Doors,
     legacy: Legacy,
     told: watch::Sender<Option<Round>>,
     stop: Stop,
@@ -95,8 +109,10 @@ pub async fn run(
         }
         Ok(())
     };
+    let Doors { reports, agent_check } = doors;
+    let checked = answer_checks(agent_check, receiver.clone(), fence.as_deref(), stop.clone());
     // one task: if one half fails, the other ends with it
-    tokio::try_join!(watching, serve_agent(listener, tls, name, receiver, fence.clone(), stop))?;
+    tokio::try_join!(watching, checked, serve_agent(reports, tls, name, receiver, fence.clone(), stop))?;
     Ok(Legacy::of(fence))
 }
 
@@ -105,6 +121,22 @@ async fn upkeep(fence: Option<&Fence>) {
         Some(fence) => fence.upkeep().await,
         None => std::future::pending().await,
     }
+}
+
+/// Tells HAProxy what follows from the last round, where it asks.
+async fn answer_checks(
+    listener: Option<TcpListener>,
+    state: watch::Receiver<AgentState>,
+    fence: Option<&Fence>,
+    stop: Stop,
+) -> Result<(), HeartbeatError> {
+    let Some(listener) = listener else { return Ok(()) };
+    let line = || {
+        let fence = fence.map_or_else(FenceSection::none, Fence::section);
+        Some(AgentCheck::of(&state.borrow(), &fence).to_string())
+    };
+    tell("agent-check", listener, line, stop).await;
+    Ok(())
 }
 
 async fn track(file: Option<PathBuf>, state: &mut watch::Receiver<AgentState>) {
@@ -215,6 +247,7 @@ mod tests {
         let settings = Settings {
             name: "gw1".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            agent_check: None,
             tls: None,
             interval: timeout,
             timeout,

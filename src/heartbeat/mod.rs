@@ -7,6 +7,7 @@
 //! knows nothing else of this room.
 
 mod agent;
+mod agent_check;
 mod boot_id;
 mod checks;
 mod count;
@@ -27,7 +28,7 @@ mod text;
 mod timestamp;
 mod track_file;
 
-pub use agent::{Round, Settings, run};
+pub use agent::{Doors, Round, Settings, run};
 pub use checks::LocalCheck;
 pub use count::CountSource;
 pub use fence::{FenceSettings, Legacy, OnExit};

@@ -175,11 +175,7 @@ impl Report {
             boot_id: boot_id.to_owned(),
             sequence,
             time: state.observed.into(),
-            service: ServiceSection {
-                state: state.service,
-                since: state.since.into(),
-                checks: state.checks.iter().map(CheckSection::of).collect(),
-            },
+            service: ServiceSection::of(state),
             load: LoadSection::from(state.load.clone()),
             fence: Some(fence),
         }
@@ -234,7 +230,13 @@ impl FenceSection {
 }
 
 impl ServiceSection {
-    fn why_down(&self) -> String {
+    pub(super) fn of(state: &AgentState) -> Self {
+        let checks = state.checks.iter().map(CheckSection::of).collect();
+        Self { state: state.service, since: state.since.into(), checks }
+    }
+
+    /// The checks that fail, in one line.
+    pub(super) fn why_down(&self) -> String {
         let failing = self.checks.iter().filter(|check| !check.passing);
         let reasons: Vec<_> = failing.map(CheckSection::to_string).collect();
         if !reasons.is_empty() {

@@ -26,6 +26,7 @@ pub mod serve;
 /// Where to connect to.
 pub mod site;
 pub mod stop;
+pub mod tell;
 pub mod tls;
 pub mod words;
 

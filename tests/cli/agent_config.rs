@@ -204,19 +204,44 @@ fn what_must_be_there_is_missed() {
 }
 
 #[test]
-fn what_is_not_known_or_not_supported_yet_is_refused() {
+fn what_is_not_known_is_refused() {
     let folder = Folder::new();
     assert_problems(
         &folder,
         &format!(
-            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agent_check = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\npath = 1\n[admin]\n"
+            "{AGENT}clientca = \"ca.pem\"\nhaproxy_agentcheck = \"\"\n{CHECK}inteval = \"1s\"\n[vrrp]\npath = 1\n[admin]\n"
         ),
         &[
             "h.toml:4:1: error: unknown key 'clientca' in [agent]; did you mean 'client_ca'?",
-            "h.toml:5:1: error: 'haproxy_agent_check' in [agent] is not supported by this version yet",
+            "h.toml:5:1: error: unknown key 'haproxy_agentcheck' in [agent]; did you mean 'haproxy_agent_check'?",
             "h.toml:9:1: error: unknown key 'inteval' in [[check]]",
             "h.toml:11:1: error: unknown key 'path' in [vrrp]",
             "h.toml:12:2: error: unknown key 'admin' in the file",
+        ],
+    );
+}
+
+#[test]
+fn haproxy_asks_at_an_address_of_its_own_or_not_at_all() {
+    let folder = Folder::new();
+    let asked =
+        |address: &str, more: &str| format!("{AGENT}haproxy_agent_check = \"{address}\"\n{CHECK}{more}");
+    assert_problems(&folder, &asked("", ""), &[]);
+    assert_problems(&folder, &asked("0.0.0.0:9466", ""), &[]);
+    let taken = "h.toml:4:23: error: 'listen' has the address 127.0.0.1:9464; give 'haproxy_agent_check' another port";
+    assert_problems(&folder, &asked("127.0.0.1:9464", ""), &[taken]);
+    assert_problems(&folder, &asked("0.0.0.0:9464", ""), &[taken]);
+    let what = "must be an address with its port, like \"192.0.2.1:443\" or \"[2001:db8::1]:443\"";
+    assert_problems(
+        &folder,
+        &asked("9466", ""),
+        &[&format!("h.toml:4:23: error: 'haproxy_agent_check': {what}")],
+    );
+    assert_problems(
+        &folder,
+        &asked("192.0.2.1:9466", "[fence]\nports = [\"tcp/443\", \"tcp/9466\"]\n"),
+        &[
+            "h.toml:9:21: error: tcp/9466 is where this agent listens: HAProxy could not ask whether the gateway works again",
         ],
     );
 }

@@ -201,6 +201,7 @@ fn the_defaults_that_the_agents_example_shows_are_the_real_ones() {
     assert_eq!(real.log, shown.log);
     let (real, shown) = (real.agent, shown.agent);
     assert_eq!((real.interval, real.timeout), (shown.interval, shown.timeout));
+    assert_eq!(real.agent_check, shown.agent_check);
     assert_eq!(real.thresholds, shown.thresholds);
     assert_eq!(real.load, shown.load);
     assert!(real.fence.is_some());

@@ -18,6 +18,7 @@ mod help;
 mod keepalived;
 mod manual;
 mod native_config;
+mod operations;
 mod passthrough;
 mod peers_config;
 mod privacy;

@@ -16,7 +16,7 @@ use vestibule::config::FrontSettings;
 use vestibule::fence::Kind;
 use vestibule::fleet::{Endpoint, State, Thresholds};
 use vestibule::heartbeat::{
-    self, Capacity, CountSource, FenceSettings, Legacy, LoadSettings, OnExit, Settings,
+    self, Capacity, CountSource, Doors, FenceSettings, Legacy, LoadSettings, OnExit, Settings,
 };
 use vestibule::net::client::{Target, Tls};
 use vestibule::net::firewall::{Connections, Engine, Fence, RejectWith};
@@ -82,6 +82,7 @@ impl Agent {
         let settings = Settings {
             name: "gw1".into(),
             listen: address,
+            agent_check: None,
             tls: Some(tls::mutual_server_config(&issue("gw1"), &authorities).unwrap()),
             interval: Duration::from_millis(50),
             timeout: PATIENCE,
@@ -104,7 +105,7 @@ impl Agent {
         let (stopper, stop) = stop::channel();
         tokio::task::spawn_local(heartbeat::run(
             settings,
-            listener,
+            Doors { reports: listener, agent_check: None },
             Legacy::default(),
             watch::Sender::new(None),
             stop,

@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, LocalSet};
 use vestibule::fleet::{Endpoint, Load, Service, Thresholds};
 use vestibule::heartbeat::{
-    self, AgentState, Capacity, CountSource, FenceSettings, HeartbeatError, Legacy, LoadSettings, LocalCheck,
-    MAX_REPORT_BYTES, Report, ServiceState, Settings,
+    self, AgentState, Capacity, CountSource, Doors, FenceSettings, HeartbeatError, Legacy, LoadSettings,
+    LocalCheck, MAX_REPORT_BYTES, Report, ServiceState, Settings,
 };
 use vestibule::net::client::{Client, ClientError, Question, Target, Tls};
 use vestibule::net::command::CommandLine;
@@ -52,6 +53,8 @@ impl Authority {
 /// An agent and how to stop it.
 struct Agent {
     address: SocketAddr,
+    /// Where HAProxy would ask.
+    agent_check: SocketAddr,
     stopper: Stopper,
     task: JoinHandle<Result<Legacy, HeartbeatError>>,
 }
@@ -71,10 +74,14 @@ impl Agent {
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let check_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let agent_check = check_listener.local_addr().unwrap();
+        let doors = Doors { reports: listener, agent_check: Some(check_listener) };
         let identity = authority.issue("gw1");
         let settings = Settings {
             name: "gw1".into(),
             listen: address,
+            agent_check: Some(agent_check),
             tls: Some(tls::mutual_server_config(&identity, &authority.certificates()).unwrap()),
             interval: Duration::from_millis(20),
             timeout: LONG,
@@ -86,8 +93,8 @@ impl Agent {
         };
         let (stopper, stop) = stop::channel();
         let told = watch::Sender::new(None);
-        let task = tokio::task::spawn_local(heartbeat::run(settings, listener, legacy, told, stop));
-        Self { address, stopper, task }
+        let task = tokio::task::spawn_local(heartbeat::run(settings, doors, legacy, told, stop));
+        Self { address, agent_check, stopper, task }
     }
 
     async fn stop(self) {
@@ -136,6 +143,14 @@ async fn until(client: &mut Client, wanted: impl Fn(&Report) -> bool) -> Report 
         assert!(started.elapsed() < LONG, "it never came about: {report:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The line that HAProxy reads.
+async fn agent_check(address: SocketAddr) -> String {
+    let mut line = String::new();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    tokio::time::timeout(LONG, stream.read_to_string(&mut line)).await.unwrap().unwrap();
+    line
 }
 
 /// A check that passes as long as there is a file, and leaves a line in another one at each round.
@@ -342,4 +357,43 @@ async fn a_state_of_ones_own_making_is_served_without_tls_on_loopback() {
     assert_eq!(fetch(&mut client).await.unwrap().service.state, ServiceState::Up);
     stopper.stop();
     tokio::time::timeout(LONG, server).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn haproxy_reads_what_front_doors_are_told() {
+    LocalSet::new()
+        .run_until(async {
+            let directory = tempfile::tempdir().unwrap();
+            let (check, file, _) = file_check(directory.path());
+            std::fs::write(&file, "").unwrap();
+            let tunnels = directory.path().join("tunnels");
+            std::fs::write(&tunnels, "250\n").unwrap();
+            let load = LoadSettings { tunnels: CountSource::File(tunnels.clone()), ..no_load() };
+            let agent = Agent::start(&Authority::new(), vec![check], load).await;
+            let until = async |wanted: &dyn Fn(&str) -> bool| {
+                let started = Instant::now();
+                loop {
+                    let line = agent_check(agent.agent_check).await;
+                    if wanted(&line) {
+                        return line;
+                    }
+                    assert!(started.elapsed() < LONG, "it never came about: {line:?}");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            // a quarter of the tunnels, and whatever the processor does; the first round decides
+            let percentage = |line: &str| line.strip_prefix("up ")?.strip_suffix("%\n")?.parse().ok();
+            let first: u32 = percentage(&agent_check(agent.agent_check).await).unwrap();
+            assert!((1..=88).contains(&first), "{first}");
+            std::fs::write(&tunnels, "1000\n").unwrap();
+            until(&|line| line == "up 0%\n").await;
+            std::fs::write(&tunnels, "999\n").unwrap();
+            until(&|line| percentage(line).is_some_and(|left| (1..=51).contains(&left))).await;
+            std::fs::remove_file(&file).unwrap();
+            until(&|line| line == "down #file: it is gone\n").await;
+            std::fs::write(&file, "").unwrap();
+            until(&|line| percentage(line).is_some()).await;
+            agent.stop().await;
+        })
+        .await;
 }
