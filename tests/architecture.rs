@@ -34,11 +34,15 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 79] = [
+const PURE: [&str; 87] = [
+    "src/admin/columns.rs",
+    "src/admin/detail.rs",
     "src/admin/events.rs",
+    "src/admin/headroom.rs",
     "src/admin/history.rs",
     "src/admin/peers.rs",
     "src/admin/rates.rs",
+    "src/admin/screen.rs",
     "src/admin/status/check.rs",
     "src/admin/status/fence.rs",
     "src/admin/status/gateway.rs",
@@ -49,6 +53,10 @@ const PURE: [&str; 79] = [
     "src/admin/summary.rs",
     "src/admin/table.rs",
     "src/admin/vrrp.rs",
+    "src/admin/why/mod.rs",
+    "src/admin/why/question.rs",
+    "src/admin/why/table.rs",
+    "src/admin/why/words.rs",
     "src/app/state_document.rs",
     "src/config/agent_fence.rs",
     "src/config/agent_file.rs",

@@ -1,10 +1,10 @@
 //! What the app tells the endpoint of its listeners.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::rates::Counted;
-use crate::fleet::{Ask, GatewayView, Vpn, VrrpId};
+use crate::fleet::{Ask, By, GatewayView, Policy, Vpn, VrrpId};
 
 /// What a listener says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct ListenerStatus {
     pub vrrp_id: Option<VrrpId>,
     /// The kind of VPN that its clients want.
     pub vpn: Vpn,
+    /// How it chooses a gateway; `None`: it chooses none.
+    pub steering: Option<Steering>,
     /// It takes connections.
     pub open: bool,
     /// Connections at this moment.
@@ -31,6 +33,60 @@ pub struct ListenerStatus {
     pub unavailable: u64,
     /// What its rates are made of.
     pub counted: Counted,
+}
+
+/// How a listener chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steering {
+    /// For a newcomer.
+    pub policy: Policy,
+    /// How who comes again finds his gateway.
+    pub affinity: Affinity,
+    /// The number of the next choice by turns.
+    pub turn: u64,
+}
+
+/// How who comes again finds his gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affinity {
+    /// He does not.
+    None,
+    /// By his address.
+    SourceAddress,
+    /// By the session that the gateway has opened.
+    Session,
+    /// By a cookie of the front door's own.
+    Cookie,
+}
+
+impl Steering {
+    /// The rule for the next client; `None`: that depends on its address.
+    pub fn by(self, source: Option<IpAddr>) -> Option<By> {
+        match (self.affinity, self.policy) {
+            (Affinity::SourceAddress, _) => source.map(By::Source),
+            (_, Policy::LeastLoaded) => Some(By::Load),
+            (_, Policy::RoundRobin) => Some(By::Turn(self.turn)),
+        }
+    }
+}
+
+impl Default for Steering {
+    /// As those choose who cannot be told to do otherwise.
+    fn default() -> Self {
+        Self { policy: Policy::LeastLoaded, affinity: Affinity::None, turn: 0 }
+    }
+}
+
+impl Affinity {
+    /// The word used in the configuration and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::SourceAddress => "source-address",
+            Self::Session => "session",
+            Self::Cookie => "cookie",
+        }
+    }
 }
 
 /// Asks all listeners how they are, in the order of the configuration. Called at every request for the

@@ -12,7 +12,7 @@ use prometheus::{Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec,
 use super::status::{CheckWord, VERSION};
 use crate::fleet::{
     Ask, CheckOutcome, GatewayName, GatewayView, Observation, Role, Snapshot, State, Transition, View, Vpn,
-    exclusion,
+    exclusion, headroom,
 };
 
 /// Tells of the process: its build, and what the operating system knows of it (`process_*`).
@@ -57,13 +57,18 @@ const FENCED: Described = (
 const ACTIVE: Described =
     ("vestibule_gateway_active", "Failsafe mode: 1 for the gateway that newcomers are sent to.");
 
+const HEADROOM: Described = (
+    "vestibule_gateway_headroom_tunnels",
+    "Places that the other gateways would have left if this one failed now; below 0: so many would find none.",
+);
+
 impl FarmCollector {
     /// Registers a collector that reads through `view`.
     ///
     /// # Errors
     /// If there is one already.
     pub fn register(registry: &Registry, view: View) -> Result<(), prometheus::Error> {
-        let gauges: [(Described, &[&str]); 9] = [
+        let gauges: [(Described, &[&str]); 10] = [
             (UP, &["gateway", "vpn"]),
             (STATE, &["gateway", "state"]),
             (LOAD, &["gateway"]),
@@ -73,6 +78,7 @@ impl FarmCollector {
             (REPORT_AGE, &["gateway"]),
             (FENCED, &["gateway"]),
             (ACTIVE, &["gateway"]),
+            (HEADROOM, &["gateway"]),
         ];
         let describe = |((name, help), labels): (Described, &[&str])| {
             let labels = labels.iter().map(|label| (*label).to_owned()).collect();
@@ -98,8 +104,8 @@ impl Collector for FarmCollector {
 fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     let [mut up, mut state, mut load, mut component, mut tunnels, mut tunnels_max, mut report_age] =
         [UP, STATE, LOAD, COMPONENT, TUNNELS, TUNNELS_MAX, REPORT_AGE].map(|_| Vec::new());
-    let (mut fenced, mut active) = (Vec::new(), Vec::new());
-    for view in &snapshot.gateways {
+    let (mut fenced, mut active, mut headrooms) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, view) in snapshot.gateways.iter().enumerate() {
         let name = view.gateway.name.as_str();
         for (vpn, word) in [(Vpn::Native, "native"), (Vpn::Ssl, "ssl")] {
             let available = is_available(view, vpn, snapshot, now);
@@ -112,6 +118,8 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         let is_fenced = view.is_fenced(now, snapshot.balance.stale_after);
         fenced.push(gauge(&[("gateway", name)], one_if(is_fenced)));
         active.extend(view.role.map(|role| gauge(&[("gateway", name)], one_if(role == Role::Active))));
+        let left = headroom(snapshot, index, now).ok().map(|headroom| headroom.left());
+        headrooms.extend(left.map(|left| gauge(&[("gateway", name)], left as f64)));
         if let Some(reading) = &view.load {
             report_age.push(gauge(&[("gateway", name)], reading.at.until(now).as_secs_f64()));
         }
@@ -135,6 +143,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         family(REPORT_AGE, report_age),
         family(FENCED, fenced),
         family(ACTIVE, active),
+        family(HEADROOM, headrooms),
     ]
 }
 
@@ -406,6 +415,7 @@ mod tests {
                 "vestibule_gateway_report_age_seconds{gateway=\"gw1\"} 4",
                 "vestibule_gateway_fenced{gateway=\"gw1\"} 0",
                 "vestibule_gateway_fenced{gateway=\"gw2\"} 0",
+                "vestibule_gateway_headroom_tunnels{gateway=\"gw1\"} -100",
             ]
         );
     }

@@ -2,8 +2,11 @@
 //! the endpoint that answers and takes orders, over TCP and over a Unix socket; and the client of it.
 
 pub mod client;
+pub mod columns;
+pub mod detail;
 pub mod events;
 pub mod guard;
+pub mod headroom;
 pub mod history;
 pub mod listener;
 pub mod metrics;
@@ -13,6 +16,7 @@ pub mod rates;
 pub mod recorder;
 pub mod reply;
 pub mod scene;
+pub mod screen;
 pub mod server;
 pub mod socket;
 pub mod status;
@@ -21,3 +25,4 @@ pub mod summary;
 pub mod table;
 pub mod trust;
 pub mod vrrp;
+pub mod why;

@@ -27,7 +27,9 @@ use super::scene::Scene;
 use super::status::Status;
 use super::stream;
 use super::trust::Trust;
+use super::why::{Question, QuestionError, Why};
 use crate::fleet::GatewayName;
+use crate::net::clock::now;
 use crate::net::stop::Stop;
 
 /// What the endpoint tells of, and where orders go.
@@ -62,6 +64,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/api/v1/status", get(status))
             .route("/api/v1/events", get(stream::events))
+            .route("/api/v1/why", get(why))
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/gateways/{name}/drain", post(drain))
             .route("/api/v1/gateways/{name}/resume", post(resume))
@@ -73,6 +76,12 @@ impl Admin {
             .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(bounds)
             .layer(map_response(secured))
+    }
+
+    /// What the doors would choose now, and why.
+    pub fn why(&self, question: &Question) -> Result<Why, QuestionError> {
+        let snapshot = Arc::clone(self.scene.farm.clone().load());
+        Why::of(&snapshot, &(self.scene.listeners)(), question, now(), fastrand::u64(..))
     }
 
     /// How things stand, with the past.
@@ -106,6 +115,15 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
     Json(admin.status())
+}
+
+async fn why(State(admin): State<Arc<Admin>>, request: Request) -> Response {
+    match Question::parse(request.uri().query().unwrap_or_default()).and_then(|question| admin.why(&question))
+    {
+        Ok(why) => Json(why).into_response(),
+        Err(error @ QuestionError::UnknownListener(_)) => refused(StatusCode::NOT_FOUND, &error.to_string()),
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
 }
 
 const STOPPING: &str = "the front door is stopping and takes no orders";
@@ -321,6 +339,23 @@ mod tests {
     async fn the_process_is_healthy_whatever_the_farm_is_like() {
         let answer = ask(&endpoint(false, vec![]).router, tcp(), Method::GET, "/healthz").await;
         assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, "ok\n"));
+    }
+
+    #[tokio::test]
+    async fn why_is_answered_for_a_question_that_makes_sense() {
+        let fit = endpoint(true, vec![listener("portal", 443)]);
+        let answer = ask(&fit.router, tcp(), Method::GET, "/api/v1/why?listener=portal&vpn=&source=").await;
+        assert_eq!(answer.status, StatusCode::OK);
+        let why: Why = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(why.summary, "gw1 would be chosen: it is the only one available.");
+        for (query, status, words) in [
+            ("listener=x", StatusCode::NOT_FOUND, "there is no listener of that name; there are: portal"),
+            ("vpn=x", StatusCode::BAD_REQUEST, "vpn must be 'native' or 'ssl'"),
+            ("source=x", StatusCode::BAD_REQUEST, "source must be an IP address, like 192.0.2.1"),
+        ] {
+            let answer = ask(&fit.router, tcp(), Method::GET, &format!("/api/v1/why?{query}")).await;
+            assert_eq!((answer.status, error(&answer).error.as_str()), (status, words));
+        }
     }
 
     #[tokio::test]

@@ -225,7 +225,8 @@ fn by_ask(listeners: &[ListenerStatus]) -> Vec<(Ask, Vec<&ListenerStatus>)> {
     groups
 }
 
-fn enumerated(names: &[&str]) -> String {
+/// "a, b and c".
+pub(super) fn enumerated(names: &[&str]) -> String {
     match names.split_last() {
         None => String::new(),
         Some((last, [])) => (*last).into(),

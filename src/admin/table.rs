@@ -2,147 +2,165 @@
 
 use time::OffsetDateTime;
 
+use super::columns::{Cell, Colour, Column, Style, UNKNOWN, age, printable, push_table, seconds_between};
+use super::events::{Event, Level};
+use super::history::History;
 use super::peers::{PeerState, PeerStatus};
 use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
 use super::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{Role, State, VpnMode, VrrpMode};
 
-/// How a table looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
-    /// States in colour (ANSI escape sequences).
-    pub colour: bool,
-    /// Columns of the terminal: the last column of a table is cut to fit; `None`: nothing is cut.
-    pub width: Option<usize>,
-}
-
-/// Writes the summary, the gateways and the listeners, each line ended by a newline. What came from
-/// elsewhere (an agent's reason, say) is stripped of control characters, so that it cannot drive the
-/// terminal.
-pub fn render(status: &Status, style: Style) -> String {
-    let mut text = printable(&status.summary);
+/// Writes everything that there is to know, at a glance, each line ended by a newline: the sentences, and all parts with the
+/// last `events`.
+pub fn render(status: &Status, events: usize, style: Style) -> String {
+    let mut text = printable(&status.summary) + "\n";
+    for part in Part::ALL {
+        push_part(&mut text, status, part, events, style);
+    }
     text.push('\n');
-    if !status.vrrp.is_empty() {
-        text.push('\n');
-        let rows = status.vrrp.iter().map(|vrrp| vrrp_row(vrrp, status.at));
-        let columns: Vec<_> = VRRP_COLUMNS.iter().collect();
-        write_table(&mut text, &columns, rows.collect(), style);
-    }
-    if !status.peers.is_empty() {
-        text.push('\n');
-        let rows = status.peers.iter().map(|peer| peer_row(peer, status.at));
-        let columns: Vec<_> = PEER_COLUMNS.iter().collect();
-        write_table(&mut text, &columns, rows.collect(), style);
-    }
-    if !status.gateways.is_empty() {
-        text.push('\n');
-        let rows = status.gateways.iter().map(|gateway| gateway_row(gateway, status.at));
-        let (columns, rows) = without_unused(&GATEWAY_COLUMNS, rows.collect());
-        write_table(&mut text, &columns, rows, style);
-    }
-    if !status.listeners.is_empty() {
-        text.push('\n');
-        let columns: Vec<_> = LISTENER_COLUMNS.iter().collect();
-        write_table(&mut text, &columns, status.listeners.iter().map(listener_row).collect(), style);
-    }
-    text
+    text + &node(status)
 }
 
-const PEER_COLUMNS: [Column; 5] = [
-    Column::left("FRONT DOOR"),
-    Column::left("STATE"),
-    Column::right("FOR"),
-    Column::left("ASKED AT"),
-    Column::left("REASON"),
-];
+/// What a status is made of, beside its first sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The virtual addresses.
+    Vrrp,
+    /// The other front doors.
+    FrontDoors,
+    /// The gateways.
+    Gateways,
+    /// What their scores are made of, and their trends.
+    Loads,
+    /// The listeners.
+    Listeners,
+    /// How much they have to do.
+    Rates,
+    /// What has happened.
+    Events,
+}
 
-const VRRP_COLUMNS: [Column; 6] = [
+impl Part {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 7] = [
+        Self::Vrrp,
+        Self::FrontDoors,
+        Self::Gateways,
+        Self::Loads,
+        Self::Listeners,
+        Self::Rates,
+        Self::Events,
+    ];
+}
+
+/// Adds one part, with an empty line before it; nothing if there is nothing to tell.
+pub fn push_part(text: &mut String, status: &Status, part: Part, events: usize, style: Style) {
+    let now = status.at;
+    match part {
+        Part::Vrrp => push_table(text, &VRRP, rows(&status.vrrp, |vrrp| vrrp_row(vrrp, now)), style),
+        Part::FrontDoors => push_table(text, &PEERS, rows(&status.peers, |peer| peer_row(peer, now)), style),
+        Part::Gateways => {
+            push_table(text, &GATEWAYS, rows(&status.gateways, |gateway| gateway_row(gateway, now)), style);
+        }
+        Part::Loads => {
+            let loaded: Vec<_> = status.gateways.iter().filter(|gateway| gateway.load.is_some()).collect();
+            push_table(text, &LOADS, rows(&loaded, |gateway| load_row(gateway, style)), style);
+        }
+        Part::Listeners => push_table(text, &LISTENERS, rows(&status.listeners, listener_row), style),
+        Part::Rates => {
+            push_table(text, &RATES, status.listeners.iter().filter_map(rates_row).collect(), style);
+        }
+        Part::Events => push_events(text, status.events.iter().take(events), now, style),
+    }
+}
+
+/// Which front door this is.
+pub fn node(status: &Status) -> String {
+    let node = &status.node;
+    let up = age(seconds_between(node.started, status.at));
+    format!("Front door {} {}, started {up} ago.\n", printable(&node.name), printable(&node.version))
+}
+
+/// Adds what has happened, the newest first.
+pub fn push_events<'a>(
+    text: &mut String,
+    events: impl Iterator<Item = &'a Event>,
+    now: OffsetDateTime,
+    style: Style,
+) {
+    push_table(text, &EVENTS, events.map(|event| event_row(event, now)).collect(), style);
+}
+
+fn rows<T>(all: &[T], row: impl Fn(&T) -> Vec<Cell>) -> Vec<Vec<Cell>> {
+    all.iter().map(row).collect()
+}
+
+const VRRP: [Column; 6] = [
     Column::right("VRRP"),
     Column::left("STATE"),
     Column::right("FOR"),
     Column::left("ADDRESSES"),
-    Column::left("INTERFACE"),
+    Column::left("INTERFACE").dispensable(1),
     Column::left("REASON"),
 ];
 
-const GATEWAY_COLUMNS: [Column; 13] = [
+const PEERS: [Column; 5] = [
+    Column::left("FRONT DOOR"),
+    Column::left("STATE"),
+    Column::right("FOR"),
+    Column::left("ASKED AT").dispensable(1),
+    Column::left("REASON"),
+];
+
+const GATEWAYS: [Column; 13] = [
     Column::left("GATEWAY"),
     Column::left("STATE"),
     Column::right("FOR"),
-    Column::left("NATIVE"),
-    Column::left("SSL"),
-    Column::optional("ROLE"),
-    Column::optional("VRRP"),
-    Column::right("SCORE"),
-    Column::right("TUNNELS"),
-    Column::right("PENDING"),
-    Column::right("REPORT"),
-    Column::left("FENCED"),
+    Column::left("NATIVE").dispensable(1),
+    Column::left("SSL").dispensable(1),
+    Column::left("ROLE").optional().dispensable(2),
+    Column::left("VRRP").optional().dispensable(4),
+    Column::right("SCORE").dispensable(3),
+    Column::right("TUNNELS").dispensable(3),
+    Column::right("PENDING").dispensable(4),
+    Column::right("REPORT").dispensable(5),
+    Column::left("FENCED").dispensable(6),
     Column::left("REASON"),
 ];
 
-const LISTENER_COLUMNS: [Column; 9] = [
-    Column::left("LISTENER"),
-    Column::left("ADDRESS"),
-    Column::left("MODE"),
-    Column::right("VRRP"),
-    Column::right("AVAILABLE"),
-    Column::right("CONNECTIONS"),
-    Column::right("TUNNELS"),
-    Column::right("REDIRECTS"),
-    Column::right("UNAVAILABLE"),
+const LOADS: [Column; 8] = [
+    Column::left("LOAD"),
+    Column::right("SCORE"),
+    Column::right("THROUGHPUT").dispensable(1),
+    Column::right("TUNNELS").dispensable(1),
+    Column::right("POOL").dispensable(1),
+    Column::right("CPU").dispensable(1),
+    Column::right("ADDRESSES").optional().dispensable(2),
+    Column::left("LAST 15 MINUTES").optional(),
 ];
 
-struct Column {
-    title: &'static str,
-    to_the_right: bool,
-    /// Left out where no row has anything to say.
-    is_optional: bool,
-}
+const LISTENERS: [Column; 9] = [
+    Column::left("LISTENER"),
+    Column::left("ADDRESS"),
+    Column::left("MODE").dispensable(2),
+    Column::right("VRRP").dispensable(4),
+    Column::right("AVAILABLE"),
+    Column::right("CONNECTIONS").dispensable(1),
+    Column::right("TUNNELS").dispensable(1),
+    Column::right("REDIRECTS").dispensable(3),
+    Column::right("UNAVAILABLE").dispensable(3),
+];
 
-impl Column {
-    const fn left(title: &'static str) -> Self {
-        Self { title, to_the_right: false, is_optional: false }
-    }
+const RATES: [Column; 6] = [
+    Column::left("A SECOND"),
+    Column::right("HANDSHAKES"),
+    Column::right("ANSWERS"),
+    Column::right("REJECTED"),
+    Column::right("IN").dispensable(1),
+    Column::right("OUT").dispensable(1),
+];
 
-    const fn right(title: &'static str) -> Self {
-        Self { title, to_the_right: true, is_optional: false }
-    }
-
-    const fn optional(title: &'static str) -> Self {
-        Self { title, to_the_right: false, is_optional: true }
-    }
-}
-
-struct Cell {
-    text: String,
-    colour: Option<Colour>,
-}
-
-#[derive(Clone, Copy)]
-enum Colour {
-    Red,
-    Green,
-    Yellow,
-}
-
-impl Colour {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Red => "\x1b[31m",
-            Self::Green => "\x1b[32m",
-            Self::Yellow => "\x1b[33m",
-        }
-    }
-}
-
-const PLAIN: &str = "\x1b[0m";
-
-impl From<String> for Cell {
-    fn from(text: String) -> Self {
-        Self { text: printable(&text), colour: None }
-    }
-}
+const EVENTS: [Column; 2] = [Column::right("AGO"), Column::left("EVENT")];
 
 fn vrrp_row(vrrp: &VrrpStatus, now: OffsetDateTime) -> Vec<Cell> {
     let colour = match vrrp.state {
@@ -151,7 +169,7 @@ fn vrrp_row(vrrp: &VrrpStatus, now: OffsetDateTime) -> Vec<Cell> {
     };
     vec![
         vrrp.vrrp_id.to_string().into(),
-        Cell { text: vrrp.state.as_str().to_owned(), colour: Some(colour) },
+        Cell::coloured(vrrp.state.as_str(), colour),
         age(seconds_between(vrrp.since, now)).into(),
         vrrp.addresses.join(" ").into(),
         vrrp.interface.clone().into(),
@@ -167,7 +185,7 @@ fn peer_row(peer: &PeerStatus, now: OffsetDateTime) -> Vec<Cell> {
     };
     vec![
         peer.name.clone().unwrap_or_else(|| UNKNOWN.into()).into(),
-        Cell { text: peer.state.as_str().to_owned(), colour: Some(colour) },
+        Cell::coloured(peer.state.as_str(), colour),
         age(seconds_between(peer.since, now)).into(),
         peer.url.clone().into(),
         peer.reason.clone().into(),
@@ -175,16 +193,11 @@ fn peer_row(peer: &PeerStatus, now: OffsetDateTime) -> Vec<Cell> {
 }
 
 fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {
-    let colour = match gateway.state {
-        State::Up => Colour::Green,
-        State::Down => Colour::Red,
-        State::Draining | State::Unknown => Colour::Yellow,
-    };
     let filling = if gateway.filling { " (filling)" } else { "" };
     let load = gateway.load.as_ref();
     vec![
         gateway.name.clone().into(),
-        Cell { text: format!("{}{filling}", gateway.state.as_str()), colour: Some(colour) },
+        Cell::coloured(&format!("{}{filling}", gateway.state.as_str()), colour(gateway.state)),
         age(seconds_between(gateway.since, now)).into(),
         available(&gateway.availability.native, gateway.vpn_mode, VpnMode::Native).into(),
         available(&gateway.availability.ssl, gateway.vpn_mode, VpnMode::Ssl).into(),
@@ -194,12 +207,93 @@ fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {
             mode => mode.as_str().to_owned().into(),
         },
         load.and_then(|load| load.score).map_or(UNKNOWN.into(), percent).into(),
-        load.map_or(UNKNOWN.into(), tunnels).into(),
+        load.map_or(UNKNOWN.into(), |load| of_most(load.tunnels, load.tunnels_max)).into(),
         gateway.pending.to_string().into(),
         load.map_or("none".into(), report_age).into(),
         fenced_by(gateway).into(),
         reason(gateway).into(),
     ]
+}
+
+fn load_row(gateway: &GatewayStatus, style: Style) -> Vec<Cell> {
+    let load = gateway.load.as_ref().filter(|load| !load.stale);
+    let ratio = |of: fn(&LoadStatus) -> Option<f64>| load.and_then(of).map_or(UNKNOWN.into(), percent).into();
+    vec![
+        gateway.name.clone().into(),
+        ratio(|load| load.score),
+        ratio(|load| load.criteria.throughput),
+        ratio(|load| load.criteria.tunnels),
+        ratio(|load| load.criteria.pool),
+        ratio(|load| load.criteria.cpu),
+        load.map_or(UNKNOWN.into(), |load| of_most(load.pool_used, load.pool_size)).into(),
+        trend(&gateway.history, style).into(),
+    ]
+}
+
+/// A bar for each of fifteen equal parts of the history, the newest last; a space where nothing is known.
+pub fn trend(history: &History, style: Style) -> String {
+    let bars: &[char; 8] = if style.ascii { &BARS_IN_ASCII } else { &BARS };
+    let step = history.scores.len().div_ceil(TREND_LENGTH).max(1);
+    let bar = |scores: &[Option<f64>]| {
+        let known: Vec<_> = scores.iter().flatten().collect();
+        if known.is_empty() {
+            return ' ';
+        }
+        let mean = known.iter().copied().sum::<f64>() / known.len() as f64;
+        // the highest bar is for what is above seven eighths
+        let height = (mean.clamp(0.0, 1.0) * bars.len() as f64) as usize;
+        bars.get(height.min(bars.len() - 1)).copied().unwrap_or(' ')
+    };
+    // from the end, so that each part but the oldest is whole
+    let mut bars: Vec<_> = history.scores.rchunks(step).map(bar).collect();
+    bars.reverse();
+    bars.into_iter().collect::<String>().trim_start().to_owned()
+}
+
+const TREND_LENGTH: usize = 15;
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const BARS_IN_ASCII: [char; 8] = ['_', '.', '-', '=', '+', 'x', '%', '#'];
+
+fn rates_row(listener: &ListenerEntry) -> Option<Vec<Cell>> {
+    let rates = listener.rates?;
+    Some(vec![
+        listener.name.clone().into(),
+        format!("{:.1}", rates.handshakes_per_second).into(),
+        format!("{:.1}", rates.answers_per_second).into(),
+        format!("{:.1}", rates.rejected_per_second).into(),
+        bytes(rates.in_bytes_per_second).into(),
+        bytes(rates.out_bytes_per_second).into(),
+    ])
+}
+
+/// Three digits: 999 B, 9.9 kB, 120 MB.
+fn bytes(count: f64) -> String {
+    let (mut count, mut unit) = (count, "B");
+    for next in ["kB", "MB", "GB", "TB"] {
+        if count < 999.5 {
+            break;
+        }
+        (count, unit) = (count / 1000.0, next);
+    }
+    let decimals = usize::from(unit != "B" && count < 9.95);
+    format!("{count:.decimals$} {unit}")
+}
+
+fn event_row(event: &Event, now: OffsetDateTime) -> Vec<Cell> {
+    let what = match event.level {
+        Level::Info => event.text.clone().into(),
+        Level::Warning => Cell::coloured(&event.text, Colour::Yellow),
+    };
+    vec![age(seconds_between(event.at, now)).into(), what]
+}
+
+/// What a gateway's state looks like.
+pub fn colour(state: State) -> Colour {
+    match state {
+        State::Up => Colour::Green,
+        State::Down => Colour::Red,
+        State::Draining | State::Unknown => Colour::Yellow,
+    }
 }
 
 fn listener_row(listener: &ListenerEntry) -> Vec<Cell> {
@@ -217,9 +311,8 @@ fn listener_row(listener: &ListenerEntry) -> Vec<Cell> {
     ]
 }
 
-const UNKNOWN: &str = "-";
-
-fn available(available: &Available, mode: VpnMode, kind: VpnMode) -> String {
+/// Whether newcomers of a kind may come; `-`: they are not meant to.
+pub fn available(available: &Available, mode: VpnMode, kind: VpnMode) -> String {
     match available.available {
         true => "yes",
         false if mode == kind || mode == VpnMode::Both => "no",
@@ -229,19 +322,22 @@ fn available(available: &Available, mode: VpnMode, kind: VpnMode) -> String {
     .into()
 }
 
-fn percent(ratio: f64) -> String {
+/// A ratio for people.
+pub fn percent(ratio: f64) -> String {
     format!("{:.0}%", ratio * 100.0)
 }
 
-fn tunnels(load: &LoadStatus) -> String {
+/// How many of the most there can be: 312/1000.
+pub fn of_most(used: Option<u64>, most: Option<u64>) -> String {
     let number = |n: Option<u64>| n.map_or(UNKNOWN.to_owned(), |n| n.to_string());
-    match (load.tunnels, load.tunnels_max) {
+    match (used, most) {
         (None, None) => UNKNOWN.into(),
-        (tunnels, max) => format!("{}/{}", number(tunnels), number(max)),
+        (used, most) => format!("{}/{}", number(used), number(most)),
     }
 }
 
-fn report_age(load: &LoadStatus) -> String {
+/// How old its report is.
+pub fn report_age(load: &LoadStatus) -> String {
     let age = age(load.age_seconds as u64);
     if load.stale { format!("{age} stale") } else { age }
 }
@@ -264,101 +360,13 @@ fn reason(gateway: &GatewayStatus) -> String {
     }
 }
 
-fn seconds_between(earlier: OffsetDateTime, later: OffsetDateTime) -> u64 {
-    u64::try_from((later - earlier).whole_seconds()).unwrap_or(0)
-}
-
-/// Two units at most: 42s, 3m12s, 5h03m, 12d04h.
-fn age(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{minutes}m{:02}s", seconds % 60),
-        3600..86_400 => format!("{hours}h{:02}m", minutes % 60),
-        _ => format!("{days}d{:02}h", hours % 24),
-    }
-}
-
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Without the optional columns in which no row says anything.
-fn without_unused(columns: &[Column], rows: Vec<Vec<Cell>>) -> (Vec<&Column>, Vec<Vec<Cell>>) {
-    let is_used = |i: usize, column: &Column| {
-        let mut cells = rows.iter().filter_map(|row| row.get(i));
-        !column.is_optional || cells.any(|cell| cell.text != UNKNOWN)
-    };
-    let used: Vec<bool> = columns.iter().enumerate().map(|(i, column)| is_used(i, column)).collect();
-    let kept = columns.iter().zip(&used).filter(|(_, used)| **used).map(|(column, _)| column).collect();
-    let rows = rows
-        .into_iter()
-        .map(|row| row.into_iter().zip(&used).filter(|(_, used)| **used).map(|(cell, _)| cell).collect());
-    (kept, rows.collect())
-}
-
-fn write_table(text: &mut String, columns: &[&Column], rows: Vec<Vec<Cell>>, style: Style) {
-    let titles = columns.iter().map(|column| Cell::from(column.title.to_owned())).collect();
-    let lines: Vec<Vec<Cell>> = std::iter::once(titles).chain(rows).collect();
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|i| lines.iter().filter_map(|line| line.get(i)).map(Cell::width).max().unwrap_or(0))
-        .collect();
-    for line in &lines {
-        let mut written = 0;
-        for (i, ((cell, column), width)) in line.iter().zip(columns).zip(&widths).enumerate() {
-            let last = i + 1 == columns.len();
-            let room = style.width.map(|width| width.saturating_sub(written));
-            let shown = match room {
-                Some(room) if last => cell.text.chars().count().min(room),
-                _ => cell.width(),
-            };
-            let padding = width.saturating_sub(shown);
-            if column.to_the_right {
-                push_spaces(text, padding);
-            }
-            cell.push_to(text, shown, style.colour);
-            if !last {
-                let gap = if column.to_the_right { GAP } else { padding + GAP };
-                push_spaces(text, gap);
-                written += width + GAP;
-            }
-        }
-        let end = text.trim_end_matches(' ').len();
-        text.truncate(end);
-        text.push('\n');
-    }
-}
-
-const GAP: usize = 2;
-
-impl Cell {
-    fn width(&self) -> usize {
-        self.text.chars().count()
-    }
-
-    /// Writes the first `shown` characters, the last of them an ellipsis if some are left out.
-    fn push_to(&self, text: &mut String, shown: usize, colour: bool) {
-        let colour = self.colour.filter(|_| colour);
-        text.push_str(colour.map_or("", Colour::code));
-        if shown < self.width() {
-            text.extend(self.text.chars().take(shown.saturating_sub(1)));
-            if shown > 0 {
-                text.push('…');
-            }
-        } else {
-            text.push_str(&self.text);
-        }
-        text.push_str(colour.map_or("", |_| PLAIN));
-    }
-}
-
-fn push_spaces(text: &mut String, count: usize) {
-    text.extend(std::iter::repeat_n(' ', count));
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::columns::PLAIN;
+    use super::super::events::Kind;
     use super::super::listener::ListenerStatus;
+    use super::super::rates::Rates;
+    use super::super::status::VERSION;
     use super::super::status::tests::{Farm, fenced, listener, refused, report};
     use super::*;
     use crate::fleet::Service;
@@ -379,7 +387,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_the_summary_then_gateways_then_listeners() {
-        let text = render(&status(), Style::default());
+        let text = render(&status(), 5, Style::default());
         let (_summary, tables) = text.split_once("\n\n").unwrap();
         let expected = "\
 GATEWAY  STATE       FOR  NATIVE  SSL  SCORE    TUNNELS  PENDING       REPORT  FENCED         REASON
@@ -389,11 +397,19 @@ gw3      up        3m17s  -       no     75%  1000/1000        0           2s  -
 gw4      unknown   3m17s  no      no       -          -        0         none  -
 gw5      up        3m17s  no      no     30%   100/1000        0           2s  self, front-b  fenced by self: portal: refused, by front-b: portal: refused
 
+LOAD  SCORE  THROUGHPUT  TUNNELS  POOL  CPU
+gw1     30%           -      10%     -  50%
+gw2       -           -        -     -    -
+gw3     75%           -     100%     -  50%
+gw5     30%           -      10%     -  50%
+
 LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE
 portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
 all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
+
+Front door front-a VERSION, started 3m17s ago.
 ";
-        assert_eq!(tables, expected);
+        assert_eq!(tables, expected.replace("VERSION", VERSION));
     }
 
     #[test]
@@ -402,7 +418,7 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
         farm.up(&["gw1", "gw2"]);
         let mut status = farm.status(&[]);
         let head = |status: &Status| {
-            let text = render(status, Style::default());
+            let text = render(status, 5, Style::default());
             let mut lines = text.lines().skip(2).map(|line| line.split_whitespace().map(str::to_owned));
             let shown =
                 |line: Option<_>| Iterator::take(Option::unwrap(line), 7).collect::<Vec<String>>().join(" ");
@@ -444,7 +460,7 @@ all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5
             shared(31, VrrpState::Active, &["10.0.0.9/24", "2001:db8::9/64"], "10.0.0.9 is here"),
             shared(132, VrrpState::Standby, &["10.1.0.9/24"], "10.1.0.9 is not here"),
         ];
-        let text = render(&status.clone().sharing(vrrp), Style::default());
+        let text = render(&status.clone().sharing(vrrp), 5, Style::default());
         assert!(
             text.starts_with(&format!("10.1.0.9 (vrrp_id 132) is claimed. {}\n", status.summary)),
             "{text}"
@@ -472,7 +488,7 @@ GATEWAY";
             peer(Some("front-b"), 4, PeerState::Active, ""),
             peer(None, 5, PeerState::Silent, "connection\x1brefused"),
         ];
-        let text = render(&status.clone().beside(peers), Style::default());
+        let text = render(&status.clone().beside(peers), 5, Style::default());
         let expected = "
 FRONT DOOR  STATE     FOR  ASKED AT                    REASON
 front-b     active  1m30s  https://192.168.200.4:9465
@@ -485,37 +501,78 @@ GATEWAY";
     #[test]
     fn the_first_line_is_the_summary() {
         let status = status();
-        assert_eq!(render(&status, Style::default()).lines().next(), Some(status.summary.as_str()));
+        assert_eq!(render(&status, 5, Style::default()).lines().next(), Some(status.summary.as_str()));
     }
 
     #[test]
     fn colour_changes_nothing_but_the_colour() {
-        let coloured = render(&status(), Style { colour: true, ..Style::default() });
+        let coloured = render(&status(), 5, Style { colour: true, ..Style::default() });
         assert!(coloured.contains("\x1b[31mdown\x1b[0m "));
         let stripped = [Colour::Red, Colour::Green, Colour::Yellow]
             .iter()
             .fold(coloured.replace(PLAIN, ""), |text, colour| text.replace(colour.code(), ""));
-        assert_eq!(stripped, render(&status(), Style::default()));
+        assert_eq!(stripped, render(&status(), 5, Style::default()));
     }
 
     #[test]
-    fn a_narrow_terminal_cuts_the_last_column_and_nothing_else() {
-        let text = render(&status(), Style { colour: false, width: Some(105) });
-        let gw2 = text.lines().find(|line| line.starts_with("gw2")).unwrap();
-        assert!(gw2.ends_with("3m17s stale  -              portal: co…"), "{gw2:?}");
-        assert_eq!(gw2.chars().count(), 105);
+    fn what_is_new_is_shown_with_trends_rates_and_events() {
+        let mut status = status();
+        let scores = |n: usize, score: fn(usize) -> Option<f64>| History {
+            step_seconds: 10,
+            scores: (0..n).map(score).collect(),
+        };
+        status.gateways[0].history = scores(90, |i| (i >= 12).then(|| (i / 6) as f64 / 16.0));
+        status.gateways[2].history = scores(3, |_| Some(1.0));
+        status.listeners[0].rates = Some(Rates {
+            handshakes_per_second: 12.3,
+            answers_per_second: 1234.5,
+            rejected_per_second: 0.0,
+            in_bytes_per_second: 999.4,
+            out_bytes_per_second: 3_456_789.0,
+        });
+        let event = |id, level, text: &str| Event {
+            id,
+            at: status.at - time::Duration::seconds(200 - i64::try_from(id).unwrap()),
+            kind: Kind::Gateway,
+            level,
+            gateway: None,
+            text: text.into(),
+        };
+        status.events =
+            vec![event(9, Level::Warning, "gw2 is down: portal: \x1bc"), event(8, Level::Info, "gw2 is up")];
+        let text = render(&status, 5, Style::default());
+        for expected in [
+            "gw1     30%           -      10%     -  50%  ▂▂▃▃▄▄▅▅▆▆▇▇█\n",
+            "gw3     75%           -     100%     -  50%  ███\n",
+            "\nA SECOND  HANDSHAKES  ANSWERS  REJECTED     IN     OUT\n\
+             portal          12.3   1234.5       0.0  999 B  3.5 MB\n",
+            "\n  AGO  EVENT\n3m11s  gw2 is down: portal:  c\n3m12s  gw2 is up\n\nFront door front-a ",
+        ] {
+            assert!(text.contains(expected), "{expected}\n{text}");
+        }
+        let one = render(&status, 1, Style { ascii: true, ..Style::default() });
+        assert!(one.contains("  ..--==++xx%%#\n") && !one.contains("gw2 is up"), "{one}");
+        assert!(!render(&status, 0, Style::default()).contains("EVENT"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_matters_most() {
+        for width in 50..130 {
+            let text = render(&status(), 5, Style { width: Some(width), ..Style::default() });
+            let (_, tables) = text.split_once("\n\n").unwrap();
+            for line in tables.lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+            let gw2 = tables.lines().find(|line| line.starts_with("gw2")).unwrap();
+            assert!(gw2.contains("down  ") && gw2.contains("portal: conne"), "{gw2}");
+        }
     }
 
     #[test]
     fn what_an_agent_says_cannot_drive_the_terminal() {
         let mut status = status();
         status.gateways[1].reason = "\x1b[2Jgone\nfor good".into();
-        let text = render(&status, Style::default());
+        let text = render(&status, 5, Style::default());
         assert!(text.contains(" [2Jgone for good\n") && !text.contains('\x1b'));
-    }
-
-    #[test]
-    fn an_age_has_two_units_at_most() {
-        assert_eq!([0, 59, 192, 18_180, 1_051_200].map(age), ["0s", "59s", "3m12s", "5h03m", "12d04h"]);
     }
 }

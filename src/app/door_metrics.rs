@@ -1,16 +1,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
 
 use super::doors::Plans;
 use super::samples::{Buckets, Sample, Value, family};
-use crate::admin::listener::ListenerStatus;
+use crate::admin::listener::{self, ListenerStatus, Steering};
 use crate::admin::rates::Counted;
-use crate::fleet::GatewayName;
+use crate::fleet::{GatewayName, Policy};
 use crate::front::{
-    BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter, Mode, Plan, Rejection,
+    Affinity, BOUNDS, Counter, Direction, Fate, GatewayMeter, Gauge, Handshake, Histogram, Meter, Mode, Plan,
+    Rejection,
 };
 
 /// The workers' counters as Prometheus metrics: added up when somebody looks, so that counting costs the
@@ -84,6 +86,7 @@ fn status(plan: &Plan) -> ListenerStatus {
         mode: plan.settings.mode.as_str(),
         vrrp_id: plan.settings.ask.vrrp_id,
         vpn: plan.settings.ask.vpn,
+        steering: steering(plan),
         open: plan.is_open(),
         connections: u64::from(plan.admission.connections()),
         tunnels: meters().map(|meter| meter.tunnels.get()).sum(),
@@ -111,6 +114,23 @@ fn counted(plan: &Plan, gateways: &GatewayMeters) -> Counted {
         bytes_in: transferred(Direction::In),
         bytes_out: transferred(Direction::Out),
     }
+}
+
+fn steering(plan: &Plan) -> Option<Steering> {
+    let affinity = match &plan.settings.mode {
+        Mode::HttpsUpgrade(_) => return None,
+        Mode::Redirect(_) => listener::Affinity::None,
+        Mode::Proxy(_, proxy) => match &proxy.affinity {
+            Affinity::None => listener::Affinity::None,
+            Affinity::SourceAddress => listener::Affinity::SourceAddress,
+            Affinity::Session(_) => listener::Affinity::Session,
+            Affinity::Cookie(_) => listener::Affinity::Cookie,
+        },
+        Mode::Passthrough(passthrough) if passthrough.source_affinity => listener::Affinity::SourceAddress,
+        Mode::Passthrough(_) => listener::Affinity::None,
+    };
+    let policy = plan.settings.mode.upstream().map_or(Policy::LeastLoaded, |upstream| upstream.policy);
+    Some(Steering { policy, affinity, turn: plan.next_turn() })
 }
 
 fn families() -> Vec<Family> {
@@ -170,6 +190,19 @@ fn families() -> Vec<Family> {
             read: Listener(|plan| {
                 let value = || durations(plan.meters.iter().map(|meter| &meter.handshake_duration));
                 if plan.tls.is_some() { vec![Sample { labels: vec![], value: value() }] } else { vec![] }
+            }),
+        },
+        Family {
+            name: "vestibule_certificate_expiry_timestamp_seconds",
+            help: "When the first of the listener's certificates ends, in seconds since 1970.",
+            kind: GAUGE,
+            read: Listener(|plan| match &plan.settings.mode {
+                Mode::Redirect(certificates) | Mode::Proxy(certificates, _) => {
+                    let since = certificates.expiry().duration_since(SystemTime::UNIX_EPOCH);
+                    let value = Value::Gauge(since.map_or(0, |since| since.as_secs()));
+                    vec![Sample { labels: vec![], value }]
+                }
+                Mode::HttpsUpgrade(_) | Mode::Passthrough(_) => vec![],
             }),
         },
         Family {
@@ -489,10 +522,11 @@ mod tests {
                 "connections",
                 "unavailable",
                 "transferred",
+                "certificate",
             ]
             .map(|what| !samples(&plans, &format!("vestibule_{what}")).is_empty())
         };
-        assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true]);
-        assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true]);
+        assert_eq!(told(upgrade()), [false, false, false, true, false, true, true, true, false]);
+        assert_eq!(told(passthrough()), [true, true, false, false, false, true, true, true, false]);
     }
 }

@@ -6,7 +6,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 
 use super::responders::{Meter, Place, Places};
 use super::samples::{Buckets, Sample, Value, family};
-use crate::admin::listener::ListenerStatus;
+use crate::admin::listener::{ListenerStatus, Steering};
 use crate::admin::rates::Counted;
 use crate::dve;
 use crate::fleet::GatewayName;
@@ -131,6 +131,7 @@ fn status(place: &Place) -> ListenerStatus {
         mode,
         vrrp_id: place.ask.vrrp_id,
         vpn: place.ask.vpn,
+        steering: Some(Steering::default()),
         open: place.is_open,
         connections: 0,
         tunnels: 0,

@@ -57,6 +57,7 @@ fn introduction(farm: &mut Farm, key: &PublicKey) -> anyhow::Result<String> {
          \x20 With TLS passed through         curl -k https://{passthrough}/   (always the same one: by your address)\n\
          \x20 As a native client, over DVE    {program} resolve --server {dve} --key {key}\n\
          \x20 See the farm                    {program} status --admin {admin}\n\
+         \x20 See why it chooses as it does    {program} why --admin {admin}\n\
          \x20 The same for programs           curl http://{admin}/api/v1/status\n\
          \x20 Metrics                         curl http://{admin}/metrics\n\n",
         farm.gateways().len()

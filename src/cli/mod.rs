@@ -3,11 +3,13 @@
 mod call;
 mod certs;
 mod check;
+mod completions;
 mod demo;
 mod drain;
 mod fence;
 mod heartbeat;
 mod keepalived;
+mod man;
 mod output;
 mod ready;
 mod reload;
@@ -16,6 +18,10 @@ mod resume;
 mod running;
 mod serve;
 mod status;
+mod terminal;
+mod vpn;
+mod watch;
+mod why;
 
 use std::process::ExitCode;
 
@@ -44,6 +50,7 @@ enum Command {
     Check(check::Check),
     Resolve(resolve::Resolve),
     Status(status::Status),
+    Why(why::Why),
     Drain(drain::Drain),
     Resume(resume::Resume),
     Reload(reload::Reload),
@@ -53,6 +60,8 @@ enum Command {
     Fence(fence::Fence),
     #[command(subcommand)]
     Certs(certs::Certs),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 /// How a command ended, where it did not fail.
@@ -75,6 +84,7 @@ pub fn run() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Resolve(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Why(command) => command.run(),
         Command::Drain(command) => command.run(),
         Command::Resume(command) => command.run(),
         Command::Reload(command) => command.run(),
@@ -82,6 +92,8 @@ pub fn run() -> ExitCode {
         Command::Keepalived(command) => command.run(),
         Command::Fence(command) => command.run(),
         Command::Certs(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     match result {
         Ok(Answer::Yes) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 
+use crate::admin::columns::Style;
 use crate::config::Problem;
 use crate::net::words::in_words;
 
@@ -31,6 +32,25 @@ pub fn nobody_reads(error: &anyhow::Error) -> bool {
 /// Whether colours are wanted on standard output (<https://no-color.org>).
 pub fn colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether standard output is something that can be drawn on.
+pub fn is_screen() -> bool {
+    let can_nothing = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdout().is_terminal() && !can_nothing
+}
+
+/// What tables look like on standard output. They are not cut: what is not on the screen can be scrolled to, or looked for.
+pub fn style() -> Style {
+    Style { colour: colour(), width: None, ascii: !is_utf8() }
+}
+
+/// Whether the locale's character set is UTF-8 (POSIX, Environment Variables §8.2).
+fn is_utf8() -> bool {
+    let named = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os);
+    let locale = named.into_iter().find(|value| !value.is_empty()).unwrap_or_default();
+    let locale = locale.to_string_lossy().to_ascii_lowercase();
+    locale.ends_with("utf-8") || locale.ends_with("utf8")
 }
 
 /// Prints an error with its causes: `error: what is wrong: why`.

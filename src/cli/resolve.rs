@@ -4,17 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
 use super::call::Call;
 use super::output::{self, Format};
+use super::vpn::Kind;
 use super::{Answer, running};
 use crate::dve::{
     self, Accept, Clock, Failure, PORT, PublicKey, Question, Rejection, ResolveError, Resolved,
 };
-use crate::fleet::{Endpoint, Vpn, VrrpId};
+use crate::fleet::{Endpoint, VrrpId};
 use crate::net::pem::{self, PemError};
 use crate::net::words::in_words;
 
@@ -66,14 +67,6 @@ pub struct Resolve {
     command: Vec<OsString>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// IPsec and the like.
-    Native,
-    /// SSL VPN.
-    Ssl,
-}
-
 impl Resolve {
     pub fn run(self) -> anyhow::Result<Answer> {
         let keys = keys(&self.key)?;
@@ -110,10 +103,7 @@ impl Resolve {
 
     fn question(&self) -> Question {
         Question {
-            vpn: match self.vpn {
-                Kind::Native => Vpn::Native,
-                Kind::Ssl => Vpn::Ssl,
-            },
+            vpn: self.vpn.into(),
             vrrp_id: self.vrrp_id.and_then(|id| VrrpId::new(id.into())),
             accept: match (self.ipv4, self.ipv6) {
                 (true, false) => Accept::IPV4,

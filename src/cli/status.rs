@@ -5,27 +5,33 @@ use anyhow::Context;
 use clap::Args;
 
 use super::output::{self, Format};
-use super::{Answer, running};
+use super::{Answer, running, watch};
 use crate::admin::client::{Address, Client};
-use crate::admin::status::Status as Document;
-use crate::admin::table::{Style, render};
+use crate::admin::status::{GatewayStatus, Status as Document};
 use crate::admin::trust::Token;
+use crate::admin::{detail, table};
 use crate::fleet::State;
 
 /// Show the gateways and listeners of the running front door.
 ///
-/// Exit status 1: some gateway is not up.
+/// With a gateway's name: all that is known of that one. Exit status 1: some gateway, or that one, is not up.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  vestibule status\n  vestibule status --admin 127.0.0.1:9463 --format json"
+    after_help = "Example:\n  vestibule status\n  vestibule status gw1\n  vestibule status --watch\n  \
+                  vestibule status --admin 127.0.0.1:9463 --format json"
 )]
 pub struct Status {
+    /// One gateway, by its name in the configuration.
+    gateway: Option<String>,
     #[command(flatten)]
     admin: AdminArgs,
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Print it again every second until interrupted.
+    /// How many of the last events to print.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    events: usize,
+    /// Keep it up to date until interrupted: on a terminal in place (`q` ends it), else printed again every second.
     #[arg(long)]
     watch: bool,
 }
@@ -64,8 +70,14 @@ impl Status {
             if !self.watch {
                 let status = ask(&client).await?;
                 output::print(&self.render(&status)?)?;
-                let all_up = status.gateways.iter().all(|gateway| gateway.state == State::Up);
+                let meant =
+                    |gateway: &&GatewayStatus| self.gateway.as_ref().is_none_or(|name| gateway.name == *name);
+                let all_up = status.gateways.iter().filter(meant).all(|gateway| gateway.state == State::Up);
                 return Ok(if all_up { Answer::Yes } else { Answer::No });
+            }
+            if self.format == Format::Text && output::is_screen() {
+                watch::live(&client, self.gateway, self.events).await?;
+                return Ok(Answer::Yes);
             }
             loop {
                 // a front door that is started again is worth waiting for
@@ -73,23 +85,34 @@ impl Status {
                     Ok(status) => self.render(&status)?,
                     Err(error) => format!("{error}\n"),
                 };
-                // home and clear, so that the table stays in place
-                let clear = if output::colour() { "\x1b[H\x1b[2J" } else { "" };
-                output::print(&format!("{clear}{text}"))?;
+                output::print(&text)?;
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         })
     }
 
     fn render(&self, status: &Document) -> anyhow::Result<String> {
-        Ok(match self.format {
-            Format::Json => serde_json::to_string_pretty(status)? + "\n",
-            Format::Text => render(status, Style { colour: output::colour(), width: None }),
+        let gateway = match &self.gateway {
+            None => None,
+            Some(name) => {
+                Some(status.gateways.iter().find(|gateway| gateway.name == *name).with_context(|| {
+                    let names: Vec<_> = status.gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+                    format!("there is no gateway of that name; there are: {}", names.join(", "))
+                })?)
+            }
+        };
+        let style = output::style();
+        Ok(match (self.format, gateway) {
+            (Format::Json, None) => serde_json::to_string_pretty(status)? + "\n",
+            (Format::Json, Some(gateway)) => serde_json::to_string_pretty(gateway)? + "\n",
+            (Format::Text, None) => table::render(status, self.events, style),
+            (Format::Text, Some(gateway)) => detail::render(status, gateway, self.events, style),
         })
     }
 }
 
-async fn ask(client: &Client) -> anyhow::Result<Document> {
+/// How things stand.
+pub async fn ask(client: &Client) -> anyhow::Result<Document> {
     let reply = client.get("/api/v1/status").await?;
     if !reply.status.is_success() {
         anyhow::bail!("{}", reply.error().error);

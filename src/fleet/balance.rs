@@ -41,6 +41,14 @@ impl BalanceMode {
     pub fn is_failsafe(self) -> bool {
         matches!(self, Self::Failsafe { .. })
     }
+
+    /// The word used in the configuration and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LoadBalancing => "load-balancing",
+            Self::Failsafe { .. } => "failsafe",
+        }
+    }
 }
 
 /// How a gateway is chosen among those that are available.
@@ -52,6 +60,16 @@ pub enum Policy {
     RoundRobin,
 }
 
+impl Policy {
+    /// The word used in the configuration and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastLoaded => "least-loaded",
+            Self::RoundRobin => "round-robin",
+        }
+    }
+}
+
 /// What to do when no gateway is available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenNone {
@@ -61,4 +79,15 @@ pub enum WhenNone {
     LastKnownGood,
     /// Choose among all that have not been taken out on purpose, whatever their state.
     Any,
+}
+
+impl WhenNone {
+    /// The word used in the configuration and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::LastKnownGood => "last-known-good",
+            Self::Any => "any",
+        }
+    }
 }

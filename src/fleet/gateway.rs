@@ -111,6 +111,16 @@ pub enum Vpn {
     Ssl,
 }
 
+impl Vpn {
+    /// The word used in the configuration, in metrics and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Ssl => "ssl",
+        }
+    }
+}
+
 /// What a gateway offers to those who are sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VpnMode {

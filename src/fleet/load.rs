@@ -149,6 +149,11 @@ impl Weights {
         Ok(Self(weights))
     }
 
+    /// In the order of [`Criterion::ALL`].
+    pub fn get(&self) -> [f64; 4] {
+        self.0
+    }
+
     /// The weighted mean over the known criteria, 0..1; `None` if no known criterion counts.
     pub fn mean(&self, components: &Components) -> Option<f64> {
         let known = self.0.iter().zip(components.0).filter_map(|(w, c)| Some((*w, c?)));

@@ -5,15 +5,19 @@
 //! publishes, and every door asks the same [`select`] function.
 
 mod balance;
+mod exclusion;
+mod explain;
 mod failsafe;
 mod fence;
 mod gateway;
+mod headroom;
 mod health;
 mod load;
 mod memory;
 mod moment;
 mod observation;
 mod pending;
+mod pick;
 mod rendezvous;
 mod roster;
 mod select;
@@ -22,9 +26,12 @@ mod source;
 mod standing;
 
 pub use balance::{Balance, BalanceMode, Policy, WhenNone};
+pub use exclusion::{Ask, Exclusion, exclusion, full, may_return};
+pub use explain::{Account, Explanation, PLACES, Rule, explain};
 pub use failsafe::{Role, Takeover};
 pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId, VrrpMode};
+pub use headroom::{Headroom, NoTelling, headroom};
 pub use health::{Condition, Health, Thresholds};
 pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
 pub use memory::{Elsewhere, Lead, Memory, Remembered, Stamp, Word};
@@ -34,7 +41,7 @@ pub use observation::{
 };
 pub use pending::{Assigned, Ledger, PENDING_LIFETIME, Tally};
 pub use roster::{FleetSettings, Roster, Transition, UnknownGateway};
-pub use select::{Ask, By, Choice, Exclusion, NoGateway, exclusion, full, may_return, select};
+pub use select::{By, Choice, NoGateway, select};
 pub use snapshot::{Drain, GatewayView, LoadReading, Publisher, Snapshot, State, View};
 pub use source::source;
 pub use standing::{Claim, Standing};

@@ -18,6 +18,11 @@ impl Assigned {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A counter that stands at that.
+    pub(super) fn of(total: u64) -> Self {
+        Self(AtomicU64::new(total))
+    }
+
     /// All so far.
     pub fn total(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

@@ -305,6 +305,7 @@ impl Roster {
             generation: self.generation,
             gateways: self.members.iter().map(|m| Arc::clone(&m.view)).collect(),
             balance: self.settings.balance,
+            weights: self.settings.weights,
         }
     }
 

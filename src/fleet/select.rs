@@ -1,37 +1,11 @@
 //! The one choice that every door makes.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::balance::{Balance, WhenNone};
-use super::failsafe::Role;
-use super::gateway::{Gateway, Vpn, VrrpId};
-use super::health::Condition;
-use super::rendezvous;
+use super::exclusion::Ask;
+use super::pick::Pick;
 use super::snapshot::{GatewayView, Snapshot};
-
-/// What a client wants, as far as it limits the choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// Only gateways with this VRRP ID; `None`: all.
-    pub vrrp_id: Option<VrrpId>,
-    /// Only gateways that offer this kind of VPN.
-    pub vpn: Vpn,
-}
-
-impl Ask {
-    /// Why a gateway is none for this, whatever state it is in.
-    pub fn misfit(self, gateway: &Gateway) -> Option<Exclusion> {
-        if self.vrrp_id.is_some() && gateway.vrrp_id != self.vrrp_id {
-            Some(Exclusion::OtherVrrpId)
-        } else if !gateway.vpn_mode.offers(self.vpn) {
-            Some(Exclusion::VpnMode)
-        } else {
-            None
-        }
-    }
-}
 
 /// How to choose among those that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,102 +27,10 @@ pub struct Choice<'a> {
     pub view: &'a GatewayView,
 }
 
-/// Why a gateway is left out of the choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exclusion {
-    /// The listener asks for another VRRP ID.
-    OtherVrrpId,
-    /// It does not offer this kind of VPN.
-    VpnMode,
-    /// An administrator, or its own agent, wants no newcomers.
-    Draining,
-    /// It has not had a good round yet.
-    NotSeenYet,
-    /// Its checks fail.
-    Down,
-    /// Its firewall refuses newcomers.
-    Fenced,
-    /// In failsafe mode: another one is the active one.
-    Standby,
-    /// It has no tunnel left.
-    OutOfTunnels,
-    /// It has no pool address left.
-    OutOfAddresses,
-}
-
-impl Exclusion {
-    /// The reason in a few words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OtherVrrpId => "other VRRP ID",
-            Self::VpnMode => "does not offer this VPN",
-            Self::Draining => "draining",
-            Self::NotSeenYet => "no good check yet",
-            Self::Down => "down",
-            Self::Fenced => "fenced",
-            Self::Standby => "not the active one",
-            Self::OutOfTunnels => "no tunnel left",
-            Self::OutOfAddresses => "no pool address left",
-        }
-    }
-
-    /// Whether it works and has no room.
-    fn is_full(self) -> bool {
-        matches!(self, Self::OutOfTunnels | Self::OutOfAddresses)
-    }
-}
-
-impl fmt::Display for Exclusion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// No gateway can be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no gateway is available")]
 pub struct NoGateway;
-
-/// Why `view` may not be chosen for `ask`, if so. What comes first in [`Exclusion`] is told first.
-pub fn exclusion(view: &GatewayView, ask: Ask, balance: &Balance, now: Instant) -> Option<Exclusion> {
-    if let Some(misfit) = ask.misfit(&view.gateway) {
-        return Some(misfit);
-    }
-    if view.is_draining() {
-        return Some(Exclusion::Draining);
-    }
-    match view.health.condition {
-        Condition::Unknown => return Some(Exclusion::NotSeenYet),
-        Condition::Down => return Some(Exclusion::Down),
-        Condition::Up => {}
-    }
-    if view.is_fenced(now, balance.stale_after) {
-        return Some(Exclusion::Fenced);
-    }
-    if view.role == Some(Role::Standby) {
-        return Some(Exclusion::Standby);
-    }
-    full(view, balance, now)
-}
-
-/// Of what nothing is left, by its last report that counts.
-pub fn full(view: &GatewayView, balance: &Balance, now: Instant) -> Option<Exclusion> {
-    let load = &view.fresh_load(now, balance.stale_after)?.load;
-    if load.is_out_of_tunnels() {
-        Some(Exclusion::OutOfTunnels)
-    } else if load.is_out_of_addresses() {
-        Some(Exclusion::OutOfAddresses)
-    } else {
-        None
-    }
-}
-
-/// Whether someone who has been at a gateway before may come to it again: it fits and works. It may be full,
-/// or draining by an administrator's order or its own agent's wish, or no longer the active one, for he does not count as
-/// a newcomer.
-pub fn may_return(view: &GatewayView, ask: Ask) -> bool {
-    ask.misfit(&view.gateway).is_none() && view.health.condition == Condition::Up
-}
 
 /// Chooses an available gateway that has not been `tried`: those places of [`Snapshot::gateways`] are left
 /// out, whatever the rule for when none is available says.
@@ -180,177 +62,8 @@ pub fn select<'a>(
     now: Instant,
     draw: u64,
 ) -> Result<Choice<'a>, NoGateway> {
-    let pick = Pick { snapshot, by, tried, now, draw };
-    let excluded = |view: &GatewayView| exclusion(view, ask, &snapshot.balance, now);
-    let own = pick.own(|view| ask.misfit(&view.gateway).is_none());
-    if let Some(choice) = own.filter(|c| excluded(c.view).is_none_or(Exclusion::is_full)) {
-        return Ok(choice);
-    }
-    if let Some(choice) = pick.one_of(|view| excluded(view).is_none()) {
-        return Ok(choice);
-    }
-    // one that would refuse him is no help to anybody
-    let excluded = |view: &GatewayView| {
-        let is_fenced = view.is_fenced(now, snapshot.balance.stale_after);
-        if is_fenced { Some(Exclusion::Fenced) } else { excluded(view) }
-    };
-    let chosen = match snapshot.balance.when_none {
-        WhenNone::Refuse => None,
-        WhenNone::LastKnownGood => pick.last_known_good(|view| excluded(view).is_some_and(may_be_overruled)),
-        // the one with the best prospects: full before not seen yet, that before down
-        WhenNone::Any => [
-            &[Exclusion::OutOfTunnels, Exclusion::OutOfAddresses][..],
-            &[Exclusion::NotSeenYet],
-            &[Exclusion::Down],
-        ]
-        .into_iter()
-        .find_map(|why| pick.one_of(|view| excluded(view).is_some_and(|e| why.contains(&e)))),
-    };
-    chosen.ok_or(NoGateway)
+    Pick { snapshot, ask, by, tried, now, draw }.decide().map(|(_, choice)| choice).ok_or(NoGateway)
 }
-
-/// Whether a gateway left out for this reason may be named when nobody else can be. Who does not fit, and
-/// who has been taken out on purpose, may not.
-fn may_be_overruled(exclusion: Exclusion) -> bool {
-    match exclusion {
-        Exclusion::OtherVrrpId
-        | Exclusion::VpnMode
-        | Exclusion::Draining
-        | Exclusion::Fenced
-        | Exclusion::Standby => false,
-        Exclusion::NotSeenYet | Exclusion::Down | Exclusion::OutOfTunnels | Exclusion::OutOfAddresses => true,
-    }
-}
-
-struct Pick<'a, 't> {
-    snapshot: &'a Snapshot,
-    by: By,
-    tried: &'t [usize],
-    now: Instant,
-    draw: u64,
-}
-
-impl<'a> Pick<'a, '_> {
-    fn candidates(&self, fits: impl Fn(&GatewayView) -> bool) -> impl Iterator<Item = Choice<'a>> {
-        let views = self.snapshot.gateways.iter().enumerate();
-        let untried = views.filter(|(index, _)| !self.tried.contains(index));
-        untried.map(|(index, view)| Choice { index, view }).filter(move |c| fits(c.view))
-    }
-
-    fn one_of(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        if self.snapshot.balance.mode.is_failsafe() {
-            return self.first(fits);
-        }
-        match self.by {
-            By::Load => self.least_loaded(fits),
-            By::Turn(number) => self.in_turn(number, fits),
-            By::Source(client) => self.home(client, fits),
-        }
-    }
-
-    /// The gateway that the source belongs to when all work, unless it was tried.
-    fn own(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        let By::Source(client) = self.by else { return None };
-        let everyone = Self { tried: &[], ..*self };
-        if self.snapshot.balance.mode.is_failsafe() {
-            let active = |view: &GatewayView| view.role == Some(Role::Active) && fits(view);
-            return everyone.first(active).filter(|c| !self.tried.contains(&c.index));
-        }
-        everyone.home(client, fits).filter(|c| !self.tried.contains(&c.index))
-    }
-
-    /// In failsafe mode: who is active goes before who is not; of equals, the group that comes first in the
-    /// configuration, and in it who does.
-    fn first(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        self.candidates(fits).min_by_key(|c| {
-            let in_group = |view: &GatewayView| view.gateway.vrrp_id == c.view.gateway.vrrp_id;
-            let group = self.snapshot.gateways.iter().position(|view| in_group(view));
-            (c.view.role != Some(Role::Active), group, c.index)
-        })
-    }
-
-    fn least_loaded(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        let average = self.average_score(&fits);
-        self.candidates(fits)
-            .map(|c| (self.rank(&c), self.load(c.view, average), self.chance(c.index), c))
-            .min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)))
-            .map(|(.., choice)| choice)
-    }
-
-    fn in_turn(&self, number: u64, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        let best = self.candidates(&fits).map(|c| self.rank(&c)).min()?;
-        let equals = || self.candidates(&fits).filter(|c| self.rank(c) == best);
-        let place = number % (equals().count() as u64).max(1);
-        // Other doors count up what is pending in the meantime, and ranks move with that: whom they leave
-        // at no place still finds somebody.
-        equals().nth(usize::try_from(place).unwrap_or(0)).or_else(|| self.candidates(&fits).next())
-    }
-
-    fn home(&self, client: IpAddr, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        self.candidates(fits).max_by_key(|c| rendezvous::weight(&c.view.gateway.name, client))
-    }
-
-    /// Those that others should be preferred to: still filling up, or full once those who are on their way
-    /// arrive. They stay the last resort, for a guess must not turn a client away.
-    fn rank(&self, choice: &Choice<'_>) -> u8 {
-        u8::from(self.is_held_back(choice)) + 2 * u8::from(self.is_spoken_for(choice.view))
-    }
-
-    fn last_known_good(&self, fits: impl Fn(&GatewayView) -> bool) -> Option<Choice<'a>> {
-        if self.snapshot.balance.mode.is_failsafe() {
-            // who was active last was in order last
-            return self.first(|view| view.last_good.is_some() && fits(view));
-        }
-        self.candidates(fits)
-            .filter_map(|c| Some((c.view.last_good?.instant, c)))
-            .max_by_key(|(good, _)| *good)
-            .map(|(_, choice)| choice)
-    }
-
-    fn score(&self, view: &GatewayView) -> Option<f64> {
-        view.fresh_load(self.now, self.snapshot.balance.stale_after)?.score.total
-    }
-
-    fn average_score(&self, fits: impl Fn(&GatewayView) -> bool) -> f64 {
-        let known = self.candidates(fits).filter_map(|c| self.score(c.view));
-        let (sum, count) = known.fold((0.0, 0u32), |(sum, count), score| (sum + score, count + 1));
-        if count == 0 { 0.0 } else { sum / f64::from(count) }
-    }
-
-    fn load(&self, view: &GatewayView, average: f64) -> f64 {
-        let share =
-            view.load.as_ref().map_or(1.0 / super::load::NOMINAL_TUNNELS as f64, |r| r.score.tunnel_share);
-        self.score(view).unwrap_or(average) + view.pending() as f64 * share
-    }
-
-    /// Whether as many are on their way as the last report had room for.
-    fn is_spoken_for(&self, view: &GatewayView) -> bool {
-        view.fresh_load(self.now, self.snapshot.balance.stale_after)
-            .and_then(|reading| reading.load.room())
-            .is_some_and(|room| view.pending() >= room)
-    }
-
-    /// Whether a gateway that has come back sits this one out: its share grows over `slow_start`.
-    fn is_held_back(&self, choice: &Choice<'_>) -> bool {
-        let Some(since) = choice.view.filling_since else { return false };
-        let slow_start = self.snapshot.balance.slow_start;
-        let elapsed = self.now.saturating_duration_since(since);
-        if elapsed >= slow_start {
-            return false;
-        }
-        let share = (elapsed.as_secs_f64() / slow_start.as_secs_f64()).max(FIRST_SHARE);
-        let chance = self.chance(choice.index) as f64 / u64::MAX as f64;
-        chance >= share
-    }
-
-    /// A random number of its own for each gateway, made from the one draw.
-    fn chance(&self, index: usize) -> u64 {
-        rendezvous::mix(self.draw ^ rendezvous::mix(index as u64))
-    }
-}
-
-/// The share of the choices that a gateway takes part in the moment it comes back.
-const FIRST_SHARE: f64 = 0.05;
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -360,8 +73,9 @@ pub(super) mod tests {
 
     use super::*;
     use crate::fleet::{
-        BalanceMode, CheckOutcome, CheckResult, FleetSettings, GatewayName, Load, LocalBlock, Moment,
-        Observation, Roster, Service, ServiceReport, Thresholds, VpnMode, Weights,
+        Balance, BalanceMode, CheckOutcome, CheckResult, Exclusion, FleetSettings, Gateway, GatewayName,
+        Load, LocalBlock, Moment, Observation, Roster, Service, ServiceReport, Thresholds, Vpn, VpnMode,
+        VrrpId, Weights, WhenNone, exclusion, may_return,
     };
 
     /// A farm of gateways named a, b, c …, all up from the start, and a clock.
@@ -413,6 +127,14 @@ pub(super) mod tests {
             self.roster.snapshot().gateways[i].gateway.name.clone()
         }
 
+        pub fn passes(&mut self, time: Duration) {
+            self.seconds += time.as_secs_f64();
+        }
+
+        pub fn reports_tunnels(&mut self, i: usize, tunnels: u64) {
+            self.reports(i, Load { tunnels: Some(tunnels), ..Load::default() });
+        }
+
         fn reports(&mut self, i: usize, load: Load) {
             let report = Some(ServiceReport { service: Service::Up, load, fence: None });
             let (name, now) = (self.name(i), self.now());
@@ -435,7 +157,7 @@ pub(super) mod tests {
         }
 
         /// This host's firewall keeps everyone from it for 15 s.
-        fn fence(&mut self, i: usize) {
+        pub fn fence(&mut self, i: usize) {
             let until = self.now().instant + Duration::from_secs(15);
             let block = LocalBlock { by: "front-a".into(), reason: "refused".into(), until };
             let name = self.name(i);

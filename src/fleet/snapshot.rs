@@ -8,7 +8,7 @@ use super::failsafe::Role;
 use super::fence::{FenceReading, LocalBlock};
 use super::gateway::{Gateway, GatewayName};
 use super::health::{Condition, Health};
-use super::load::{Load, Score};
+use super::load::{Load, Score, Weights};
 use super::moment::Moment;
 use super::observation::CheckResult;
 use super::pending::{Assigned, Tally};
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub gateways: Box<[Arc<GatewayView>]>,
     /// How to choose among them.
     pub balance: Balance,
+    /// What each criterion counts in their scores.
+    pub weights: Weights,
 }
 
 /// One gateway in a snapshot.
@@ -184,6 +186,15 @@ impl GatewayView {
 }
 
 impl Snapshot {
+    /// The same, with counters of its own: nothing moves under it any more.
+    pub(super) fn at_rest(&self) -> Self {
+        let still = |view: &Arc<GatewayView>| {
+            let assigned = Arc::new(Assigned::of(view.assigned.total()));
+            Arc::new(GatewayView { assigned, ..GatewayView::clone(view) })
+        };
+        Self { gateways: self.gateways.iter().map(still).collect(), ..*self }
+    }
+
     /// The gateway of that name.
     pub fn gateway(&self, name: &GatewayName) -> Option<&GatewayView> {
         self.gateways.iter().find(|view| view.gateway.name == *name).map(AsRef::as_ref)

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -17,14 +18,21 @@ pub struct Certificates {
     by_name: HashMap<Box<str>, Identity>,
     /// The key is what follows `*.`.
     by_wildcard: HashMap<Box<str>, Identity>,
+    /// When the first of them ends.
+    expiry: SystemTime,
 }
 
 impl Certificates {
     /// Takes them in the order of the configuration; the first to claim a name keeps it.
     pub fn new(first: (Identity, CertificateFacts), others: Vec<(Identity, CertificateFacts)>) -> Self {
-        let mut certificates =
-            Self { first: Arc::clone(&first.0), by_name: HashMap::new(), by_wildcard: HashMap::new() };
+        let mut certificates = Self {
+            first: Arc::clone(&first.0),
+            by_name: HashMap::new(),
+            by_wildcard: HashMap::new(),
+            expiry: first.1.not_after,
+        };
         for (identity, facts) in std::iter::once(&first).chain(&others) {
+            certificates.expiry = certificates.expiry.min(facts.not_after);
             for name in &facts.dns_names {
                 let (map, key) = match name.strip_prefix("*.") {
                     Some(domain) => (&mut certificates.by_wildcard, domain),
@@ -34,6 +42,11 @@ impl Certificates {
             }
         }
         certificates
+    }
+
+    /// When the first of them is no longer valid.
+    pub fn expiry(&self) -> SystemTime {
+        self.expiry
     }
 
     /// The certificate for a name in lower case.
@@ -69,6 +82,21 @@ mod tests {
         let facts = CertificateFacts::of(&der).unwrap();
         let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         (crate::net::tls::identity(vec![der], key).unwrap(), facts)
+    }
+
+    #[test]
+    fn the_first_one_to_end_says_when_there_is_something_to_do() {
+        let ends = |seconds| {
+            let (identity, facts) = certificate(&["vpn.example.com"]);
+            let not_after = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            (identity, CertificateFacts { not_after, ..facts })
+        };
+        let expiry = |seconds: &[u64]| {
+            let all: Vec<_> = seconds.iter().map(|seconds| ends(*seconds)).collect();
+            let certificates = Certificates::new(all[0].clone(), all[1..].to_vec());
+            certificates.expiry().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        };
+        assert_eq!([expiry(&[7]), expiry(&[7, 9]), expiry(&[7, 5, 9])], [7, 7, 5]);
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl Plan {
         self.turns.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The number that the next one will have.
+    pub fn next_turn(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     /// Whether every worker has its socket open.
     pub fn is_open(&self) -> bool {
         *self.open.borrow() == self.meters.len()

@@ -74,6 +74,7 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
         .lines()
         .skip_while(|line| !line.starts_with("LISTENER"))
         .skip(1)
+        .take_while(|line| !line.is_empty())
         .map(|line| line.split_whitespace().take(3).collect())
         .collect();
     // by turns, and with the session that the first page has opened back to where that was
@@ -100,6 +101,9 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
     let resolved = folder.run(["resolve", "--server", dve, "--key", key]);
     assert_eq!((resolved.status, resolved.stderr.as_str()), (0, ""));
     assert_eq!(resolved.stdout.lines().count(), 1, "{resolved:?}");
+    let why = folder.run(["why", "--admin", after(&text, "why --admin ")]);
+    assert_eq!((why.status, why.stderr.as_str()), (0, ""));
+    assert!(why.stdout.contains(" would be chosen: it has the lowest load"), "{}", why.stdout);
     let metrics = after(&text, "Metrics                         curl ");
     assert_eq!(metrics, format!("http://{admin}/metrics"));
 

@@ -3,7 +3,7 @@ use crate::support::Folder;
 #[test]
 fn the_help_of_every_command_has_an_example() {
     let folder = Folder::new();
-    let commands: [&[&str]; 17] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["serve"],
         &["heartbeat"],
@@ -11,6 +11,7 @@ fn the_help_of_every_command_has_an_example() {
         &["check"],
         &["resolve"],
         &["status"],
+        &["why"],
         &["drain"],
         &["resume"],
         &["reload"],
@@ -21,6 +22,8 @@ fn the_help_of_every_command_has_an_example() {
         &["fence", "clear"],
         &["certs"],
         &["certs", "init"],
+        &["completions"],
+        &["man"],
     ];
     for command in commands {
         let help = folder.run(command.iter().chain(&["--help"]));
@@ -52,6 +55,7 @@ fn the_help_names_every_command() {
             "check",
             "resolve",
             "status",
+            "why",
             "drain",
             "resume",
             "reload",
@@ -59,6 +63,8 @@ fn the_help_names_every_command() {
             "keepalived",
             "fence",
             "certs",
+            "completions",
+            "man",
             "help"
         ]
     );

@@ -145,7 +145,12 @@ fn a_front_door_redirects_and_tells_its_status() {
     let (door, upgrade) = (place.door.to_string(), place.upgrade.to_string());
     assert_eq!(lines[6][..5], ["portal", &door, "redirect", "-", "1/1"]);
     assert_eq!(lines[7][..5], ["portal-http", &upgrade, "https-upgrade", "-", "1/1"]);
-    assert_eq!(lines.len(), 8);
+    assert_eq!(lines[8], [""; 0]);
+    let name = concat!("front-a ", env!("CARGO_PKG_VERSION"));
+    assert!(status.stdout.contains(&format!("  {name} has started\n")), "{}", status.stdout);
+    assert!(status.stdout.contains(&format!("\nFront door {name}, started ")), "{}", status.stdout);
+    let none = place.folder.run(["status", "--events", "0", "--admin", SOCKET]).stdout;
+    assert!(!none.contains("has started"), "{none}");
 
     // the same over HTTP, for programs
     let admin = place.admin.to_string();

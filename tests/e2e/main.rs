@@ -16,6 +16,7 @@ mod fence;
 mod gateway;
 mod health;
 mod limits;
+mod metrics;
 mod passthrough;
 mod peers;
 mod proxy;

@@ -3,6 +3,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::super::headroom::HeadroomStatus;
 use super::check::CheckStatus;
 use super::date;
 use super::fence::FenceStatus;
@@ -50,6 +51,10 @@ pub struct GatewayStatus {
     pub history: History,
     /// Newcomers sent to it that no report shows yet.
     pub pending: u64,
+    /// Whether the others could take its tunnels if it failed now; `None`: it cannot be known, or nobody is sent to it,
+    /// or it is down and its tunnels are gone.
+    #[serde(default)]
+    pub headroom: Option<HeadroomStatus>,
     /// It has come back and is still being filled gradually.
     pub filling: bool,
     /// Who has taken it out, and why.
@@ -119,7 +124,7 @@ impl GatewayStatus {
         self.availability.of(vpn).reason.as_deref() == Some(Exclusion::Standby.as_str())
     }
 
-    pub(super) fn of(view: &GatewayView, snapshot: &Snapshot, now: Instant) -> Self {
+    pub(super) fn of(index: usize, view: &GatewayView, snapshot: &Snapshot, now: Instant) -> Self {
         let balance = &snapshot.balance;
         let available = |vpn| {
             let reason = exclusion(view, Ask { vrrp_id: None, vpn }, balance, now);
@@ -143,6 +148,7 @@ impl GatewayStatus {
             }),
             history: History::default(),
             pending: view.pending(),
+            headroom: HeadroomStatus::of(snapshot, index, now),
             filling: view
                 .filling_since
                 .is_some_and(|since| now.saturating_duration_since(since) < balance.slow_start),

@@ -39,7 +39,7 @@ pub struct Criteria {
 }
 
 impl LoadStatus {
-    pub(super) fn of(reading: &LoadReading, stale: bool, now: Instant) -> Self {
+    pub(in crate::admin) fn of(reading: &LoadReading, stale: bool, now: Instant) -> Self {
         let LoadReading { load, at, score } = reading;
         let [throughput, tunnels, pool, cpu] = score.components.0;
         Self {

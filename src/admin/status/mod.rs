@@ -20,6 +20,7 @@ pub use self::gateway::{Availability, Available, DrainStatus, DrainedBy, Gateway
 pub use self::listener::ListenerEntry;
 pub use self::load::{Criteria, LoadStatus};
 use super::events::Event;
+use super::headroom;
 use super::listener::ListenerStatus;
 use super::peers::{PeerState, PeerStatus};
 use super::summary;
@@ -31,6 +32,9 @@ use crate::fleet::{Moment, Snapshot};
 pub struct Status {
     /// What is wrong, in words; or that nothing is.
     pub summary: String,
+    /// Whether the others could take each gateway's tunnels if it failed now, in words.
+    #[serde(default)]
+    pub headroom: String,
     /// The front door itself.
     pub node: NodeStatus,
     /// The moment it describes.
@@ -82,6 +86,7 @@ impl Status {
     pub fn of(snapshot: &Snapshot, listeners: &[ListenerStatus], node: &Node, now: Moment) -> Self {
         Self {
             summary: summary::sentence(snapshot, listeners, now),
+            headroom: headroom::sentence(snapshot, now.instant),
             node: NodeStatus {
                 name: node.name.clone(),
                 version: VERSION.into(),
@@ -92,7 +97,8 @@ impl Status {
             gateways: snapshot
                 .gateways
                 .iter()
-                .map(|view| GatewayStatus::of(view, snapshot, now.instant))
+                .enumerate()
+                .map(|(index, view)| GatewayStatus::of(index, view, snapshot, now.instant))
                 .collect(),
             listeners: listeners.iter().map(|l| ListenerEntry::of(l, snapshot, now.instant)).collect(),
             vrrp: Vec::new(),

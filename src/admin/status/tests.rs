@@ -3,6 +3,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::admin::listener::Steering;
 use crate::admin::rates::Counted;
 use crate::fleet::{
     Balance, BalanceMode, CheckOutcome, CheckResult, Elsewhere, FenceReport, FleetSettings, Gateway,
@@ -149,6 +150,7 @@ pub fn listener(name: &str, port: u16) -> ListenerStatus {
         mode: "redirect",
         vrrp_id: VrrpId::new(31),
         vpn: Vpn::Ssl,
+        steering: Some(Steering::default()),
         open: true,
         connections: 12,
         tunnels: 5,
@@ -191,6 +193,7 @@ fn a_gateway_that_works_is_described_whole() {
         },
         "history": { "step_seconds": 0, "scores": [] },
         "pending": 0,
+        "headroom": { "tunnels": 100, "room": 0, "enough": false },
         "filling": false,
         "drain": null,
         "fence": null,
