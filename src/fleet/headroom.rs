@@ -1,10 +1,10 @@
 use std::time::Instant;
 
 use super::balance::Balance;
+use super::exclusion::{Ask, Exclusion, exclusion};
 use super::failsafe::{Role, takes_part};
 use super::gateway::Vpn;
 use super::health::Condition;
-use super::select::{Ask, Exclusion, exclusion};
 use super::snapshot::{GatewayView, Snapshot};
 
 /// Whether the rest could take a gateway's tunnels if it failed now.
