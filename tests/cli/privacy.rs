@@ -24,8 +24,10 @@ const SECRETS: [&str; 6] = ["path", "query", "cookie", "authorization", "passwor
 /// the access log.
 fn assert_discreet(place: &Place, running: Running) -> Vec<String> {
     let admin = place.admin.to_string();
-    let metrics =
-        exchange(&mut connect(place.admin), b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let metrics = exchange(
+        &mut connect(place.admin),
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    );
     assert!(metrics.contains("vestibule_redirects_total"), "{metrics}");
     let json = place.folder.run(["status", "--admin", &admin, "--format", "json"]).stdout;
     let text = place.ask("status").stdout;
