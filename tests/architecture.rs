@@ -34,12 +34,24 @@ const BETWEEN_ROOMS: [(&str, &[&str]); 3] = [
 
 /// Files outside `fleet` that know as little of the world as it does. (`front/limit.rs` is not among them:
 /// it draws its secret itself.)
-const PURE: [&str; 87] = [
+const PURE: [&str; 99] = [
     "src/admin/columns.rs",
     "src/admin/detail.rs",
     "src/admin/events.rs",
     "src/admin/headroom.rs",
     "src/admin/history.rs",
+    "src/admin/page/change.rs",
+    "src/admin/page/doors.rs",
+    "src/admin/page/events.rs",
+    "src/admin/page/farm.rs",
+    "src/admin/page/frame.rs",
+    "src/admin/page/gateway.rs",
+    "src/admin/page/listeners.rs",
+    "src/admin/page/load.rs",
+    "src/admin/page/table.rs",
+    "src/admin/page/verdict.rs",
+    "src/admin/page/why.rs",
+    "src/admin/page/words.rs",
     "src/admin/peers.rs",
     "src/admin/rates.rs",
     "src/admin/screen.rs",

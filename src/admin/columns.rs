@@ -200,28 +200,26 @@ pub fn cut(text: &str, most: usize, style: Style) -> String {
 /// A text on lines of at most that many columns, broken at spaces, and where a word is longer.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
-    let mut lines = vec![String::new()];
+    let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
     for word in text.split(' ') {
-        let mut word: Vec<char> = word.chars().collect();
-        loop {
-            let Some(line) = lines.last_mut() else { break };
-            let used = line.chars().count();
-            let gap = usize::from(used > 0);
-            if used + gap + word.len() <= width {
-                line.extend((gap > 0).then_some(' '));
-                line.extend(&word);
-                break;
+        if used > 0 && used + 1 + word.chars().count() > width {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for letter in word.chars() {
+            if used == width {
+                lines.push(std::mem::take(&mut line));
+                used = 0;
             }
-            if used > 0 {
-                lines.push(String::new());
-                continue;
-            }
-            let rest = word.split_off(width.min(word.len()));
-            line.extend(&word);
-            word = rest;
-            lines.push(String::new());
+            line.push(letter);
+            used += 1;
         }
     }
+    lines.push(line);
     lines
 }
 

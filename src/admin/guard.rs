@@ -11,7 +11,8 @@ use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 
-use super::reply::{refused, refused_page};
+use super::page;
+use super::reply::refused;
 use super::trust::{Asked, Refusal, Trust, basic};
 use crate::net::seldom::Seldom;
 use crate::net::serve::Peer;
@@ -82,13 +83,14 @@ pub async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> 
     if let Err(refusal) = guard.trust.check(Asked { peer, method, path, headers, typed }) {
         guard.tell(&request, refusal);
         return if is_page_form {
-            refused_page(status(refusal, true), &refusal.to_string())
+            page::refused(status(refusal, true), &refusal.to_string())
         } else {
-            answer(refusal)
+            answer(refusal, page::for_people(request.headers()))
         };
     }
-    let by = who(peer, headers, form.as_ref());
+    let (by, rights) = (who(peer, headers, form.as_ref()), guard.trust.rights(peer, headers));
     request.extensions_mut().insert(by);
+    request.extensions_mut().insert(rights);
     if let Some(form) = form {
         request.extensions_mut().insert(form);
     }
@@ -104,21 +106,21 @@ async fn with_form(request: Request) -> Result<(Request, Form), Response> {
     };
     if !is_form(request.headers()) {
         let text = "this takes a form of the page; programs use /api/v1/gateways/NAME/drain";
-        return Err(refused_page(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+        return Err(page::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     let (head, body) = request.into_parts();
     let Ok(bytes) = to_bytes(body, MAX_BODY_BYTES).await else {
-        return Err(refused_page(StatusCode::PAYLOAD_TOO_LARGE, "the form is too long"));
+        return Err(page::refused(StatusCode::PAYLOAD_TOO_LARGE, "the form is too long"));
     };
     let Ok(form) = serde_urlencoded::from_bytes(&bytes) else {
-        return Err(refused_page(StatusCode::BAD_REQUEST, "the form cannot be read"));
+        return Err(page::refused(StatusCode::BAD_REQUEST, "the form cannot be read"));
     };
     Ok((Request::from_parts(head, Body::empty()), form))
 }
 
-fn answer(refusal: Refusal) -> Response {
-    let status = status(refusal, false);
-    let mut response = refused(status, &refusal.to_string());
+fn answer(refusal: Refusal, for_people: bool) -> Response {
+    let (status, text) = (status(refusal, false), refusal.to_string());
+    let mut response = if for_people { page::refused(status, &text) } else { refused(status, &text) };
     if status == StatusCode::UNAUTHORIZED {
         // a program shows it in one way, and a browser asks its user for it in the other
         for challenge in ["Bearer realm=\"vestibule\"", "Basic realm=\"vestibule\", charset=\"UTF-8\""] {

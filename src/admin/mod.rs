@@ -11,6 +11,7 @@ pub mod history;
 pub mod listener;
 pub mod metrics;
 pub mod order;
+pub mod page;
 pub mod peers;
 pub mod rates;
 pub mod recorder;

@@ -5,9 +5,10 @@ use time::macros::format_description;
 
 use super::columns::{Colour, PLAIN, Style, age, cut, printable, seconds_between, wrapped};
 use super::detail;
+use super::peers::PeerState;
 use super::status::{GatewayStatus, Status};
 use super::table::{self, Part};
-use crate::fleet::State;
+use crate::fleet::{Exclusion, State};
 
 /// A terminal's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,10 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
     let mut sorted = status.clone();
     sorted.gateways.sort_by_key(trouble);
     let width = style.width.unwrap_or(usize::MAX);
-    let is_bad = status.gateways.iter().any(|gateway| trouble(gateway) < FINE);
+    let is_bad = status.gateways.iter().any(|gateway| trouble(gateway) < FINE)
+        || status.listeners.iter().any(|listener| !listener.open)
+        || status.peers.iter().any(|peer| peer.state == PeerState::Silent)
+        || status.vrrp.iter().any(|vrrp| vrrp.conflict.is_some());
     let mut sentence = wrapped(&printable(&status.summary), width);
     // so much is said of a farm with many troubles that nothing else would be seen
     let most = (rows / 3).max(1);
@@ -105,6 +109,10 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
     }
     let colour = if is_bad { Colour::Yellow } else { Colour::Green };
     let sentence = sentence.iter().map(|line| in_colour(line, colour, style)).collect();
+    let headroom = match status.headroom.is_empty() {
+        true => Vec::new(),
+        false => wrapped(&printable(&status.headroom), width),
+    };
     let part = |part: Part, dispensable: u8| {
         let mut text = String::new();
         table::push_part(&mut text, &sorted, part, events, style);
@@ -112,6 +120,7 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
     };
     let blocks = vec![
         Block { lines: sentence, dispensable: 0 },
+        Block { lines: headroom, dispensable: 1 },
         part(Part::Gateways, 0),
         part(Part::Vrrp, 2),
         part(Part::FrontDoors, 2),
@@ -130,7 +139,7 @@ fn trouble(gateway: &GatewayStatus) -> u8 {
     match gateway.state {
         State::Down => 0,
         State::Unknown => 1,
-        State::Up if gateway.unavailable_because().is_some() && gateway.role.is_none() => 2,
+        State::Up if gateway.unavailable_because().is_some_and(|why| why != Exclusion::Standby.as_str()) => 2,
         State::Draining => 3,
         State::Up if gateway.filling => FINE,
         State::Up => FINE + 1,

@@ -21,6 +21,7 @@ use tower::timeout::TimeoutLayer;
 
 use super::guard::{By, Guard, MAX_BODY_BYTES, guard};
 use super::order::{AdminOrder, Change, Changed, DrainBody, ErrorBody, Reason, Reloaded, Stored, Wanted};
+use super::page;
 use super::recorder::Recorder;
 use super::reply::refused;
 use super::scene::Scene;
@@ -68,10 +69,9 @@ impl Admin {
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/gateways/{name}/drain", post(drain))
             .route("/api/v1/gateways/{name}/resume", post(resume))
-            .fallback(async || refused(StatusCode::NOT_FOUND, "there is nothing at this path"))
-            .method_not_allowed_fallback(async || {
-                refused(StatusCode::METHOD_NOT_ALLOWED, "this path does not know that method; see Allow")
-            })
+            .merge(page::router())
+            .fallback(page::nothing_here)
+            .method_not_allowed_fallback(page::wrong_method)
             .with_state(Arc::new(self))
             .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(bounds)
@@ -148,7 +148,7 @@ async fn drain(
         },
     };
     match Reason::new(&body.reason) {
-        Ok(reason) => admin.change(&name, Wanted::Drain(reason), by).await,
+        Ok(reason) => changed(admin.change(&name, Wanted::Drain(reason), by).await),
         Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
     }
 }
@@ -158,19 +158,23 @@ async fn resume(
     Extension(By(by)): Extension<By>,
     Path(name): Path<String>,
 ) -> Response {
-    admin.change(&name, Wanted::Resume, by).await
+    changed(admin.change(&name, Wanted::Resume, by).await)
 }
 
 impl Admin {
-    async fn change(&self, name: &str, wanted: Wanted, by: Arc<str>) -> Response {
+    /// Has an order carried out; or says why not, with the status to answer with.
+    pub(super) async fn change(
+        &self,
+        name: &str,
+        wanted: Wanted,
+        by: Arc<str>,
+    ) -> Result<Changed, (StatusCode, String)> {
+        let stopping = |_| (StatusCode::SERVICE_UNAVAILABLE, STOPPING.to_owned());
         let gateway = GatewayName::new(name);
         let (answer, answered) = oneshot::channel();
-        if self.orders.send(AdminOrder::Change(Change { gateway, wanted, by }, answer)).await.is_err() {
-            return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
-        }
-        let Ok(answered) = answered.await else {
-            return refused(StatusCode::SERVICE_UNAVAILABLE, STOPPING);
-        };
+        let order = AdminOrder::Change(Change { gateway, wanted, by }, answer);
+        self.orders.send(order).await.map_err(|_| stopping(()))?;
+        let answered = answered.await.map_err(|_| stopping(()))?;
         let gateways = self.status().gateways;
         let names: Vec<_> = gateways.iter().map(|gateway| gateway.name.clone()).collect();
         // a reload may have taken it away in between
@@ -182,13 +186,20 @@ impl Admin {
                         Some(format!("this is in force, and forgotten when the front door ends: {why}"))
                     }
                 };
-                Json(Changed { gateway, stored: warning.is_none(), warning }).into_response()
+                Ok(Changed { gateway, stored: warning.is_none(), warning })
             }
             (Err(_), _) | (Ok(_), None) => {
                 let text = format!("there is no gateway of that name; there are: {}", names.join(", "));
-                refused(StatusCode::NOT_FOUND, &text)
+                Err((StatusCode::NOT_FOUND, text))
             }
         }
+    }
+}
+
+fn changed(outcome: Result<Changed, (StatusCode, String)>) -> Response {
+    match outcome {
+        Ok(changed) => Json(changed).into_response(),
+        Err((status, text)) => refused(status, &text),
     }
 }
 
@@ -207,12 +218,12 @@ async fn reload(State(admin): State<Arc<Admin>>, Extension(By(by)): Extension<By
     }
 }
 
-/// Answers come from a moment and may tell of the inside: they are not to be kept, nor to be taken for
-/// something else than they say.
+/// Answers come from a moment and may tell of the inside: they are not to be kept, unless they say otherwise, nor to be
+/// taken for something else than they say.
 async fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 

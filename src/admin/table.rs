@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::columns::{Cell, Colour, Column, Style, UNKNOWN, age, printable, push_table, seconds_between};
 use super::events::{Event, Level};
+use super::headroom::HeadroomStatus;
 use super::history::History;
 use super::peers::{PeerState, PeerStatus};
 use super::status::{Available, FenceStatus, GatewayStatus, ListenerEntry, LoadStatus, Status};
@@ -18,6 +19,10 @@ pub fn render(status: &Status, events: usize, style: Style) -> String {
         push_part(&mut text, status, part, events, style);
     }
     text.push('\n');
+    if !status.headroom.is_empty() {
+        text.push_str(&printable(&status.headroom));
+        text.push('\n');
+    }
     text + &node(status)
 }
 
@@ -78,7 +83,8 @@ pub fn push_part(text: &mut String, status: &Status, part: Part, events: usize, 
 pub fn node(status: &Status) -> String {
     let node = &status.node;
     let up = age(seconds_between(node.started, status.at));
-    format!("Front door {} {}, started {up} ago.\n", printable(&node.name), printable(&node.version))
+    let (name, version) = (printable(&node.name), printable(&node.version));
+    format!("Front door {name} {version}, started {up} ago, snapshot {}.\n", node.snapshot)
 }
 
 /// Adds what has happened, the newest first.
@@ -128,7 +134,7 @@ const GATEWAYS: [Column; 13] = [
     Column::left("REASON"),
 ];
 
-const LOADS: [Column; 8] = [
+const LOADS: [Column; 9] = [
     Column::left("LOAD"),
     Column::right("SCORE"),
     Column::right("THROUGHPUT").dispensable(1),
@@ -136,10 +142,11 @@ const LOADS: [Column; 8] = [
     Column::right("POOL").dispensable(1),
     Column::right("CPU").dispensable(1),
     Column::right("ADDRESSES").optional().dispensable(2),
+    Column::left("HEADROOM").optional(),
     Column::left("LAST 15 MINUTES").optional(),
 ];
 
-const LISTENERS: [Column; 9] = [
+const LISTENERS: [Column; 10] = [
     Column::left("LISTENER"),
     Column::left("ADDRESS"),
     Column::left("MODE").dispensable(2),
@@ -149,6 +156,7 @@ const LISTENERS: [Column; 9] = [
     Column::right("TUNNELS").dispensable(1),
     Column::right("REDIRECTS").dispensable(3),
     Column::right("UNAVAILABLE").dispensable(3),
+    Column::left("VPN").dispensable(5),
 ];
 
 const RATES: [Column; 6] = [
@@ -226,8 +234,17 @@ fn load_row(gateway: &GatewayStatus, style: Style) -> Vec<Cell> {
         ratio(|load| load.criteria.pool),
         ratio(|load| load.criteria.cpu),
         load.map_or(UNKNOWN.into(), |load| of_most(load.pool_used, load.pool_size)).into(),
+        gateway.headroom.map_or(UNKNOWN.into(), headroom),
         trend(&gateway.history, style).into(),
     ]
+}
+
+/// Whether the others have room for its tunnels, and for how many of them they have.
+fn headroom(headroom: HeadroomStatus) -> Cell {
+    match headroom.enough {
+        true => "enough".into(),
+        false => Cell::coloured(&format!("{} of {}", headroom.room, headroom.tunnels), Colour::Yellow),
+    }
 }
 
 /// A bar for each of fifteen equal parts of the history, the newest last; a space where nothing is known.
@@ -308,6 +325,7 @@ fn listener_row(listener: &ListenerEntry) -> Vec<Cell> {
         listener.tunnels.to_string().into(),
         listener.redirects.to_string().into(),
         listener.unavailable.to_string().into(),
+        listener.vpn.as_str().into(),
     ]
 }
 
@@ -397,19 +415,23 @@ gw3      up        3m17s  -       no     75%  1000/1000        0           2s  -
 gw4      unknown   3m17s  no      no       -          -        0         none  -
 gw5      up        3m17s  no      no     30%   100/1000        0           2s  self, front-b  fenced by self: portal: refused, by front-b: portal: refused
 
-LOAD  SCORE  THROUGHPUT  TUNNELS  POOL  CPU
-gw1     30%           -      10%     -  50%
-gw2       -           -        -     -    -
-gw3     75%           -     100%     -  50%
-gw5     30%           -      10%     -  50%
+LOAD  SCORE  THROUGHPUT  TUNNELS  POOL  CPU  HEADROOM
+gw1     30%           -      10%     -  50%  0 of 100
+gw2       -           -        -     -    -  -
+gw3     75%           -     100%     -  50%  0 of 1000
+gw5     30%           -      10%     -  50%  0 of 100
 
-LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE
-portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3
-all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3
+LISTENER      ADDRESS            MODE      VRRP  AVAILABLE  CONNECTIONS  TUNNELS  REDIRECTS  UNAVAILABLE  VPN
+portal        62.168.1.203:443   redirect    31        0/4           12        5       4711            3  ssl
+all (closed)  62.168.1.203:8443  proxy        -        0/5           12        5       4711            3  ssl
 
-Front door front-a VERSION, started 3m17s ago.
+HEADROOM
+Front door front-a VERSION, started 3m17s ago, snapshot 1.
 ";
-        assert_eq!(tables, expected.replace("VERSION", VERSION));
+        let expected = expected
+            .replace("VERSION", VERSION)
+            .replace("HEADROOM\nFront", &format!("{}\nFront", status().headroom));
+        assert_eq!(tables, expected);
     }
 
     #[test]
@@ -542,11 +564,11 @@ GATEWAY";
             vec![event(9, Level::Warning, "gw2 is down: portal: \x1bc"), event(8, Level::Info, "gw2 is up")];
         let text = render(&status, 5, Style::default());
         for expected in [
-            "gw1     30%           -      10%     -  50%  ▂▂▃▃▄▄▅▅▆▆▇▇█\n",
-            "gw3     75%           -     100%     -  50%  ███\n",
+            "gw1     30%           -      10%     -  50%  0 of 100   ▂▂▃▃▄▄▅▅▆▆▇▇█\n",
+            "gw3     75%           -     100%     -  50%  0 of 1000  ███\n",
             "\nA SECOND  HANDSHAKES  ANSWERS  REJECTED     IN     OUT\n\
              portal          12.3   1234.5       0.0  999 B  3.5 MB\n",
-            "\n  AGO  EVENT\n3m11s  gw2 is down: portal:  c\n3m12s  gw2 is up\n\nFront door front-a ",
+            "\n  AGO  EVENT\n3m11s  gw2 is down: portal:  c\n3m12s  gw2 is up\n\nIf gw3 fails now",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }
@@ -557,9 +579,11 @@ GATEWAY";
 
     #[test]
     fn a_narrow_terminal_shows_what_matters_most() {
+        let status = Status { headroom: String::new(), ..status() };
         for width in 50..130 {
-            let text = render(&status(), 5, Style { width: Some(width), ..Style::default() });
+            let text = render(&status, 5, Style { width: Some(width), ..Style::default() });
             let (_, tables) = text.split_once("\n\n").unwrap();
+            let (tables, _) = tables.rsplit_once("\n\n").unwrap();
             for line in tables.lines() {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }

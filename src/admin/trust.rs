@@ -82,6 +82,17 @@ pub enum Refusal {
     CrossSite,
 }
 
+/// What somebody who looks may change. A request extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Anything, as he is: on the Unix socket, or with the token that his browser shows by itself.
+    Free,
+    /// Anything, with the token.
+    Token,
+    /// Nothing: there is no token that he could show.
+    Nothing,
+}
+
 /// What anyone who reaches the endpoint may look at.
 pub const OPEN: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
@@ -98,9 +109,18 @@ impl Trust {
         self.rules.store(Arc::new(Rules { token, hosts: hosts.into() }));
     }
 
-    /// Whether there is a token that could be shown.
-    pub fn has_token(&self) -> bool {
-        self.rules.load().token.is_some()
+    /// What whoever asks in this way may change.
+    pub fn rights(&self, peer: Option<&Peer>, headers: &HeaderMap) -> Rights {
+        let rules = self.rules.load();
+        if peer.is_some_and(|peer| peer.address.is_none()) {
+            return Rights::Free;
+        }
+        let remembered = basic(headers).map(|credentials| credentials.token);
+        match scheme(headers, b"bearer ").or(remembered.as_deref()) {
+            _ if rules.token.is_none() => Rights::Nothing,
+            Some(shown) if rules.is_token(shown) => Rights::Free,
+            _ => Rights::Token,
+        }
     }
 
     /// Whether this request may go on.
@@ -123,12 +143,12 @@ impl Trust {
         }
         let Some(token) = &rules.token else { return Err(Refusal::NoTokenConfigured) };
         let remembered = basic(headers);
+        let typed = typed.filter(|typed| !typed.is_empty()).map(str::as_bytes);
         // a browser sends by itself what its user has typed once: it has to say from where
         if !looks && typed.is_none() && remembered.is_some() && !says_from_where(headers) {
             return Err(Refusal::CrossSite);
         }
         let remembered = remembered.map(|credentials| credentials.token);
-        let typed = typed.filter(|typed| !typed.is_empty()).map(str::as_bytes);
         match typed.or(bearer).or(remembered.as_deref()) {
             None => Err(Refusal::TokenMissing),
             Some(shown) if token.is(shown) => Ok(()),

@@ -30,14 +30,15 @@ impl Demo {
             let mut farm = Farm::open(usize::from(self.gateways), Ports::Usual).await?;
             farm.add_proxy_and_passthrough()?;
             let key = farm.add_dve()?;
-            output::print(&introduction(&mut farm, &key)?)?;
+            let token = farm.add_token()?;
+            output::print(&introduction(&mut farm, &key, &token)?)?;
             farm.run(true, stop).await
         })?;
         Ok(Answer::Yes)
     }
 }
 
-fn introduction(farm: &mut Farm, key: &PublicKey) -> anyhow::Result<String> {
+fn introduction(farm: &mut Farm, key: &PublicKey, token: &str) -> anyhow::Result<String> {
     let program = std::env::args_os().next().unwrap_or_else(|| "vestibule".into());
     let program = program.to_string_lossy();
     let admin = farm.settings().admin.listen;
@@ -56,7 +57,8 @@ fn introduction(farm: &mut Farm, key: &PublicKey) -> anyhow::Result<String> {
          \x20 With a session, to the same     curl -k -b jar -c jar https://{proxy}/\n\
          \x20 With TLS passed through         curl -k https://{passthrough}/   (always the same one: by your address)\n\
          \x20 As a native client, over DVE    {program} resolve --server {dve} --key {key}\n\
-         \x20 See the farm                    {program} status --admin {admin}\n\
+         \x20 See the farm                    http://{admin}/   (draining a gateway there takes the token {token})\n\
+         \x20 The same on a terminal          {program} status --admin {admin}\n\
          \x20 See why it chooses as it does    {program} why --admin {admin}\n\
          \x20 The same for programs           curl http://{admin}/api/v1/status\n\
          \x20 Metrics                         curl http://{admin}/metrics\n\n",

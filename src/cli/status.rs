@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::output::{self, Format};
 use super::{Answer, running, watch};
-use crate::admin::client::{Address, Client};
+use crate::admin::client::{Address, Client, ClientError};
 use crate::admin::status::{GatewayStatus, Status as Document};
 use crate::admin::trust::Token;
 use crate::admin::{detail, table};
@@ -76,6 +76,12 @@ impl Status {
                 return Ok(if all_up { Answer::Yes } else { Answer::No });
             }
             if self.format == Format::Text && output::is_screen() {
+                match ask(&client).await {
+                    Ok(status) => drop(self.render(&status)?),
+                    // who is refused now will be refused again; who is not there may come
+                    Err(error) if error.downcast_ref::<ClientError>().is_none() => return Err(error),
+                    Err(_) => {}
+                }
                 watch::live(&client, self.gateway, self.events).await?;
                 return Ok(Answer::Yes);
             }

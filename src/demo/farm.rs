@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::gateway::{PretendGateway, Visitors};
 use super::weather;
+use crate::admin::trust::Token;
 use crate::app::{FrontDoor, Reread};
 use crate::certs::{self, Made, Named, Pair};
 use crate::config::{AdminSettings, FrontSettings, LogSettings};
@@ -102,6 +103,15 @@ impl Farm {
             answers_per_second_per_source: 100,
         });
         Ok(public)
+    }
+
+    /// Lets whoever has the token that is given back drain and resume gateways over TCP.
+    pub fn add_token(&mut self) -> anyhow::Result<String> {
+        let mut bytes = [0; 16];
+        aws_lc_rs::rand::fill(&mut bytes).context("there are no random numbers")?;
+        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.settings.admin.token = Token::new(&text);
+        Ok(text)
     }
 
     /// The front door's settings; may be changed before the farm runs.

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use vestibule::net::tls::{Trust, client_config};
 
-use crate::support::{Folder, Running, header, https, over_tls, until};
+use crate::support::{Folder, Running, connect, exchange, header, https, over_tls, until};
 
 /// Demos share loopback and its usual ports: two that start at the same moment may both find one free.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
@@ -106,6 +106,18 @@ fn the_demo_introduces_itself_answers_and_leaves_nothing_behind() {
     assert!(why.stdout.contains(" would be chosen: it has the lowest load"), "{}", why.stdout);
     let metrics = after(&text, "Metrics                         curl ");
     assert_eq!(metrics, format!("http://{admin}/metrics"));
+    assert_eq!(after(&text, "See the farm "), format!("http://{admin}/"));
+    let token = after(&text, "takes the token ").trim_end_matches(')');
+    let form = format!("token={token}&reason=a+trial");
+    let order = format!(
+        "POST /gateways/gw1/drain HTTP/1.1\r\nHost: {admin}\r\nOrigin: http://{admin}\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n{form}",
+        form.len()
+    );
+    let page = exchange(&mut connect(admin.parse().unwrap()), order.as_bytes());
+    assert!(page.contains("this is in force"), "{page}");
+    let status = folder.run(["status", "--admin", &admin]);
+    assert!(status.stdout.contains("a trial"), "{}", status.stdout);
 
     demo.signal(Signal::INT);
     let ended = demo.wait();

@@ -56,12 +56,7 @@ fn every_command_is_one_that_a_running_front_door_answers() {
         "[agent]\nname = \"gw1\"\nlisten = \"127.0.0.1:9464\"\n[[check]]\nkind = \"tcp\"\naddress = \"127.0.0.1\"\n",
     );
     let mut seen = BTreeSet::new();
-    let known = place.folder.run(["--help"]).stdout;
     for command in commands() {
-        if command.starts_with("vestibule why") && !known.contains("\n  why ") {
-            seen.insert("why".to_owned());
-            continue;
-        }
         let here = command
             .replace("/etc/vestibule/config/vestibule.toml", "v.toml")
             .replace("/etc/vestibule/config/heartbeat.toml", "agent.toml");
@@ -124,9 +119,6 @@ fn a_certificate_made_by_hand_is_one_that_the_agent_takes() {
 
 #[test]
 fn every_alert_says_here_what_to_do() {
-    if !root().join("dashboards").exists() {
-        return;
-    }
     let rules = std::fs::read_to_string(root().join("dashboards/alerts.yml")).unwrap();
     let alerts: BTreeSet<_> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();

@@ -139,7 +139,8 @@ fn a_front_door_redirects_and_tells_its_status() {
             "CONNECTIONS",
             "TUNNELS",
             "REDIRECTS",
-            "UNAVAILABLE"
+            "UNAVAILABLE",
+            "VPN"
         ]
     );
     let (door, upgrade) = (place.door.to_string(), place.upgrade.to_string());

@@ -76,6 +76,18 @@ impl Terminal {
         write(&*self.master, keys).unwrap();
     }
 
+    /// Waits until it has ended without having drawn anything, and with what it says then.
+    fn refused(mut self, words: &str) {
+        let mut status = None;
+        until("it never ended", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert_eq!(status.unwrap().code(), Some(2));
+        until("it does not say why", || self.written().contains(words));
+        assert!(!self.written().contains('\x1b'), "{:?}", self.written());
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -249,6 +261,14 @@ fn stopped_by_hand_it_gives_the_terminal_back_and_takes_it_again() {
     until("it never draws again", || terminal.written()[before..].contains("The only gateway is up."));
     terminal.press(b"q");
     terminal.ended();
+}
+
+#[test]
+fn a_gateway_that_there_is_not_is_told_before_anything_is_drawn() {
+    let (place, _gateway) = place();
+    let _running = place.ready();
+    let terminal = Terminal::watch(&place, &["gw9"], 24, 80);
+    terminal.refused("error: there is no gateway of that name; there are: gw1");
 }
 
 #[test]

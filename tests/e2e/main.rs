@@ -17,6 +17,7 @@ mod gateway;
 mod health;
 mod limits;
 mod metrics;
+mod page;
 mod passthrough;
 mod peers;
 mod proxy;

@@ -325,7 +325,7 @@ web_start() {
   : >"$WORK/$1.requests"
   start "$1" "$1.web.log" python3 "$LAB_DIR/web_gateway.py" --name "$1" --port "${2:-443}" --broken "$WORK/$1.broken" \
     --certificate "$WORK/web/$1.pem" --key "$WORK/web/$1.key" --log "$WORK/$1.requests"
-  wait_for 5 listens_on_port "$1" "${2:-443}" || fail "the web server does not start on $1"
+  wait_for 20 listens_on_port "$1" "${2:-443}" || fail "the web server does not start on $1"
 }
 
 # web_breaks NAME... / web_works NAME... : its web server answers nothing but 503 from now on / works again

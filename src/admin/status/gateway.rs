@@ -120,7 +120,7 @@ impl GatewayStatus {
     }
 
     /// Whether nothing speaks against it but that another one is the active one.
-    pub(super) fn waits_for_its_turn(&self, vpn: Vpn) -> bool {
+    pub(in crate::admin) fn waits_for_its_turn(&self, vpn: Vpn) -> bool {
         self.availability.of(vpn).reason.as_deref() == Some(Exclusion::Standby.as_str())
     }
 

@@ -65,7 +65,7 @@ impl ListenerEntry {
     }
 
     /// Whether it may send clients to that gateway, whatever state it is in.
-    pub(super) fn is_for(&self, gateway: &GatewayStatus) -> bool {
+    pub(in crate::admin) fn is_for(&self, gateway: &GatewayStatus) -> bool {
         (self.vrrp_id.is_none() || gateway.vrrp_id == self.vrrp_id) && gateway.vpn_mode.offers(self.vpn)
     }
 }

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 pub use self::question::{Question, QuestionError};
 use self::words::Words;
+pub(super) use self::words::number;
 use super::listener::ListenerStatus;
 use super::status::{LoadStatus, date};
 use crate::fleet::{Account, Ask, By, GatewayView, Moment, Snapshot, Vpn, VrrpId, explain};

@@ -1,6 +1,5 @@
 //! An explanation as text for people.
 
-use super::words::number;
 use super::{Candidate, Why};
 use crate::admin::columns::{Cell, Colour, Column, Style, UNKNOWN, age, printable, push_table};
 
@@ -69,4 +68,9 @@ fn row(gateway: &Candidate) -> Vec<Cell> {
         report.into(),
         gateway.verdict.clone().into(),
     ]
+}
+
+/// A number that stands beneath others: all have as many decimals.
+fn number(number: f64) -> String {
+    format!("{number:.3}")
 }

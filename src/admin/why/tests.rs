@@ -290,14 +290,14 @@ fn the_table_has_the_sentences_and_a_row_for_each_gateway_best_first() {
 gw2 would be chosen: it has the lowest load, 0.37; then gw1 (0.45).
 Listener portal: redirect, SSL VPN, VRRP ID 31, the lowest load first.
 
-#  GATEWAY  LOAD  SCORE   PENDING  THROUGHPUT  TUNNELS  POOL   CPU  REPORT  WHY
-1  gw2      0.37   0.35  20 +0.02           -     0.20     -  0.50      2s  chosen: it has the lowest load, 0.37
-2  gw1      0.45   0.45         0           -     0.40     -  0.50      2s  next
--  gw3         -      -         0           -        -     -     -    none  left out: down: portal: connection refused
--  gw4      0.30   0.30         0           -     0.10     -  0.50      2s  left out: draining: new kernel
--  gw5      0.30   0.30         0           -     0.10     -  0.50      2s  left out: fenced: by front-b: portal: refused
--  gw6      0.75   0.75         0           -     1.00     -  0.50      2s  left out: no tunnel left: 1000 of 1000
--  gw7         -      -         0           -        -     -     -    none  left out: other VRRP ID: it has 32
+#  GATEWAY   LOAD  SCORE    PENDING  THROUGHPUT  TUNNELS  POOL    CPU  REPORT  WHY
+1  gw2      0.370  0.350  20 +0.020           -    0.200     -  0.500      2s  chosen: it has the lowest load, 0.37
+2  gw1      0.450  0.450          0           -    0.400     -  0.500      2s  next
+-  gw3          -      -          0           -        -     -      -    none  left out: down: portal: connection refused
+-  gw4      0.300  0.300          0           -    0.100     -  0.500      2s  left out: draining: new kernel
+-  gw5      0.300  0.300          0           -    0.100     -  0.500      2s  left out: fenced: by front-b: portal: refused
+-  gw6      0.750  0.750          0           -    1.000     -  0.500      2s  left out: no tunnel left: 1000 of 1000
+-  gw7          -      -          0           -        -     -      -    none  left out: other VRRP ID: it has 32
 
 LOAD is SCORE and what is pending; SCORE weighs throughput 1, tunnels 1, pool 1, cpu 1.
 ";

@@ -353,7 +353,7 @@ fn used(view: &GatewayView, of: impl Fn(&Load) -> (Option<u64>, Option<u64>)) ->
 }
 
 /// A load with two decimals, or three where the third says something.
-pub fn number(load: f64) -> String {
+pub(in crate::admin) fn number(load: f64) -> String {
     let text = format!("{load:.3}");
     text.strip_suffix('0').unwrap_or(&text).to_owned()
 }
