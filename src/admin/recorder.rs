@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::events::{Event, News, changes};
-use super::history::{History, Scores};
+use super::history::Scores;
 use super::listener::ListenerStatus;
 use super::rates::Track;
 use super::status::Status;
