@@ -85,8 +85,7 @@ impl Recorder {
             listener.rates = past.tracks.get(&key).and_then(Track::rates);
         }
         for gateway in &mut status.gateways {
-            gateway.history =
-                past.scores.get(&gateway.name).map(Scores::history).unwrap_or_else(History::default);
+            gateway.history = past.scores.get(&gateway.name).map(Scores::history).unwrap_or_default();
         }
         status
     }
