@@ -95,11 +95,7 @@ fn what_people_send_is_told_nowhere() {
     exchange(&mut connect(place.door), request("POST", "/").as_bytes());
     // neither do administrators need to know what their monitoring has asked for
     let answer = exchange(&mut connect(place.admin), request("POST", "/").as_bytes());
-<<<<<<< HEAD
     assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
-=======
-    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
->>>>>>> wt-docs
     let answers = assert_discreet(&place, running);
     for (_, status) in &requests[..5] {
         assert!(answers.iter().any(|answer| answer == status), "no {status} in {answers:?}");
