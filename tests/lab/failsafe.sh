@@ -116,21 +116,23 @@ says() {
   for words; do grep -q -- "$words" <<<"$text" || return 1; done
 }
 
-# is_whole : one front door is active, and the other one could take over, and they hear each other
+# is_whole [OR] : one front door is active, and the other one could take over, and they hear each other; OR: what else
+# keepalived may have said than what it is
 is_whole() {
-  local host active=
+  local host active= master="keepalived \(says MASTER${1:+\|$1}\)" backup="keepalived \(says BACKUP${1:+\|$1}\)"
   for host in fa fb; do
     if is_active $host; then active=$active$host; fi
   done
   case $active in fa | fb) ;; *) return 1 ;; esac
   has_address "$active" $VIRTUAL && ! has_address "${OTHER[$active]}" $VIRTUAL &&
-    says "$active" '^ *31  active .*keepalived says MASTER' "^${NAME[${OTHER[$active]}]}  *standby " &&
-    says "${OTHER[$active]}" '^ *31  standby .*keepalived says BACKUP' "^${NAME[$active]}  *active "
+    says "$active" "^ *31  active .*$master" "^${NAME[${OTHER[$active]}]}  *standby " &&
+    says "${OTHER[$active]}" "^ *31  standby .*$backup" "^${NAME[$active]}  *active "
 }
 
 # who : which host is the active one, in $ACTIVE, and the other one in $STANDBY
 who() {
-  wait_for 10 is_whole || { front_status front-a; front_status front-b; fail "one front door is active, and the other one is ready to be"; }
+  # one that is started anew between two looks of its keepalived is told nothing, now or later: nothing has changed for that
+  wait_for 6 is_whole || wait_for 6 is_whole 'has said nothing' || { front_status front-a; front_status front-b; fail "one front door is active, and the other one is ready to be"; }
   if is_active fa; then ACTIVE=fa; else ACTIVE=fb; fi
   STANDBY=${OTHER[$ACTIVE]}
 }
