@@ -73,8 +73,10 @@ impl Admin {
             .fallback(page::nothing_here)
             .method_not_allowed_fallback(page::wrong_method)
             .with_state(Arc::new(self))
-            .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(bounds)
+            // before there is a place: who shows no token, and takes his time over it, must not take one from those who do,
+            // nor from whoever asks on the socket whether this front door is fit
+            .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(map_response(secured))
     }
 
@@ -241,6 +243,7 @@ async fn out_of_bounds(error: BoxError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::SocketAddr;
 
     use axum::body::Body;
@@ -454,6 +457,27 @@ mod tests {
         waiting.shutdown().await;
         assert_eq!(ask(&router, UNIX, Method::GET, "/api/v1/status").await.status, StatusCode::OK);
         drop(orders);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forms_that_never_end_keep_nobody_else_waiting_and_end_all_the_same() {
+        let Endpoint { router, orders: _orders, .. } = endpoint(true, vec![]);
+        let mut forms = tokio::task::JoinSet::new();
+        for _ in 0..2 * MAX_REQUESTS {
+            let mut request = http::Request::post("/gateways/gw1/drain")
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Body::from_stream(futures_util::stream::pending::<Result<String, io::Error>>()))
+                .unwrap();
+            request.extensions_mut().insert(Peer::nameless(tcp()));
+            forms.spawn(router.clone().oneshot(request));
+        }
+        tokio::task::yield_now().await;
+        for from in [UNIX, tcp()] {
+            assert_eq!(ask(&router, from, Method::GET, "/healthz").await.status, StatusCode::OK);
+        }
+        while let Some(answered) = forms.join_next().await {
+            assert_eq!(answered.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+        }
     }
 
     #[tokio::test]
