@@ -65,8 +65,9 @@ fn figures(status: &Status) -> Markup {
     let gateways = &status.gateways;
     let up = gateways.iter().filter(|gateway| gateway.unavailable_because().is_none()).count();
     let loads = || gateways.iter().filter_map(|gateway| gateway.load.as_ref());
-    let sum = |of: fn(&crate::admin::status::LoadStatus) -> Option<u64>| -> u64 {
-        loads().filter_map(of).fold(0, u64::saturating_add)
+    // of those that tell; that nobody does is not none
+    let sum = |of: fn(&crate::admin::status::LoadStatus) -> Option<u64>| {
+        loads().filter_map(of).reduce(u64::saturating_add)
     };
     let pending: u64 = gateways.iter().map(|gateway: &GatewayStatus| gateway.pending).sum();
     let connections: u64 = status.listeners.iter().map(|listener| listener.connections).sum();
@@ -75,7 +76,15 @@ fn figures(status: &Status) -> Markup {
     html! {
         dl.figures {
             div { dt { "Gateways available" } dd { strong { (up) } " of " (gateways.len()) } }
-            div { dt { "Tunnels" } dd { strong { (sum(|load| load.tunnels)) } " of " (sum(|load| load.tunnels_max)) } }
+            div { dt { "Tunnels" } dd {
+                @match (sum(|load| load.tunnels), sum(|load| load.tunnels_max)) {
+                    (None, None) => { "unknown" }
+                    (used, all) => {
+                        strong { (used.map_or_else(|| "unknown".to_owned(), |used| used.to_string())) }
+                        @if let Some(all) = all { " of " (all) }
+                    }
+                }
+            } }
             div { dt { "On their way" } dd { strong { (pending) } } }
             div { dt { "Connections here" } dd { strong { (connections) } } }
             div { dt { "Answers per second" } dd { strong { (super::words::rate(answers)) } } }
