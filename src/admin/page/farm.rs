@@ -8,6 +8,7 @@ use super::words::{lasting, moment};
 use super::{doors, events, listeners, verdict};
 use crate::admin::status::{GatewayStatus, Status};
 use crate::admin::trust::Rights;
+use crate::fleet::VpnMode;
 
 /// The first page.
 pub fn page(status: &Status, rights: Rights) -> Markup {
@@ -63,7 +64,9 @@ pub fn how_to_change(name: &str) -> Markup {
 /// Sums of what is told below.
 fn figures(status: &Status) -> Markup {
     let gateways = &status.gateways;
-    let up = gateways.iter().filter(|gateway| gateway.unavailable_because().is_none()).count();
+    // nobody is ever sent to the others
+    let for_newcomers = || gateways.iter().filter(|gateway| gateway.vpn_mode != VpnMode::VrrpOnly);
+    let up = for_newcomers().filter(|gateway| gateway.unavailable_because().is_none()).count();
     let loads = || gateways.iter().filter_map(|gateway| gateway.load.as_ref());
     // of those that tell; that nobody does is not none
     let sum = |of: fn(&crate::admin::status::LoadStatus) -> Option<u64>| {
@@ -75,7 +78,7 @@ fn figures(status: &Status) -> Markup {
         status.listeners.iter().filter_map(|l| l.rates).map(|rates| rates.answers_per_second).sum();
     html! {
         dl.figures {
-            div { dt { "Gateways available" } dd { strong { (up) } " of " (gateways.len()) } }
+            div { dt { "Gateways available" } dd { strong { (up) } " of " (for_newcomers().count()) } }
             div { dt { "Tunnels" } dd {
                 @match (sum(|load| load.tunnels), sum(|load| load.tunnels_max)) {
                     (None, None) => { "unknown" }

@@ -15,7 +15,7 @@ use crate::admin::status::{
 };
 use crate::admin::trust::Rights;
 use crate::admin::vrrp::{VrrpState, VrrpStatus};
-use crate::fleet::{Role, VrrpMode};
+use crate::fleet::{Role, VpnMode, VrrpMode};
 
 const HOSTILE: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> & 'so' on";
 
@@ -391,6 +391,18 @@ fn before_a_resume_it_is_said_whether_newcomers_come() {
     let mut pair = Farm::failsafe(2);
     let said = told_of_resuming(pair.up(&["gw1", "gw2"]).drain("gw2", ""), "gw2");
     assert!(said.contains("when it is its turn") && !said.contains(ready), "{said}");
+}
+
+#[test]
+fn whom_nobody_is_sent_to_is_not_missing() {
+    let mut farm = Farm::with(3, |number, gateway| {
+        if number == 3 {
+            gateway.vpn_mode = VpnMode::VrrpOnly;
+        }
+    });
+    let status = farm.up(&["gw1", "gw2", "gw3"]).status(&[listener("portal", 443)]);
+    let said = text(&farm::page(&status, Rights::Free).into_string());
+    assert!(said.contains("Gateways available 2 of 2"), "{said}");
 }
 
 #[test]
