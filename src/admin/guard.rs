@@ -1,7 +1,8 @@
 //! What happens to a request before anybody works on it.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -10,6 +11,7 @@ use axum::response::Response;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::page;
 use super::reply::refused;
@@ -29,7 +31,7 @@ pub struct Guard {
 pub struct By(pub Arc<str>);
 
 /// What a form of the page says. A request extension, where one was sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Form {
     /// The token.
     #[serde(default)]
@@ -47,6 +49,17 @@ pub const FORMS: &str = "/gateways/";
 
 /// A reason of 200 characters, each written with an escape, is a tenth of it.
 pub const MAX_BODY_BYTES: usize = 16 << 10;
+
+/// Of a form, which is sent at once. Whoever sends it has shown no token yet.
+const FORM_TIME: Duration = Duration::from_secs(5);
+
+impl fmt::Debug for Form {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token: _, name, reason } = self;
+        f.debug_struct("Form").field("name", name).field("reason", reason).finish_non_exhaustive()
+    }
+}
 
 impl Guard {
     /// By these rules.
@@ -109,7 +122,10 @@ async fn with_form(request: Request) -> Result<(Request, Form), Response> {
         return Err(page::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     let (head, body) = request.into_parts();
-    let Ok(bytes) = to_bytes(body, MAX_BODY_BYTES).await else {
+    let Ok(bytes) = timeout(FORM_TIME, to_bytes(body, MAX_BODY_BYTES)).await else {
+        return Err(page::refused(StatusCode::REQUEST_TIMEOUT, "the form did not come to its end in time"));
+    };
+    let Ok(bytes) = bytes else {
         return Err(page::refused(StatusCode::PAYLOAD_TOO_LARGE, "the form is too long"));
     };
     let Ok(form) = serde_urlencoded::from_bytes(&bytes) else {

@@ -102,7 +102,7 @@ impl Recorder {
 
     fn announce(&self) {
         let id = self.past().last_id;
-        crate::net::news::tell(&self.0.newest, id);
+        raise(&self.0.newest, id);
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {
@@ -126,6 +126,15 @@ impl Past {
             self.events.pop_front();
         }
     }
+}
+
+/// Of two that announce at the same moment the one with less to say may come last.
+fn raise(newest: &watch::Sender<u64>, id: u64) {
+    newest.send_if_modified(|newest| {
+        let is_newer = *newest < id;
+        *newest = id.max(*newest);
+        is_newer
+    });
 }
 
 fn key_of(listener: &ListenerStatus) -> ListenerKey {
@@ -155,6 +164,17 @@ mod tests {
         let shown: Vec<_> = status.events.iter().map(|event| (event.id, event.kind)).collect();
         assert_eq!(shown, [(2, Kind::Config), (1, Kind::Gateway)]);
         assert_eq!(recorder.since(1).iter().map(|event| event.id).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn the_number_of_the_newest_never_goes_back() {
+        let (newest, mut heard) = watch::channel(0);
+        raise(&newest, 2);
+        assert_eq!(*heard.borrow_and_update(), 2);
+        for id in [1, 2] {
+            raise(&newest, id);
+            assert!(!heard.has_changed().unwrap());
+        }
     }
 
     #[test]

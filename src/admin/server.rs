@@ -47,6 +47,8 @@ pub struct Admin {
     pub stop: Stop,
     /// For those who look on.
     pub places: Arc<Semaphore>,
+    /// For what [`Admin::aside`] does.
+    pub desk: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -73,8 +75,10 @@ impl Admin {
             .fallback(page::nothing_here)
             .method_not_allowed_fallback(page::wrong_method)
             .with_state(Arc::new(self))
-            .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(bounds)
+            // before there is a place: who shows no token, and takes his time over it, must not take one from those who do,
+            // nor from whoever asks on the socket whether this front door is fit
+            .layer(from_fn_with_state(Guard::new(trust), guard))
             .layer(map_response(secured))
     }
 
@@ -82,6 +86,24 @@ impl Admin {
     pub fn why(&self, question: &Question) -> Result<Why, QuestionError> {
         let snapshot = Arc::clone(self.scene.farm.clone().load());
         Why::of(&snapshot, &(self.scene.listeners)(), question, now(), fastrand::u64(..))
+    }
+
+    /// Makes an answer that is long where the farm is large, one at a time and beside the thread of the control plane: there
+    /// others have deadlines to keep, who probe gateways and follow the virtual addresses.
+    pub(super) async fn aside(
+        self: &Arc<Self>,
+        make: impl FnOnce(&Self) -> Response + Send + 'static,
+    ) -> Response {
+        let turn = Arc::clone(&self.desk).acquire_owned().await;
+        let admin = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            make(&admin)
+        });
+        made.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "an answer could not be made");
+            refused(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be made; see the log")
+        })
     }
 
     /// How things stand, with the past.
@@ -113,8 +135,8 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn status(State(admin): State<Arc<Admin>>) -> Json<Status> {
-    Json(admin.status())
+async fn status(State(admin): State<Arc<Admin>>) -> Response {
+    admin.aside(|admin| Json(admin.status()).into_response()).await
 }
 
 async fn why(State(admin): State<Arc<Admin>>, request: Request) -> Response {
@@ -241,6 +263,7 @@ async fn out_of_bounds(error: BoxError) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::SocketAddr;
 
     use axum::body::Body;
@@ -315,6 +338,7 @@ mod tests {
             orders: sender,
             stop,
             places: stream::places(),
+            desk: Arc::new(Semaphore::new(1)),
         };
         (admin, Endpoint { router: Router::new(), orders, recorder, stopper })
     }
@@ -350,6 +374,25 @@ mod tests {
     async fn the_process_is_healthy_whatever_the_farm_is_like() {
         let answer = ask(&endpoint(false, vec![]).router, tcp(), Method::GET, "/healthz").await;
         assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, "ok\n"));
+    }
+
+    #[tokio::test]
+    async fn what_is_long_in_a_large_farm_is_written_beside_the_thread_that_others_need() {
+        let view = Publisher::new(Farm::new(1).roster.snapshot()).view();
+        let (mut admin, _rest) = parts(view, vec![], Registry::new());
+        let threads = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&threads);
+        admin.scene.listeners = Arc::new(move || {
+            seen.lock().unwrap().push(std::thread::current().id());
+            vec![listener("portal", 443)]
+        });
+        let router = admin.router(Trust::new([127, 0, 0, 1].into(), None, Vec::new()));
+        for path in ["/", "/gateways/gw1", "/gateways/gw1/drain", "/why", "/api/v1/status"] {
+            assert_eq!(ask(&router, tcp(), Method::GET, path).await.status, StatusCode::OK, "{path}");
+            let threads = std::mem::take(&mut *threads.lock().unwrap());
+            assert!(!threads.is_empty(), "{path}");
+            assert!(!threads.contains(&std::thread::current().id()), "{path}");
+        }
     }
 
     #[tokio::test]
@@ -454,6 +497,27 @@ mod tests {
         waiting.shutdown().await;
         assert_eq!(ask(&router, UNIX, Method::GET, "/api/v1/status").await.status, StatusCode::OK);
         drop(orders);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forms_that_never_end_keep_nobody_else_waiting_and_end_all_the_same() {
+        let Endpoint { router, orders: _orders, .. } = endpoint(true, vec![]);
+        let mut forms = tokio::task::JoinSet::new();
+        for _ in 0..2 * MAX_REQUESTS {
+            let mut request = http::Request::post("/gateways/gw1/drain")
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Body::from_stream(futures_util::stream::pending::<Result<String, io::Error>>()))
+                .unwrap();
+            request.extensions_mut().insert(Peer::nameless(tcp()));
+            forms.spawn(router.clone().oneshot(request));
+        }
+        tokio::task::yield_now().await;
+        for from in [UNIX, tcp()] {
+            assert_eq!(ask(&router, from, Method::GET, "/healthz").await.status, StatusCode::OK);
+        }
+        while let Some(answered) = forms.join_next().await {
+            assert_eq!(answered.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+        }
     }
 
     #[tokio::test]

@@ -41,8 +41,8 @@ struct Rules {
 #[derive(Clone)]
 pub struct Token(Box<str>);
 
-/// What is known of a request before anything is done about it.
-#[derive(Clone, Copy, Debug)]
+/// What is known of a request before anything is done about it. Not to be shown: tokens are in it.
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// Who asks; one of whom nobody says where he comes from is treated like one over TCP.
     pub peer: Option<&'a Peer>,

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use prometheus::Registry;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::access_log::AccessLog;
@@ -172,6 +172,7 @@ impl FrontDoor {
             orders: order_sender,
             stop: stop.clone(),
             places: stream::places(),
+            desk: Arc::new(Semaphore::new(1)),
         };
         let router = admin_parts.router(trust.clone());
         let farm = Farm { view, published: keeper.published() };

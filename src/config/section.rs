@@ -93,6 +93,14 @@ impl<'a> Section<'a> {
 
     fn check_name(&self, key: &str, name: Spanned<String>) -> Option<Spanned<String>> {
         let text = name.get_ref();
+        if text == "." || text == ".." {
+            // browsers go up by it, however it is written (URL Standard §4.4)
+            self.problems.error(
+                &name.span(),
+                format!("'{key}' cannot be '{text}', which no URL can have in its path"),
+            );
+            return None;
+        }
         let fits = (1..=64).contains(&text.chars().count()) && text.trim() == text;
         if fits && !text.chars().any(|c| c.is_control() || c == '/' || c == '"') {
             return Some(name);
@@ -372,6 +380,27 @@ mod tests {
                 "t.toml:3:12: error: 'interval': must be a duration with its unit, like \"250ms\", \"2s\", \"10m\" or \"1h\"",
                 "t.toml:4:8: error: 'port' must be from 1 to 65535",
             ]
+        );
+    }
+
+    #[test]
+    fn a_name_can_stand_in_a_url() {
+        let told = |name: &str| {
+            let text = format!("name = '{name}'");
+            let problems = Problems::new(Path::new("t.toml"), &text);
+            let table = DeTable::parse(&text).unwrap();
+            Section::root(&SCHEMA, &table, &problems).name("name");
+            problems.into_list().iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for fit in ["gw1", "gw.1", "...", "Zürich & Köln", "100%"] {
+            assert_eq!(told(fit), [""; 0], "{fit}");
+        }
+        for unfit in [".", "..", "a/b", "a\"b", ""] {
+            assert_eq!(told(unfit).len(), 1, "{unfit}");
+        }
+        assert_eq!(
+            told(".."),
+            ["t.toml:1:8: error: 'name' cannot be '..', which no URL can have in its path"]
         );
     }
 

@@ -107,6 +107,7 @@ has_said_more() { [ "$(wc -l <"$WORK/seen")" -gt "$HEARD" ]; }
 part "live"
 browser begin
 browser stays
+browser crowded
 gateway_dies gw2
 browser dies gw2
 browser looks trouble / /gateways/gw2 /why

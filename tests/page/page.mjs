@@ -237,6 +237,20 @@ const steps = {
     }
   },
 
+  // As many look on already as may: the page is told nothing, and asks by itself.
+  async crowded() {
+    expectsErrors = true;
+    const page = await (await open()).newPage();
+    await page.route("**/api/v1/events", (route) => route.fulfill({ status: 503, body: "" }));
+    await page.goto(`${LOCAL}/`);
+    const first = await page.locator(".asof time").getAttribute("datetime");
+    await page.waitForFunction((first) => document.querySelector(".asof time").dateTime !== first, first);
+    await page.locator("#live", { hasText: /^Live$/ }).waitFor();
+    ok("a page that hears nothing goes on by asking");
+    await page.context().close();
+    expectsErrors = false;
+  },
+
   async away() {
     expectsErrors = true;
     await farm.locator("#live", { hasText: "Not live since" }).waitFor();

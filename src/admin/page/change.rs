@@ -6,11 +6,11 @@ use super::farm::how_to_change;
 use super::frame::{Frame, Motion, Place};
 use super::verdict::Mood;
 use super::words::{count, gateway_path, since};
-use crate::admin::peers::PeerState;
+use crate::admin::peers::{PeerState, PeerStatus};
 use crate::admin::status::{DrainedBy, GatewayStatus, ListenerEntry, Status};
 use crate::admin::summary::enumerated;
 use crate::admin::trust::Rights;
-use crate::fleet::{State, Vpn};
+use crate::fleet::{Role, State, Vpn};
 
 /// Asks whether a gateway is to be drained.
 pub fn drain(status: &Status, gateway: &GatewayStatus, rights: Rights) -> Markup {
@@ -97,24 +97,40 @@ fn said(mood: Mood, text: &Markup) -> Markup {
 }
 
 fn drained(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
-    let load = gateway.load.as_ref();
     let mut all = Vec::new();
     if let Some(drain) = &gateway.drain {
-        let who = match drain.by {
-            DrainedBy::Administrator => drain.who.as_deref().unwrap_or("an administrator"),
-            DrainedBy::Agent => "its own agent",
-        };
         let text = html! {
-            "It is drained already, by " bdi { (who) } ", " (since(drain.since, status.at))
-            @if !drain.reason.is_empty() { ": " bdi { (drain.reason) } } ". The new reason takes the place of the old one."
+            @match drain.by {
+                DrainedBy::Administrator => {
+                    "It is drained already, by " bdi { (drain.who.as_deref().unwrap_or("an administrator")) }
+                }
+                DrainedBy::Agent => { "It drains already, by its own agent's wish" }
+            }
+            ", " (since(drain.since, status.at))
+            @if !drain.reason.is_empty() { ": " bdi { (drain.reason) } } ". "
+            @match drain.by {
+                DrainedBy::Administrator => { "The new reason takes the place of the old one." }
+                DrainedBy::Agent => { "From now on it drains by your order, too, whatever its agent wishes later." }
+            }
         };
         all.push(said(Mood::Notice, &text));
+    }
+    if gateway.state == State::Down {
+        // its tunnels are gone, and nobody is sent to it now
+        all.push(said(
+            Mood::Notice,
+            &html! { "It is down, and gets no newcomers when it is up again until somebody resumes it." },
+        ));
+        all.extend(newcomers(status, gateway));
+        all.extend(told(status));
+        return all;
     }
     all.push(said(
         Mood::Calm,
         &html! {
-            @match load.and_then(|load| load.tunnels) {
+            @match gateway.load.as_ref().and_then(|load| load.tunnels) {
                 Some(0) => "It has no tunnel now.",
+                Some(1) => "Its one tunnel stays until its user ends it.",
                 Some(tunnels) => { "Its " (count(tunnels, "tunnel")) " stay until their users end them." }
                 None => "Its tunnels stay until their users end them; how many there are is not known.",
             }
@@ -151,15 +167,8 @@ fn newcomers(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
             None => asked.push((listener.vrrp_id, listener.vpn, vec![&listener.name])),
         }
     }
-    let takers = |id: Option<u8>, vpn: Vpn| -> Vec<&str> {
-        let others = status.gateways.iter().filter(|other| other.name != gateway.name);
-        let fit = others.filter(|other| (id.is_none() || other.vrrp_id == id) && other.vpn_mode.offers(vpn));
-        // in failsafe mode the next one takes its turn
-        let able = fit.filter(|other| other.availability.of(vpn).available || other.waits_for_its_turn(vpn));
-        able.map(|other| other.name.as_str()).collect()
-    };
     let said_of = |id: Option<u8>, vpn: Vpn, of: &str| {
-        let takers = takers(id, vpn);
+        let takers = takers(status, gateway, id, vpn);
         let takes_some = gateway.availability.of(vpn).available;
         if takers.is_empty() {
             let last = if takes_some {
@@ -188,52 +197,107 @@ fn newcomers(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
     asked.iter().map(|(id, vpn, names)| said_of(*id, *vpn, &enumerated(names))).collect()
 }
 
-fn resumed(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
-    let mut all = Vec::new();
-    match &gateway.drain {
-        None => all.push(said(Mood::Calm, &html! { "It is not drained." })),
-        Some(drain) => {
-            let text = html! {
-                @match (drain.by, &drain.who) {
-                    (DrainedBy::Administrator, Some(who)) => { "It was drained by " bdi { (who) } }
-                    (DrainedBy::Administrator, None) => { "It was drained by an administrator" }
-                    (DrainedBy::Agent, _) => { "It drains by its own agent's wish, which ends there and not here" }
-                }
-                ", " (since(drain.since, status.at))
-                @if !drain.reason.is_empty() { ": " bdi { (drain.reason) } } "."
-            };
-            all.push(said(if drain.by == DrainedBy::Agent { Mood::Notice } else { Mood::Calm }, &text));
-        }
+/// Who of the others takes such newcomers. In failsafe mode that is one alone.
+fn takers<'a>(status: &'a Status, gateway: &GatewayStatus, id: Option<u8>, vpn: Vpn) -> Vec<&'a str> {
+    let others = || status.gateways.iter().filter(|other| other.name != gateway.name);
+    let fit = || others().filter(|other| id.is_none() || other.vrrp_id == id);
+    let able = |other: &GatewayStatus| {
+        other.vpn_mode.offers(vpn) && (other.availability.of(vpn).available || other.waits_for_its_turn(vpn))
+    };
+    if !is_failsafe(status) {
+        return fit().filter(|other| able(other)).map(|other| other.name.as_str()).collect();
     }
-    all.push(match gateway.state {
-        State::Down => said(
-            Mood::Notice,
-            &html! {
-                "It is down: it gets newcomers once its checks pass. " bdi { (gateway.reason) }
-            },
-        ),
-        State::Unknown => said(Mood::Notice, &html! { "It gets newcomers once its checks pass." }),
-        State::Up | State::Draining => said(
-            Mood::Calm,
-            &html! {
-                "It gets newcomers again, first a few and then its share."
-                @if let Some(tunnels) = gateway.load.as_ref().and_then(|load| load.tunnels) {
-                    " It has " (count(tunnels, "tunnel")) " now."
-                }
-            },
-        ),
+    // the first group in the configuration that can, by the one who is active in it then: who is so now, or else the first
+    // one that works, whatever it offers
+    let next = fit().find_map(|member| {
+        let group = others().filter(|other| other.vrrp_id == member.vrrp_id && can_be_active(other));
+        group.min_by_key(|other| other.role != Some(Role::Active)).filter(|next| able(next))
     });
+    next.into_iter().map(|next| next.name.as_str()).collect()
+}
+
+fn is_failsafe(status: &Status) -> bool {
+    status.gateways.iter().any(|gateway| gateway.role.is_some())
+}
+
+/// However full it is.
+fn can_be_active(gateway: &GatewayStatus) -> bool {
+    let is_fenced = gateway.fence.as_ref().is_some_and(|fence| fence.blocked);
+    gateway.role.is_some() && gateway.state == State::Up && !is_fenced
+}
+
+fn resumed(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
+    let Some(drain) = &gateway.drain else {
+        return vec![said(Mood::Calm, &html! { "It is not drained: nothing changes." })];
+    };
+    let mut all = Vec::new();
+    let is_agents = drain.by == DrainedBy::Agent;
+    let text = html! {
+        @match (drain.by, &drain.who) {
+            (DrainedBy::Administrator, Some(who)) => { "It was drained by " bdi { (who) } }
+            (DrainedBy::Administrator, None) => { "It was drained by an administrator" }
+            (DrainedBy::Agent, _) => { "It drains by its own agent's wish, which ends there and not here" }
+        }
+        ", " (since(drain.since, status.at))
+        @if !drain.reason.is_empty() { ": " bdi { (drain.reason) } } "."
+        @if is_agents { " It gets no newcomers until its agent wishes so no more." }
+    };
+    all.push(said(if is_agents { Mood::Notice } else { Mood::Calm }, &text));
+    if !is_agents {
+        all.push(from_then_on(status, gateway));
+    }
     all.extend(told(status));
     all
 }
 
+/// Whether one that is resumed gets newcomers.
+fn from_then_on(status: &Status, gateway: &GatewayStatus) -> Markup {
+    let fence = gateway.fence.as_ref().and_then(|fence| fence.in_words());
+    let load = gateway.load.as_ref().filter(|load| !load.stale);
+    let is_full = load.is_some_and(|load| {
+        let is_used_up =
+            |used: Option<u64>, all: Option<u64>| used.zip(all).is_some_and(|(used, all)| used >= all);
+        is_used_up(load.tunnels, load.tunnels_max) || is_used_up(load.pool_used, load.pool_size)
+    });
+    let (mood, text) = match (gateway.state, fence) {
+        (State::Down, _) => (
+            Mood::Notice,
+            html! { "It is down: it gets newcomers once its checks pass. " bdi { (gateway.reason) } },
+        ),
+        (State::Unknown, _) => (Mood::Notice, html! { "It gets newcomers once its checks pass." }),
+        (State::Up | State::Draining, Some(fence)) => (
+            Mood::Notice,
+            html! { "It gets newcomers once its firewall lets them in, which refuses them " bdi { (fence) } "." },
+        ),
+        _ if is_failsafe(status) => (
+            Mood::Calm,
+            html! { "It can be the active gateway again, and gets newcomers when it is its turn." },
+        ),
+        _ if is_full => (Mood::Notice, html! { "It is full: it gets newcomers once it has room." }),
+        _ if gateway.filling => {
+            (Mood::Calm, html! { "It gets newcomers again, first a few and then its share." })
+        }
+        (State::Up | State::Draining, None) => (
+            Mood::Calm,
+            html! {
+                "It gets newcomers again, at once."
+                @if let Some(tunnels) = load.and_then(|load| load.tunnels) {
+                    " It has " (count(tunnels, "tunnel")) " now."
+                }
+            },
+        ),
+    };
+    said(mood, &text)
+}
+
 /// Who else hears of it.
 fn told(status: &Status) -> Option<Markup> {
-    let name = |silent: bool| -> Vec<&str> {
-        let peers = status.peers.iter().filter(|peer| (peer.state == PeerState::Silent) == silent);
+    let is_heard = |peer: &PeerStatus| matches!(peer.state, PeerState::Active | PeerState::Standby);
+    let name = |heard: bool| -> Vec<&str> {
+        let peers = status.peers.iter().filter(|peer| is_heard(peer) == heard);
         peers.map(|peer| peer.name.as_deref().unwrap_or(&peer.url)).collect()
     };
-    let (hear, silent) = (name(false), name(true));
+    let (hear, silent) = (name(true), name(false));
     (!status.peers.is_empty()).then(|| {
         let mood = if silent.is_empty() { Mood::Calm } else { Mood::Notice };
         said(
@@ -242,7 +306,7 @@ fn told(status: &Status) -> Option<Markup> {
                 @if !hear.is_empty() { "It holds at " bdi { (enumerated(&hear)) } ", too. " }
                 @if !silent.is_empty() {
                     bdi { (enumerated(&silent)) } (if silent.len() > 1 { " are" } else { " is" })
-                    " silent and will do the same once heard of again."
+                    " not heard now and will do the same once heard."
                 }
             },
         )

@@ -8,6 +8,7 @@ use super::words::{lasting, moment};
 use super::{doors, events, listeners, verdict};
 use crate::admin::status::{GatewayStatus, Status};
 use crate::admin::trust::Rights;
+use crate::fleet::VpnMode;
 
 /// The first page.
 pub fn page(status: &Status, rights: Rights) -> Markup {
@@ -63,10 +64,13 @@ pub fn how_to_change(name: &str) -> Markup {
 /// Sums of what is told below.
 fn figures(status: &Status) -> Markup {
     let gateways = &status.gateways;
-    let up = gateways.iter().filter(|gateway| gateway.unavailable_because().is_none()).count();
+    // nobody is ever sent to the others
+    let for_newcomers = || gateways.iter().filter(|gateway| gateway.vpn_mode != VpnMode::VrrpOnly);
+    let up = for_newcomers().filter(|gateway| gateway.unavailable_because().is_none()).count();
     let loads = || gateways.iter().filter_map(|gateway| gateway.load.as_ref());
-    let sum = |of: fn(&crate::admin::status::LoadStatus) -> Option<u64>| -> u64 {
-        loads().filter_map(of).fold(0, u64::saturating_add)
+    // of those that tell; that nobody does is not none
+    let sum = |of: fn(&crate::admin::status::LoadStatus) -> Option<u64>| {
+        loads().filter_map(of).reduce(u64::saturating_add)
     };
     let pending: u64 = gateways.iter().map(|gateway: &GatewayStatus| gateway.pending).sum();
     let connections: u64 = status.listeners.iter().map(|listener| listener.connections).sum();
@@ -74,8 +78,16 @@ fn figures(status: &Status) -> Markup {
         status.listeners.iter().filter_map(|l| l.rates).map(|rates| rates.answers_per_second).sum();
     html! {
         dl.figures {
-            div { dt { "Gateways available" } dd { strong { (up) } " of " (gateways.len()) } }
-            div { dt { "Tunnels" } dd { strong { (sum(|load| load.tunnels)) } " of " (sum(|load| load.tunnels_max)) } }
+            div { dt { "Gateways available" } dd { strong { (up) } " of " (for_newcomers().count()) } }
+            div { dt { "Tunnels" } dd {
+                @match (sum(|load| load.tunnels), sum(|load| load.tunnels_max)) {
+                    (None, None) => { "unknown" }
+                    (used, all) => {
+                        strong { (used.map_or_else(|| "unknown".to_owned(), |used| used.to_string())) }
+                        @if let Some(all) = all { " of " (all) }
+                    }
+                }
+            } }
             div { dt { "On their way" } dd { strong { (pending) } } }
             div { dt { "Connections here" } dd { strong { (connections) } } }
             div { dt { "Answers per second" } dd { strong { (super::words::rate(answers)) } } }

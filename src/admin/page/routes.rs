@@ -74,13 +74,16 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 async fn show_farm(State(admin): State<Arc<Admin>>, Extension(rights): Extension<Rights>) -> Response {
-    page(StatusCode::OK, &farm::page(&admin.status(), rights))
+    admin.aside(move |admin| page(StatusCode::OK, &farm::page(&admin.status(), rights))).await
 }
 
 async fn show_why(State(admin): State<Arc<Admin>>, request: Request) -> Response {
-    let query = request.uri().query().unwrap_or_default();
-    let answer = Question::parse(query).and_then(|question| admin.why(&question));
-    page(StatusCode::OK, &why::page(&admin.status(), &Typed::of(query), &answer))
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let show = move |admin: &Admin| {
+        let answer = Question::parse(&query).and_then(|question| admin.why(&question));
+        page(StatusCode::OK, &why::page(&admin.status(), &Typed::of(&query), &answer))
+    };
+    admin.aside(show).await
 }
 
 type Shown = fn(&Status, &GatewayStatus, Rights) -> Markup;
@@ -90,7 +93,7 @@ async fn show_gateway(
     Extension(rights): Extension<Rights>,
     Path(name): Path<String>,
 ) -> Response {
-    of_gateway(&admin, &name, rights, gateway::page)
+    of_gateway(&admin, name, rights, gateway::page).await
 }
 
 async fn ask_drain(
@@ -98,7 +101,7 @@ async fn ask_drain(
     Extension(rights): Extension<Rights>,
     Path(name): Path<String>,
 ) -> Response {
-    of_gateway(&admin, &name, rights, change::drain)
+    of_gateway(&admin, name, rights, change::drain).await
 }
 
 async fn ask_resume(
@@ -106,15 +109,18 @@ async fn ask_resume(
     Extension(rights): Extension<Rights>,
     Path(name): Path<String>,
 ) -> Response {
-    of_gateway(&admin, &name, rights, change::resume)
+    of_gateway(&admin, name, rights, change::resume).await
 }
 
-fn of_gateway(admin: &Admin, name: &str, rights: Rights, shown: Shown) -> Response {
-    let status = admin.status();
-    match status.gateways.iter().find(|gateway| gateway.name == name) {
-        Some(gateway) => page(StatusCode::OK, &shown(&status, gateway, rights)),
-        None => refused(StatusCode::NOT_FOUND, "there is no gateway of that name"),
-    }
+async fn of_gateway(admin: &Arc<Admin>, name: String, rights: Rights, shown: Shown) -> Response {
+    let show = move |admin: &Admin| {
+        let status = admin.status();
+        match status.gateways.iter().find(|gateway| gateway.name == name) {
+            Some(gateway) => page(StatusCode::OK, &shown(&status, gateway, rights)),
+            None => refused(StatusCode::NOT_FOUND, "there is no gateway of that name"),
+        }
+    };
+    admin.aside(show).await
 }
 
 async fn drain(

@@ -15,7 +15,7 @@ use crate::admin::status::{
 };
 use crate::admin::trust::Rights;
 use crate::admin::vrrp::{VrrpState, VrrpStatus};
-use crate::fleet::{Role, VrrpMode};
+use crate::fleet::{Role, VpnMode, VrrpMode};
 
 const HOSTILE: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> & 'so' on";
 
@@ -339,6 +339,82 @@ fn in_failsafe_mode_the_one_that_waits_for_its_turn_takes_the_newcomers() {
 }
 
 #[test]
+fn in_failsafe_mode_newcomers_go_to_one_alone() {
+    let mut farm = Farm::failsafe(3);
+    let said = told(farm.up(&["gw1", "gw2", "gw3"]), "gw1");
+    assert!(said.contains("Newcomers of portal go to gw2 ."), "{said}");
+    for standby in ["gw2", "gw3"] {
+        let said = told(&mut farm, standby);
+        assert!(said.contains("Newcomers of portal go to gw1 ."), "{said}");
+    }
+    let said = told(farm.at(1).observe("gw2", refused()), "gw1");
+    assert!(said.contains("Newcomers of portal go to gw3 ."), "{said}");
+    let full = crate::admin::status::tests::report(1000, crate::fleet::Service::Up);
+    let said = told(farm.at(2).observe("gw1", full), "gw3");
+    assert!(said.contains("No other one is available for portal"), "the active one keeps its part: {said}");
+}
+
+#[test]
+fn before_a_drain_of_one_that_drains_by_itself_or_is_down_nothing_untrue_is_said() {
+    let mut farm = Farm::new(2);
+    farm.up(&["gw1"]).observe("gw2", crate::admin::status::tests::report(7, crate::fleet::Service::Draining));
+    let said = told(&mut farm, "gw2");
+    assert!(said.contains("by its own agent's wish") && said.contains("by your order, too"), "{said}");
+    assert!(!said.contains("place of the old one"), "{said}");
+    let said = told(farm.at(1).observe("gw2", refused()), "gw2");
+    assert!(said.contains("It is down, and gets no newcomers") && !said.contains("tunnels stay"), "{said}");
+}
+
+/// Before it is resumed.
+fn told_of_resuming(farm: &mut Farm, name: &str) -> String {
+    let status = farm.status(&[listener("portal", 443)]);
+    let gateway = status.gateways.iter().find(|gateway| gateway.name == name).unwrap();
+    text(&change::resume(&status, gateway, Rights::Free).into_string())
+}
+
+#[test]
+fn before_a_resume_it_is_said_whether_newcomers_come() {
+    let ready = "It gets newcomers again";
+    let mut farm = Farm::new(2);
+    let said = told_of_resuming(farm.up(&["gw1", "gw2"]).drain("gw1", ""), "gw1");
+    assert!(said.contains("It gets newcomers again, at once. It has 100 tunnels now."), "{said}");
+    let said = told_of_resuming(&mut farm, "gw2");
+    assert!(said.contains("It is not drained: nothing changes.") && !said.contains(ready), "{said}");
+    let report = crate::admin::status::tests::report;
+    let said = told_of_resuming(farm.observe("gw1", report(1000, crate::fleet::Service::Up)), "gw1");
+    assert!(said.contains("It is full") && !said.contains(ready), "{said}");
+    let fenced = crate::admin::status::tests::fenced(&["front-b"]);
+    let said = told_of_resuming(farm.observe("gw1", fenced), "gw1");
+    assert!(said.contains("once its firewall lets them in") && !said.contains(ready), "{said}");
+    let said = told_of_resuming(farm.observe("gw2", report(7, crate::fleet::Service::Draining)), "gw2");
+    assert!(said.contains("until its agent wishes so no more") && !said.contains(ready), "{said}");
+    let mut pair = Farm::failsafe(2);
+    let said = told_of_resuming(pair.up(&["gw1", "gw2"]).drain("gw2", ""), "gw2");
+    assert!(said.contains("when it is its turn") && !said.contains(ready), "{said}");
+}
+
+#[test]
+fn whom_nobody_is_sent_to_is_not_missing() {
+    let mut farm = Farm::with(3, |number, gateway| {
+        if number == 3 {
+            gateway.vpn_mode = VpnMode::VrrpOnly;
+        }
+    });
+    let status = farm.up(&["gw1", "gw2", "gw3"]).status(&[listener("portal", 443)]);
+    let said = text(&farm::page(&status, Rights::Free).into_string());
+    assert!(said.contains("Gateways available 2 of 2"), "{said}");
+}
+
+#[test]
+fn that_nobody_tells_its_tunnels_is_not_none() {
+    let sums = |farm: &mut Farm| text(&farm::page(&farm.status(&[]), Rights::Free).into_string());
+    let said = sums(Farm::new(1).observe("gw1", refused()));
+    assert!(said.contains("Tunnels unknown On their way"), "{said}");
+    let said = sums(Farm::new(2).up(&["gw1"]));
+    assert!(said.contains("Tunnels 100 of 1000 On their way"), "{said}");
+}
+
+#[test]
 fn before_a_drain_it_is_said_who_else_does_the_same() {
     let peer = |name: &str, state| PeerStatus {
         name: Some(name.into()),
@@ -348,9 +424,15 @@ fn before_a_drain_it_is_said_who_else_does_the_same() {
         reason: String::new(),
     };
     let mut status = Farm::new(1).status(&[]);
-    status.peers = vec![peer("front-b", PeerState::Standby), peer("front-c", PeerState::Silent)];
+    status.peers =
+        [("front-b", PeerState::Standby), ("front-c", PeerState::Silent), ("front-d", PeerState::Unknown)]
+            .map(|(name, state)| peer(name, state))
+            .into();
     let said = text(&change::drain(&status, &status.gateways[0], Rights::Free).into_string());
-    assert!(said.contains("It holds at front-b , too. front-c is silent and will"), "{said}");
+    assert!(
+        said.contains("It holds at front-b , too. front-c and front-d are not heard now and will"),
+        "{said}"
+    );
 }
 
 #[test]

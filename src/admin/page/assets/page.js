@@ -46,10 +46,11 @@
     };
   }
 
+  // Where nothing can be heard (as many look on as may), the page asks by itself, and goes on.
   function again() {
     silence();
     clearTimeout(retry);
-    retry = setTimeout(listen, RETRY_MS);
+    retry = setTimeout(() => { listen(); refresh(); }, RETRY_MS);
   }
 
   function silence() {
@@ -106,7 +107,7 @@
   function state() {
     if (document.hidden) return;
     // a page that is looked at again has a moment to ask
-    const away = Date.now() - Math.max(Math.min(heard, fresh), shown) > PATIENCE_MS;
+    const away = Date.now() - Math.max(fresh, shown) > PATIENCE_MS;
     const text = away ? `Not live since ${clock(fresh)}` : "Live";
     live.hidden = false;
     live.classList.toggle("away", away);
