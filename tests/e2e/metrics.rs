@@ -63,6 +63,7 @@ const PROMISED: [(&str, &str, &[&str]); 45] = [
     ("process_virtual_memory_bytes", "gauge", &[]),
     ("vestibule_certificate_expiry_timestamp_seconds", "gauge", &["listener"]),
     ("vestibule_gateway_active", "gauge", &["gateway"]),
+    ("vestibule_gateway_draining", "gauge", &["gateway"]),
     ("vestibule_gateway_headroom_tunnels", "gauge", &["gateway"]),
     ("vestibule_ikev2_requests_total", "counter", &["result"]),
     ("vestibule_peer_up", "gauge", &["url"]),
