@@ -454,8 +454,9 @@ mod tests {
     fn a_gateway_that_is_worked_on_is_down_and_still_drained() {
         let mut farm = Farm::new(1);
         farm.up(&["gw1"]).drain("gw1", "new kernel").observe("gw1", refused());
-        let text = TextEncoder::new().encode_to_string(&families(&farm.roster.snapshot(), farm.now.instant));
-        let text = text.unwrap();
+        let registry = Registry::new();
+        FarmCollector::register(&registry, Publisher::new(farm.roster.snapshot()).view()).unwrap();
+        let text = text(&registry);
         assert!(text.contains("vestibule_gateway_state{gateway=\"gw1\",state=\"down\"} 1"), "{text}");
         assert!(text.contains("vestibule_gateway_draining{gateway=\"gw1\"} 1"), "{text}");
     }
