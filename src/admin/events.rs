@@ -156,6 +156,7 @@ fn of_gateway(before: &GatewayStatus, after: &GatewayStatus) -> Vec<News> {
     if before.state != after.state {
         let because = if after.reason.is_empty() { String::new() } else { format!(": {}", after.reason) };
         let (text, is_good) = match after.state {
+            State::Up if before.state == State::Draining => (format!("{name} takes newcomers again"), true),
             State::Up => (format!("{name} is up{because}"), true),
             State::Down => (format!("{name} is down{because}"), before.drain.is_some()),
             State::Draining => (format!("{name} drains{because}"), true),
@@ -261,6 +262,15 @@ mod tests {
         assert_eq!(changes(&still_well, &dead)[0].gateway.as_deref(), Some("gw2"));
         let back = farm.at(3).up(&["gw2"]).status(&[]);
         assert!(told(&dead, &back)[0].1.starts_with("gw2 is up"), "{:?}", told(&dead, &back));
+    }
+
+    #[test]
+    fn a_gateway_that_drains_and_is_resumed_was_up_all_the_time() {
+        let mut farm = Farm::new(1);
+        let before = farm.up(&["gw1"]).status(&[]);
+        let drained = farm.at(1).drain("gw1", "new kernel").status(&[]);
+        assert_eq!(told(&before, &drained), [(Level::Info, "gw1 drains: new kernel".to_owned())]);
+        assert_eq!(told(&drained, &before), [(Level::Info, "gw1 takes newcomers again".to_owned())]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::events::{Event, News, changes};
-use super::history::{History, Scores};
+use super::history::Scores;
 use super::listener::ListenerStatus;
 use super::rates::Track;
 use super::status::Status;
@@ -85,8 +85,7 @@ impl Recorder {
             listener.rates = past.tracks.get(&key).and_then(Track::rates);
         }
         for gateway in &mut status.gateways {
-            gateway.history =
-                past.scores.get(&gateway.name).map(Scores::history).unwrap_or_else(History::default);
+            gateway.history = past.scores.get(&gateway.name).map(Scores::history).unwrap_or_default();
         }
         status
     }

@@ -71,8 +71,10 @@ fn every_command_is_one_that_a_running_front_door_answers() {
             .env("VESTIBULE_ADMIN", "admin.sock");
         let ended = Running::start(shell).wait();
         let subcommand = command.split_whitespace().nth(1).unwrap().to_owned();
-        // 2: it is not understood. 1 is an answer as well: it has no [[vrrp]], and is not root here
+        // 2: it is not understood. 1 is an answer as well: it has no [[vrrp]], and is not root here; and on a machine that is
+        // busy the gateway may be down for a moment
         let fits = match subcommand.as_str() {
+            "status" | "why" | "ready" => ended.status != 2,
             "keepalived" | "fence" => ended.status != 2 || !ended.stderr.contains("Usage"),
             _ => ended.status == 0,
         };

@@ -9,6 +9,8 @@ use crate::support::{PATIENCE, Running, header, status};
 
 /// `anybody:a-token-for-the-tests`
 const BASIC: &str = "Basic YW55Ym9keTphLXRva2VuLWZvci10aGUtdGVzdHM=";
+/// A field of a request: its name and its value.
+type Header<'a> = (&'a str, &'a str);
 const TOKEN: &str = "a-token-for-the-tests";
 
 /// Sends a request of a browser and reads the whole answer: head and body.
@@ -142,7 +144,7 @@ async fn a_visitor_without_the_token_changes_nothing_and_no_page_of_others_does(
     let (own, evil) = (("Origin", origin.as_str()), ("Origin", "https://evil.example"));
     let basic = ("Authorization", BASIC);
     let foreign = ("Host", "evil.example:9463");
-    let refused: [(u16, &[(&str, &str)], &str); 9] = [
+    let refused: [(u16, &[Header<'_>], &str); 9] = [
         (403, &[own], ""),
         (403, &[own], "token=another"),
         (403, &[own], "token="),

@@ -2,7 +2,8 @@
 """Holds the dashboard and the rules in dashboards/ to what they are for, for prometheus.sh.
 
   lint DASHBOARD           the dashboard by itself: ids, titles, descriptions, units, data sources, variables, places
-  alerts ALERTS TEST...    each alert has a severity, a summary, a description and the link to the guide, and the tests see
+  alerts ALERTS GUIDE TEST...
+                           each alert has a severity, a summary, a description and its part of the guide, and the tests see
                            it quiet and firing
   value URL QUERY          the value that the Prometheus at URL has for it; nothing where it has none
   firing URL [NAME...]     the names of the alerts that fire there but for these, in order, with spaces between
@@ -94,7 +95,7 @@ def lint(path):
         complain(f"it points to {address}")
 
 
-def alerts(path, tests):
+def alerts(path, guide, tests):
     """Each alert is complete, and seen both ways. The files are of a shape that needs no YAML parser."""
     with open(path, encoding="utf-8") as file:
         blocks = re.split(r"^      - alert: ", file.read(), flags=re.M)[1:]
@@ -105,6 +106,8 @@ def alerts(path, tests):
         quiet |= set(re.findall(r"alertname: (\w+)\n +exp_alerts: \[\]", text))
         firing |= set(re.findall(r"alertname: (\w+)\n +exp_alerts:\n +- exp_labels", text))
     names = [block.split("\n", 1)[0] for block in blocks]
+    with open(guide, encoding="utf-8") as file:
+        explained = set(re.findall(r"^### Alert (\w+)$", file.read(), flags=re.M))
     if not names or len(set(names)) != len(names):
         complain("no alerts, or two of one name")
     for name, block in zip(names, blocks):
@@ -114,6 +117,10 @@ def alerts(path, tests):
                 complain(f"{name}: there is no {key}")
         if name not in quiet or name not in firing:
             complain(f"{name}: no test sees it quiet, or none sees it firing")
+        if name not in explained:
+            complain(f"{name}: the guide does not say what it means")
+    for name in explained - set(names):
+        complain(f"{name}: in the guide, and not there")
     for name in (quiet | firing) - set(names):
         complain(f"{name}: tested, and not there")
 
@@ -221,7 +228,7 @@ def main():
     if command == "lint":
         lint(arguments[0])
     elif command == "alerts":
-        alerts(arguments[0], arguments[1:])
+        alerts(arguments[0], arguments[1], arguments[2:])
     elif command == "value":
         print(*[value for _, value in samples(arguments[0], arguments[1])])
     elif command == "firing":

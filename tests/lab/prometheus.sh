@@ -3,8 +3,8 @@
 #        kind of door, under load, and the agents of their gateways. What both tell satisfies `promtool check metrics`;
 #        every query of the dashboard and of the rules is evaluated without an error, and has data where there should be
 #        (dashboards.py knows where not, and why); every metric that they name is told by somebody; each alert has a test that
-#        sees it quiet and one that sees it firing. When a gateway dies, just those alerts fire that should.
-#        Times are short here: a second from scrape to scrape, and alerts fire without waiting.
+#        sees it quiet, one that sees it firing, and a part of docs/operations.md that says what to do. When a gateway dies,
+#        just those alerts fire that should. Times are short here: a second from scrape to scrape, and alerts fire without waiting.
 # Needs: root; prometheus (the program; no service is started) iproute2 curl openssl python3
 # Runs: beside others: it waits for what it wants to see, and measures no time
 # Takes: about 20 s
@@ -40,8 +40,8 @@ quietly() { "$@" >"$WORK/promtool.log" 2>&1; }
 expect "promtool check rules" quietly promtool check rules "$DASHBOARDS"/recording.yml "$DASHBOARDS"/alerts.yml
 expect "promtool check config" quietly promtool check config "$WORK/dashboards/prometheus.yml"
 expect "promtool test rules" quietly promtool test rules "$DASHBOARDS"/tests/*.yml
-expect "each alert has a test that sees it quiet, one that sees it firing, and a severity" \
-  quietly python3 "$LAB_DIR/dashboards.py" alerts "$DASHBOARDS/alerts.yml" "$DASHBOARDS"/tests/*.yml
+expect "each alert has a test that sees it quiet, one that sees it firing, a severity, and its part of the guide" \
+  quietly python3 "$LAB_DIR/dashboards.py" alerts "$DASHBOARDS/alerts.yml" "$LAB_DIR/../../docs/operations.md" "$DASHBOARDS"/tests/*.yml
 expect "the dashboard is in order" quietly python3 "$LAB_DIR/dashboards.py" lint "$DASHBOARDS/vestibule.json"
 
 part "a farm with every kind of door, under load"

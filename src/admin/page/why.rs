@@ -164,7 +164,7 @@ fn row(candidate: &Candidate, why: &Why) -> Row {
             },
             html! {
                 (candidate.pending)
-                span.aside { "each " (number(candidate.pending_share)) }
+                span.aside { "each " (candidate.pending_share) }
                 @if candidate.spoken_for { span.aside { "all its room is spoken for" } }
             },
             ratio(|report| report.criteria.throughput),
