@@ -68,6 +68,7 @@ fn figures(status: &Status) -> Markup {
     let sum = |of: fn(&crate::admin::status::LoadStatus) -> Option<u64>| -> u64 {
         loads().filter_map(of).fold(0, u64::saturating_add)
     };
+    let most = sum(|load| load.tunnels_max);
     let pending: u64 = gateways.iter().map(|gateway: &GatewayStatus| gateway.pending).sum();
     let connections: u64 = status.listeners.iter().map(|listener| listener.connections).sum();
     let answers: f64 =
@@ -75,7 +76,11 @@ fn figures(status: &Status) -> Markup {
     html! {
         dl.figures {
             div { dt { "Gateways available" } dd { strong { (up) } " of " (gateways.len()) } }
-            div { dt { "Tunnels" } dd { strong { (sum(|load| load.tunnels)) } " of " (sum(|load| load.tunnels_max)) } }
+            div { dt { "Tunnels" } dd {
+                strong { (sum(|load| load.tunnels)) }
+                // where nobody has told how many fit, there is no telling
+                @if loads().all(|load| load.tunnels_max.is_some()) && most > 0 { " of " (most) }
+            } }
             div { dt { "On their way" } dd { strong { (pending) } } }
             div { dt { "Connections here" } dd { strong { (connections) } } }
             div { dt { "Answers per second" } dd { strong { (super::words::rate(answers)) } } }
