@@ -134,9 +134,9 @@ fn drained(drain: &DrainStatus, now: OffsetDateTime) -> String {
 }
 
 fn fence_facts(fence: &FenceStatus) -> Vec<(&'static str, String)> {
-    let ports = if fence.ports.is_empty() { String::new() } else { format!(" {}", fence.ports.join(", ")) };
+    let ports = if fence.ports.is_empty() { String::new() } else { format!(", {}", fence.ports.join(", ")) };
     let blocked = if fence.blocked { "newcomers are refused" } else { "open" };
-    let mut facts = vec![("Fence", format!("{blocked} ({}{ports})", fence.engine))];
+    let mut facts = vec![("Fence", format!("{blocked} (engine {}{ports})", fence.engine))];
     facts.extend(fence.holders.iter().map(|holder| {
         ("  wanted by", format!("{}, {} s more: {}", holder.by, holder.seconds_left, holder.reason))
     }));
@@ -202,7 +202,7 @@ Last 15 minutes  ▃▃▃▃▃▃▃▃▃▃▃▃
 Pending          0 sent to it that no report shows yet
 Headroom         not enough: it has 100 tunnels, and the others have room for 0 if it fails now
 Drain            by order of uid 0 for 5s, since 2026-05-02 12:01:00 UTC: new kernel
-Fence            newcomers are refused (nftables tcp/443)
+Fence            newcomers are refused (engine nftables, tcp/443)
   wanted by      self, 13 s more: portal: refused
   wanted by      front-b, 13 s more: portal: refused
   kept open by   front-a, 13 s more

@@ -7,7 +7,7 @@
 #        asked for anything. The screenshots are in target/lab/page.
 # Needs: root; chromium nodejs npm iproute2 curl openssl python3
 # Runs: beside others: it measures no time
-# Takes: about 70 s
+# Takes: about 80 s
 . "$(dirname "$0")/lib.sh"
 
 TARGET=$(realpath -m "${CARGO_TARGET_DIR:-$LAB_DIR/../../target}")
@@ -70,13 +70,13 @@ front_start front-a
 for number in 1 2 3; do expect_soon 20 "gw$number is up" is_up gw$number; done
 
 # people who log in, one after the other, until the end; never more than so many
+# shellcheck disable=SC2016
 start client load.log sh -c 'for i in $(seq 3000); do
   curl -s -o /dev/null -m 3 --noproxy "*" --cacert "$0/web/ca.pem" --resolve vpn.lab:443:10.99.0.10 https://vpn.lab/; sleep 0.1; done' "$WORK"
 
 # ---- the browser: a step is a line to it, and lines from it ----------------------------------------
 
 mkfifo "$WORK/steps"
-STDIN=/dev/null
 ip netns exec "$LAB_PREFIX-front" env -u http_proxy -u https_proxy HOME="$WORK/home" XDG_CONFIG_HOME="$WORK/home" \
   DBUS_SESSION_BUS_ADDRESS=disabled: node "$LAB_DIR/../page/page.mjs" "$MODULES" "$SHOTS" \
   <"$WORK/steps" >"$WORK/seen" 2>"$WORK/browser.log" &

@@ -209,7 +209,7 @@ fn particulars(gateway: &GatewayStatus) -> Markup {
 fn fence(fence: Option<&FenceStatus>) -> Markup {
     let Some(fence) = fence else { return html! { "none" } };
     html! {
-        (if fence.blocked { "blocked" } else { "open" }) ", by " bdi { (fence.engine) }
+        (if fence.blocked { "blocked" } else { "open" }) ", engine " bdi { (fence.engine) }
         @if !fence.ports.is_empty() { ", on " bdi { (fence.ports.join(", ")) } }
         @for holder in &fence.holders {
             br; "held by " bdi { (holder.by) } ": " bdi { (holder.reason) } ", " (seconds(holder.seconds_left)) " left"

@@ -156,7 +156,7 @@ fn shown(path: &str, value: &Value) -> Option<String> {
         }
         ("listeners[].open", Value::Bool(open)) => (!open).then(|| "not open".into()),
         ("gateways[].fence.blocked", Value::Bool(blocked)) => {
-            Some(if *blocked { "refuses newcomers" } else { "open, by" }.into())
+            Some(if *blocked { "refuses newcomers" } else { "open, engine" }.into())
         }
         (_, Value::Bool(available)) if last == "available" => {
             Some(if *available { "available" } else { "unavailable" }.into())
