@@ -208,6 +208,12 @@ impl Reply {
 
     /// What an answer other than 200 says is wrong.
     pub fn error(&self) -> ErrorBody {
+        if self.status == StatusCode::UNAUTHORIZED {
+            // what the answer says of headers is for those who write them
+            let error =
+                "the front door wants the token of its [admin] token_file; give --token-file FILE".into();
+            return ErrorBody { error, problems: Vec::new() };
+        }
         serde_json::from_slice(&self.body).unwrap_or_else(|_| ErrorBody {
             error: format!("the front door answers {}", self.status),
             problems: Vec::new(),
@@ -264,6 +270,7 @@ mod tests {
             .route("/", get(authorization))
             .route("/", post(async |body: Bytes| body))
             .route("/teapot", get(teapot))
+            .route("/shut", get(async || (StatusCode::UNAUTHORIZED, "{\"error\":\"send Authorization\"}")))
     }
 
     #[test]
@@ -294,6 +301,8 @@ mod tests {
             client.get("/nowhere").await.unwrap().error().error,
             "the front door answers 404 Not Found"
         );
+        let refused = client.get("/shut").await.unwrap().error().error;
+        assert!(refused.ends_with("; give --token-file FILE"), "{refused}");
         server.abort();
     }
 

@@ -2,6 +2,7 @@
 //! that it cannot drive the terminal.
 
 use time::OffsetDateTime;
+use unicode_width::UnicodeWidthChar;
 
 /// How text looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,8 @@ pub struct Style {
 }
 
 impl Style {
-    fn ellipsis(self) -> char {
+    /// What stands for what is left out.
+    pub fn ellipsis(self) -> char {
         if self.ascii { '~' } else { '…' }
     }
 }
@@ -95,10 +97,10 @@ impl Cell {
     }
 
     fn width(&self) -> usize {
-        self.text.chars().count()
+        width(&self.text)
     }
 
-    /// Writes the first `shown` characters, the last of them an ellipsis if some are left out.
+    /// Writes as much as fits `shown` columns, with an ellipsis at the end if some is left out.
     fn push_to(&self, text: &mut String, shown: usize, style: Style) {
         let colour = self.colour.filter(|_| style.colour);
         text.push_str(colour.map_or("", Colour::code));
@@ -188,21 +190,36 @@ fn layout<'a>(columns: &'a [Column], lines: &[Vec<Cell>], style: Style) -> Vec<(
     }
 }
 
-/// The first characters of a text, the last of them an ellipsis if some are left out.
+/// How many columns of a terminal a text takes: an ideograph takes two, what is combined with the letter before it none
+/// (Unicode Standard Annex 11).
+pub fn width(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+fn width_of(letter: char) -> usize {
+    letter.width().unwrap_or(0)
+}
+
+/// As much of a text as fits so many columns, with an ellipsis at the end if some is left out.
 pub fn cut(text: &str, most: usize, style: Style) -> String {
-    if text.chars().count() <= most {
+    if width(text) <= most {
         return text.to_owned();
     }
-    let kept = text.chars().take(most.saturating_sub(1));
-    kept.chain((most > 0).then_some(style.ellipsis())).collect()
+    let mut used = 0;
+    let fits = |letter: &char| {
+        used += width_of(*letter);
+        used < most
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    kept + &style.ellipsis().to_string().repeat(most.min(1))
 }
 
 /// A text on lines of at most that many columns, broken at spaces, and where a word is longer.
-pub fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
+pub fn wrapped(text: &str, most: usize) -> Vec<String> {
+    let most = most.max(1);
     let (mut lines, mut line, mut used) = (Vec::new(), String::new(), 0);
     for word in text.split(' ') {
-        if used > 0 && used + 1 + word.chars().count() > width {
+        if used > 0 && used + 1 + width(word) > most {
             lines.push(std::mem::take(&mut line));
             used = 0;
         }
@@ -211,21 +228,27 @@ pub fn wrapped(text: &str, width: usize) -> Vec<String> {
             used += 1;
         }
         for letter in word.chars() {
-            if used == width {
+            if used > 0 && used + width_of(letter) > most {
                 lines.push(std::mem::take(&mut line));
                 used = 0;
             }
             line.push(letter);
-            used += 1;
+            used += width_of(letter);
         }
     }
     lines.push(line);
     lines
 }
 
-/// Without control characters.
+/// Without characters that do something to others: control characters, and those that turn the direction of writing.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns_others(c) { ' ' } else { c }).collect()
+}
+
+/// Unicode Standard Annex 9, and the separators of lines and paragraphs.
+fn turns_others(c: char) -> bool {
+    let marks = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    marks.contains(&c) || ('\u{2028}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
 }
 
 /// Whole seconds from one moment to a later one; 0 if it is earlier.
@@ -299,6 +322,25 @@ gateway    7    2  it is down: connection refused
         assert_eq!(wrapped("a connection", 4), ["a", "conn", "ecti", "on"]);
         assert_eq!(wrapped("", 4), [""]);
         assert_eq!(wrapped("ab", 0), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_takes_two_columns_is_counted_as_two_and_what_takes_none_as_none() {
+        let plain = Style::default();
+        assert_eq!((width("東京1"), width("e\u{301}"), width("\u{200b}")), (5, 1, 0));
+        let most = |most: usize| cut("東京 is down", most, plain);
+        assert_eq!([0, 1, 2, 3, 4, 5].map(most), ["", "…", "…", "東…", "東…", "東京…"]);
+        assert_eq!(wrapped("東京は1号 is", 5), ["東京", "は1号", "is"]);
+        assert_eq!(wrapped("東京", 1), ["東", "京"], "it cannot be narrower");
+        let row = |name: &str| vec![name.into(), "1".into(), "2".into(), UNKNOWN.into(), Cell::from("why")];
+        let mut text = String::new();
+        push_table(&mut text, &COLUMNS, vec![row("東京"), row("gw1")], plain);
+        assert_eq!(text, "\nNAME  ONE  TWO  WHY\n東京    1    2  why\ngw1     1    2  why\n");
+    }
+
+    #[test]
+    fn what_would_drive_the_terminal_or_turn_the_text_round_is_left_out() {
+        assert_eq!(printable("a\x1b[2J\u{9b}b\u{202e}c\u{2067}d\u{2028}é"), "a [2J b c d é");
     }
 
     #[test]

@@ -84,8 +84,13 @@ fn facts(gateway: &GatewayStatus, now: OffsetDateTime, style: Style) -> Vec<(&'s
     facts.push(("Pending", format!("{} sent to it that no report shows yet", gateway.pending)));
     facts.extend(gateway.headroom.map(|headroom| {
         let enough = if headroom.enough { "enough" } else { "not enough" };
-        let of = format!("room for {} of its {} tunnels", headroom.room, headroom.tunnels);
-        ("Headroom", format!("{enough}: if it fails now, the others have {of}"))
+        let (room, tunnels) = (headroom.room, headroom.tunnels);
+        (
+            "Headroom",
+            format!(
+                "{enough}: it has {tunnels} tunnels, and the others have room for {room} if it fails now"
+            ),
+        )
     }));
     if gateway.filling {
         facts.push((
@@ -200,7 +205,7 @@ Score            30%
   cpu            50%
 Last 15 minutes  ▃▃▃▃▃▃▃▃▃▃▃▃
 Pending          0 sent to it that no report shows yet
-Headroom         not enough: if it fails now, the others have room for 0 of its 100 tunnels
+Headroom         not enough: it has 100 tunnels, and the others have room for 0 if it fails now
 Drain            by order of uid 0 for 5s, since 2026-05-02 12:01:00 UTC: new kernel
 Fence            newcomers are refused (engine nftables, tcp/443)
   wanted by      self, 13 s more: portal: refused

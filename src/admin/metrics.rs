@@ -54,6 +54,11 @@ const FENCED: Described = (
     "1 while a firewall, the gateway's or this host's, refuses newcomers to it.",
 );
 
+const DRAINING: Described = (
+    "vestibule_gateway_draining",
+    "1 while an administrator, or the gateway's agent, wants no newcomers on it, also while it is down.",
+);
+
 const ACTIVE: Described =
     ("vestibule_gateway_active", "Failsafe mode: 1 for the gateway that newcomers are sent to.");
 
@@ -68,7 +73,7 @@ impl FarmCollector {
     /// # Errors
     /// If there is one already.
     pub fn register(registry: &Registry, view: View) -> Result<(), prometheus::Error> {
-        let gauges: [(Described, &[&str]); 10] = [
+        let gauges: [(Described, &[&str]); 11] = [
             (UP, &["gateway", "vpn"]),
             (STATE, &["gateway", "state"]),
             (LOAD, &["gateway"]),
@@ -77,6 +82,7 @@ impl FarmCollector {
             (TUNNELS_MAX, &["gateway"]),
             (REPORT_AGE, &["gateway"]),
             (FENCED, &["gateway"]),
+            (DRAINING, &["gateway"]),
             (ACTIVE, &["gateway"]),
             (HEADROOM, &["gateway"]),
         ];
@@ -104,7 +110,8 @@ impl Collector for FarmCollector {
 fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
     let [mut up, mut state, mut load, mut component, mut tunnels, mut tunnels_max, mut report_age] =
         [UP, STATE, LOAD, COMPONENT, TUNNELS, TUNNELS_MAX, REPORT_AGE].map(|_| Vec::new());
-    let (mut fenced, mut active, mut headrooms) = (Vec::new(), Vec::new(), Vec::new());
+    let [mut fenced, mut draining, mut active, mut headrooms] =
+        [FENCED, DRAINING, ACTIVE, HEADROOM].map(|_| Vec::new());
     for (index, view) in snapshot.gateways.iter().enumerate() {
         let name = view.gateway.name.as_str();
         for (vpn, word) in [(Vpn::Native, "native"), (Vpn::Ssl, "ssl")] {
@@ -117,6 +124,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         }
         let is_fenced = view.is_fenced(now, snapshot.balance.stale_after);
         fenced.push(gauge(&[("gateway", name)], one_if(is_fenced)));
+        draining.push(gauge(&[("gateway", name)], one_if(view.is_draining())));
         active.extend(view.role.map(|role| gauge(&[("gateway", name)], one_if(role == Role::Active))));
         let left = headroom(snapshot, index, now).ok().map(|headroom| headroom.left());
         headrooms.extend(left.map(|left| gauge(&[("gateway", name)], left as f64)));
@@ -142,6 +150,7 @@ fn families(snapshot: &Snapshot, now: Instant) -> Vec<MetricFamily> {
         family(TUNNELS_MAX, tunnels_max),
         family(REPORT_AGE, report_age),
         family(FENCED, fenced),
+        family(DRAINING, draining),
         family(ACTIVE, active),
         family(HEADROOM, headrooms),
     ]
@@ -415,6 +424,8 @@ mod tests {
                 "vestibule_gateway_report_age_seconds{gateway=\"gw1\"} 4",
                 "vestibule_gateway_fenced{gateway=\"gw1\"} 0",
                 "vestibule_gateway_fenced{gateway=\"gw2\"} 0",
+                "vestibule_gateway_draining{gateway=\"gw1\"} 0",
+                "vestibule_gateway_draining{gateway=\"gw2\"} 0",
                 "vestibule_gateway_headroom_tunnels{gateway=\"gw1\"} -100",
             ]
         );
@@ -433,9 +444,21 @@ mod tests {
                 "vestibule_gateway_up",
                 "vestibule_gateway_state",
                 "vestibule_gateway_report_age_seconds",
-                "vestibule_gateway_fenced"
+                "vestibule_gateway_fenced",
+                "vestibule_gateway_draining"
             ]
         );
+    }
+
+    #[test]
+    fn a_gateway_that_is_worked_on_is_down_and_still_drained() {
+        let mut farm = Farm::new(1);
+        farm.up(&["gw1"]).drain("gw1", "new kernel").observe("gw1", refused());
+        let registry = Registry::new();
+        FarmCollector::register(&registry, Publisher::new(farm.roster.snapshot()).view()).unwrap();
+        let text = text(&registry);
+        assert!(text.contains("vestibule_gateway_state{gateway=\"gw1\",state=\"down\"} 1"), "{text}");
+        assert!(text.contains("vestibule_gateway_draining{gateway=\"gw1\"} 1"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::columns::{Colour, PLAIN, Style, age, cut, printable, seconds_between, wrapped};
+use super::columns::{self, Colour, PLAIN, Style, age, cut, printable, seconds_between, wrapped};
 use super::detail;
 use super::peers::PeerState;
 use super::status::{GatewayStatus, Status};
@@ -64,13 +64,13 @@ impl View {
 
     fn title(&self, now: OffsetDateTime, style: Style) -> String {
         let name = match &self.status {
-            Some(status) => format!("{} {}", status.node.name, status.node.version),
+            Some(status) => printable(&format!("{} {}", status.node.name, status.node.version)),
             None => "vestibule".to_owned(),
         };
         let width = style.width.unwrap_or_default();
         let right = format!("{}   q: end", clock(now));
-        let gap = width.saturating_sub(name.chars().count() + right.len());
-        let title = if gap < 2 { printable(&name) } else { printable(&name) + &" ".repeat(gap) + &right };
+        let gap = width.saturating_sub(columns::width(&name) + right.len());
+        let title = if gap < 2 { name } else { name + &" ".repeat(gap) + &right };
         cut(&title, width, style)
     }
 }
@@ -99,16 +99,7 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
         || status.peers.iter().any(|peer| peer.state == PeerState::Silent)
         || status.vrrp.iter().any(|vrrp| vrrp.conflict.is_some());
     let mut sentence = wrapped(&printable(&status.summary), width);
-    // so much is said of a farm with many troubles that nothing else would be seen
-    let most = (rows / 3).max(1);
-    if sentence.len() > most {
-        sentence.truncate(most);
-        if let Some(last) = sentence.last_mut() {
-            *last = cut(&format!("{last}  "), last.chars().count().min(width).max(1), style);
-        }
-    }
     let colour = if is_bad { Colour::Yellow } else { Colour::Green };
-    let sentence = sentence.iter().map(|line| in_colour(line, colour, style)).collect();
     let headroom = match status.headroom.is_empty() {
         true => Vec::new(),
         false => wrapped(&printable(&status.headroom), width),
@@ -119,7 +110,6 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
         Block { lines: text.lines().map(str::to_owned).collect(), dispensable }
     };
     let blocks = vec![
-        Block { lines: sentence, dispensable: 0 },
         Block { lines: headroom, dispensable: 1 },
         part(Part::Gateways, 0),
         part(Part::Vrrp, 2),
@@ -129,7 +119,19 @@ fn all(status: &Status, events: usize, rows: usize, style: Style) -> Vec<String>
         part(Part::Loads, 4),
         part(Part::Rates, 5),
     ];
-    fitted(blocks, rows, style)
+    // so much is said of a farm with many troubles that nothing else would be seen
+    let most = sentence.len().min((rows / 3).max(1));
+    let rest = fitted(blocks, rows.saturating_sub(most), style);
+    // where there is nothing else, all of it
+    let most = rows.saturating_sub(rest.len());
+    if sentence.len() > most {
+        sentence.truncate(most);
+        if let Some(last) = sentence.last_mut() {
+            *last = cut(&format!("{last} {}", style.ellipsis()), width, style);
+        }
+    }
+    let sentence = sentence.iter().map(|line| in_colour(line, colour, style));
+    sentence.chain(rest).collect()
 }
 
 const FINE: u8 = 4;
@@ -151,13 +153,13 @@ fn fitted(mut blocks: Vec<Block>, rows: usize, style: Style) -> Vec<String> {
         let total: usize = blocks.iter().map(|block| block.lines.len()).sum();
         let excess = total.saturating_sub(rows);
         let filled = blocks.iter_mut().enumerate().filter(|(_, block)| !block.lines.is_empty());
-        let Some((at, block)) = filled.max_by_key(|(at, block)| (block.dispensable, *at)) else { break };
+        let Some((_, block)) = filled.max_by_key(|(at, block)| (block.dispensable, *at)) else { break };
         if excess == 0 {
             break;
         }
         // an empty line, the titles, a row, and how many more there are
         let kept = block.lines.len().saturating_sub(excess + 1);
-        if kept >= 3 || at == 0 {
+        if kept >= 3 {
             let more = block.lines.len() - kept;
             block.lines.truncate(kept);
             block.lines.push(format!("{} {more} more", if style.ascii { "..." } else { "…" }));
@@ -215,6 +217,16 @@ mod tests {
         let all = lines(&view, 132, 200);
         assert!(all.iter().any(|line| line.starts_with("LISTENER")));
         assert!(all.iter().any(|line| line.starts_with("gw39 ")), "{all:#?}");
+    }
+
+    #[test]
+    fn a_sentence_gets_the_lines_that_nothing_else_could_use() {
+        let view = View { status: Some(farm(3)), ..View::default() };
+        let shown = lines(&view, 20, 5);
+        assert_eq!(shown.len(), 5, "{shown:#?}");
+        assert!(shown[1].starts_with("Portal is degraded:") && shown[4].ends_with('…'), "{shown:#?}");
+        let well = View { status: Some(Farm::new(1).up(&["gw1"]).status(&[])), ..View::default() };
+        assert_eq!(lines(&well, 12, 4)[1..], ["The only", "gateway is", "up."]);
     }
 
     #[test]

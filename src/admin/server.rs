@@ -85,7 +85,8 @@ impl Admin {
     /// What the doors would choose now, and why.
     pub fn why(&self, question: &Question) -> Result<Why, QuestionError> {
         let snapshot = Arc::clone(self.scene.farm.clone().load());
-        Why::of(&snapshot, &(self.scene.listeners)(), question, now(), fastrand::u64(..))
+        let why = Why::of(&snapshot, &(self.scene.listeners)(), question, now(), fastrand::u64(..))?;
+        Ok(why.sharing(&(self.scene.vrrp)()))
     }
 
     /// Makes an answer that is long where the farm is large, one at a time and beside the thread of the control plane: there

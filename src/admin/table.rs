@@ -201,11 +201,16 @@ fn peer_row(peer: &PeerStatus, now: OffsetDateTime) -> Vec<Cell> {
 }
 
 fn gateway_row(gateway: &GatewayStatus, now: OffsetDateTime) -> Vec<Cell> {
-    let filling = if gateway.filling { " (filling)" } else { "" };
+    let aside = match gateway.state {
+        // nobody is to be surprised that it is
+        State::Down if gateway.drain.is_some() => " (drained)",
+        _ if gateway.filling => " (filling)",
+        _ => "",
+    };
     let load = gateway.load.as_ref();
     vec![
         gateway.name.clone().into(),
-        Cell::coloured(&format!("{}{filling}", gateway.state.as_str()), colour(gateway.state)),
+        Cell::coloured(&format!("{}{aside}", gateway.state.as_str()), colour(gateway.state)),
         age(seconds_between(gateway.since, now)).into(),
         available(&gateway.availability.native, gateway.vpn_mode, VpnMode::Native).into(),
         available(&gateway.availability.ssl, gateway.vpn_mode, VpnMode::Ssl).into(),
@@ -463,6 +468,18 @@ Front door front-a VERSION, started 3m17s ago, snapshot 1.
                 "gw1 up 0s yes yes backup 30%",
                 "gw2 up 0s no no - 30%"
             ]
+        );
+    }
+
+    #[test]
+    fn a_gateway_that_is_down_because_it_is_worked_on_says_that_it_is_drained() {
+        let mut farm = Farm::new(1);
+        farm.up(&["gw1"]).drain("gw1", "new kernel").observe("gw1", refused());
+        let text = render(&farm.status(&[]), 5, Style::default());
+        let line = text.lines().find(|line| line.starts_with("gw1 ")).unwrap();
+        assert!(
+            line.starts_with("gw1      down (drained)  ") && line.ends_with("connection refused"),
+            "{text}"
         );
     }
 

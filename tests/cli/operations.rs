@@ -167,3 +167,37 @@ fn every_link_of_the_documentation_leads_somewhere() {
     }
     assert!(count > 50, "{count}");
 }
+
+/// What is written in the program, without what is told of it.
+fn sources(folder: &Path, all: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            text.lines().filter(|line| !line.trim_start().starts_with("//")).for_each(|line| {
+                all.push_str(line);
+                all.push('\n');
+            });
+        }
+    }
+}
+
+#[test]
+fn what_the_guide_says_is_seen_is_what_the_program_says() {
+    let (_, table) = DOCUMENT.split_once("\n| what is seen |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let mut program = String::new();
+    sources(&root().join("src"), &mut program);
+    let mut count = 0;
+    for row in table.lines() {
+        let seen = row.split('|').nth(1).unwrap_or_default();
+        for quoted in seen.split('"').skip(1).step_by(2) {
+            count += 1;
+            let words = quoted.trim_end_matches(" …");
+            assert!(program.contains(words), "nothing says {quoted:?}");
+        }
+    }
+    assert!(count >= 5, "{count}");
+}

@@ -255,7 +255,7 @@ fn stopped_by_hand_it_gives_the_terminal_back_and_takes_it_again() {
         stat.rsplit_once(") ").unwrap().1.starts_with('T')
     });
     assert_eq!(tcgetattr(&terminal.end).unwrap().local_modes, terminal.before);
-    assert!(terminal.written().ends_with(LEFT));
+    until("the screen is not given back", || terminal.written().ends_with(LEFT));
     let before = terminal.written().len();
     terminal.signal(Signal::CONT);
     until("it never draws again", || terminal.written()[before..].contains("The only gateway is up."));

@@ -21,7 +21,7 @@ use crate::gateway::RawGateway;
 use crate::support::{Running, anyone, handshake, own_address, read_head, status};
 
 /// Name, type and labels: the tables of the observability contract, what later pieces have added at the end.
-const PROMISED: [(&str, &str, &[&str]); 45] = [
+const PROMISED: [(&str, &str, &[&str]); 46] = [
     ("vestibule_build_info", "gauge", &["version", "rustc"]),
     ("vestibule_gateway_up", "gauge", &["gateway", "vpn"]),
     ("vestibule_gateway_state", "gauge", &["gateway", "state"]),
@@ -63,6 +63,7 @@ const PROMISED: [(&str, &str, &[&str]); 45] = [
     ("process_virtual_memory_bytes", "gauge", &[]),
     ("vestibule_certificate_expiry_timestamp_seconds", "gauge", &["listener"]),
     ("vestibule_gateway_active", "gauge", &["gateway"]),
+    ("vestibule_gateway_draining", "gauge", &["gateway"]),
     ("vestibule_gateway_headroom_tunnels", "gauge", &["gateway"]),
     ("vestibule_ikev2_requests_total", "counter", &["result"]),
     ("vestibule_peer_up", "gauge", &["url"]),

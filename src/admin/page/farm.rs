@@ -80,13 +80,13 @@ fn figures(status: &Status) -> Markup {
         dl.figures {
             div { dt { "Gateways available" } dd { strong { (up) } " of " (for_newcomers().count()) } }
             div { dt { "Tunnels" } dd {
-                @match (sum(|load| load.tunnels), sum(|load| load.tunnels_max)) {
-                    (None, None) => { "unknown" }
-                    (used, all) => {
-                        strong { (used.map_or_else(|| "unknown".to_owned(), |used| used.to_string())) }
-                        @if let Some(all) = all { " of " (all) }
-                    }
+                @match sum(|load| load.tunnels) {
+                    None => { "unknown" }
+                    Some(used) => { strong { (used) } }
                 }
+                // where nobody, or not everybody, has told how many fit, there is no telling
+                @if loads().all(|load| load.tunnels_max.is_some())
+                    && let Some(all) = sum(|load| load.tunnels_max) { " of " (all) }
             } }
             div { dt { "On their way" } dd { strong { (pending) } } }
             div { dt { "Connections here" } dd { strong { (connections) } } }

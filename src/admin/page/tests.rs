@@ -277,6 +277,19 @@ fn what_was_written_by_others_is_text_and_nothing_else() {
 }
 
 #[test]
+fn tunnels_are_a_part_of_all_that_fit_only_where_that_is_known() {
+    let mut status = rich();
+    let figure = |status: &Status| {
+        let html = farm::page(status, Rights::Nothing).into_string();
+        let (_, figure) = html.split_once("<dt>Tunnels</dt><dd>").unwrap();
+        figure.split_once("</dd>").unwrap().0.trim().to_owned()
+    };
+    assert!(figure(&status).contains(" of "), "{}", figure(&status));
+    status.gateways[0].load.as_mut().unwrap().tunnels_max = None;
+    assert!(!figure(&status).contains("of"), "{}", figure(&status));
+}
+
+#[test]
 fn nothing_is_in_a_page_that_the_policy_forbids() {
     let status = rich();
     let mut all = pages(&status, Rights::Token);

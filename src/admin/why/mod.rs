@@ -15,6 +15,7 @@ use self::words::Words;
 pub(super) use self::words::number;
 use super::listener::ListenerStatus;
 use super::status::{LoadStatus, date};
+use super::vrrp::{VrrpState, VrrpStatus};
 use crate::fleet::{Account, Ask, By, GatewayView, Moment, Snapshot, Vpn, VrrpId, explain};
 
 /// The explanation of one choice.
@@ -163,6 +164,16 @@ impl Why {
             weights: WeightsEntry { throughput, tunnels, pool, cpu },
             gateways: ranked.into_iter().map(|(_, candidate)| candidate).collect(),
         })
+    }
+
+    /// The same of a front door with these virtual addresses: to one that does not have all of them clients do not come,
+    /// and whoever asks it over UDP is told so.
+    pub fn sharing(mut self, vrrp: &[VrrpStatus]) -> Self {
+        if vrrp.iter().any(|vrrp| vrrp.state == VrrpState::Standby) {
+            let note = "This front door is on standby: clients come to the one that has the virtual address.";
+            self.notes.insert(0, note.to_owned());
+        }
+        self
     }
 
     /// Whether anybody would be chosen.

@@ -282,6 +282,28 @@ fn the_listener_is_the_one_named_or_the_first_for_such_clients() {
 }
 
 #[test]
+fn a_front_door_on_standby_says_that_clients_come_to_the_other_one() {
+    let mut farm = farm();
+    let shared = |state| VrrpStatus {
+        vrrp_id: 31,
+        state,
+        since: date(farm.now.wall),
+        interface: "eth0".into(),
+        addresses: vec!["10.0.0.9/24".into()],
+        reason: String::new(),
+        conflict: None,
+    };
+    let vrrp = [shared(VrrpState::Active), shared(VrrpState::Standby)];
+    let why = why(&mut farm, BY_LOAD, None);
+    assert_eq!(why.clone().sharing(&[]).notes, [""; 0]);
+    assert_eq!(why.clone().sharing(&vrrp[..1]).notes, [""; 0]);
+    assert_eq!(
+        why.sharing(&vrrp).notes,
+        ["This front door is on standby: clients come to the one that has the virtual address."]
+    );
+}
+
+#[test]
 fn the_table_has_the_sentences_and_a_row_for_each_gateway_best_first() {
     let mut farm = farm();
     (0..20).for_each(|_| farm.roster.snapshot().gateways[1].assigned.add());
