@@ -55,27 +55,32 @@ impl Admin {
     /// All requests of the endpoint, under the rules of `trust`. Whoever serves it must put a [`Peer`] into
     /// each request's extensions, as [`crate::net::serve`] does; without one, a request is not trusted.
     pub fn router(self, trust: Trust) -> Router {
-        let bounds = ServiceBuilder::new()
-            .layer(HandleErrorLayer::new(out_of_bounds))
-            .layer(LoadShedLayer::new())
-            // one limit for all routes: a layer makes its own for each
-            .layer(GlobalConcurrencyLimitLayer::new(MAX_REQUESTS))
-            .layer(TimeoutLayer::new(TIMEOUT));
+        let bounds = |most| {
+            ServiceBuilder::new()
+                .layer(HandleErrorLayer::new(out_of_bounds))
+                .layer(LoadShedLayer::new())
+                // one limit for all routes: a layer makes its own for each
+                .layer(GlobalConcurrencyLimitLayer::new(most))
+                .layer(TimeoutLayer::new(TIMEOUT))
+        };
+        // all who look on ask at the same moment, when something has happened, and wait for one another
+        let long = page::router()
+            .route("/metrics", get(metrics))
+            .route("/api/v1/status", get(status))
+            .route("/api/v1/why", get(why))
+            .layer(bounds(MAX_LONG_REQUESTS));
         Router::new()
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(readiness))
-            .route("/metrics", get(metrics))
-            .route("/api/v1/status", get(status))
             .route("/api/v1/events", get(stream::events))
-            .route("/api/v1/why", get(why))
             .route("/api/v1/reload", post(reload))
             .route("/api/v1/gateways/{name}/drain", post(drain))
             .route("/api/v1/gateways/{name}/resume", post(resume))
-            .merge(page::router())
+            .layer(bounds(MAX_REQUESTS))
+            .merge(long)
             .fallback(page::nothing_here)
             .method_not_allowed_fallback(page::wrong_method)
             .with_state(Arc::new(self))
-            .layer(bounds)
             // before there is a place: who shows no token, and takes his time over it, must not take one from those who do,
             // nor from whoever asks on the socket whether this front door is fit
             .layer(from_fn_with_state(Guard::new(trust), guard))
@@ -115,11 +120,15 @@ impl Admin {
 
 /// Requests at work at the same time; more are turned away at once.
 const MAX_REQUESTS: usize = 32;
+/// The same of those that [`Admin::aside`] answers. They have places of their own, so that nobody who asks whether this
+/// front door is fit, or drains a gateway, is turned away because many look on.
+const MAX_LONG_REQUESTS: usize = 128;
 /// Longer than a reload takes, shorter than the client waits for one.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
-    let reasons = admin.status().unfitness();
+    // the past is no part of the answer
+    let reasons = admin.scene.status().unfitness();
     if reasons.is_empty() {
         return "ready\n".into_response();
     }
@@ -127,13 +136,14 @@ async fn readiness(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
+    let write = |admin: &Admin| match TextEncoder::new().encode_to_string(&admin.registry.gather()) {
         Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics cannot be written");
             refused(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written; see the log")
         }
-    }
+    };
+    admin.aside(write).await
 }
 
 async fn status(State(admin): State<Arc<Admin>>) -> Response {
@@ -141,12 +151,13 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 async fn why(State(admin): State<Arc<Admin>>, request: Request) -> Response {
-    match Question::parse(request.uri().query().unwrap_or_default()).and_then(|question| admin.why(&question))
-    {
+    let question = Question::parse(request.uri().query().unwrap_or_default());
+    let explain = |admin: &Admin| match question.and_then(|question| admin.why(&question)) {
         Ok(why) => Json(why).into_response(),
         Err(error @ QuestionError::UnknownListener(_)) => refused(StatusCode::NOT_FOUND, &error.to_string()),
         Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
-    }
+    };
+    admin.aside(explain).await
 }
 
 const STOPPING: &str = "the front door is stopping and takes no orders";
@@ -388,11 +399,30 @@ mod tests {
             vec![listener("portal", 443)]
         });
         let router = admin.router(Trust::new([127, 0, 0, 1].into(), None, Vec::new()));
-        for path in ["/", "/gateways/gw1", "/gateways/gw1/drain", "/why", "/api/v1/status"] {
+        for path in ["/", "/gateways/gw1", "/gateways/gw1/drain", "/why", "/api/v1/status", "/api/v1/why"] {
             assert_eq!(ask(&router, tcp(), Method::GET, path).await.status, StatusCode::OK, "{path}");
             let threads = std::mem::take(&mut *threads.lock().unwrap());
             assert!(!threads.is_empty(), "{path}");
             assert!(!threads.contains(&std::thread::current().id()), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn all_who_look_on_ask_at_once_and_neither_they_nor_who_asks_for_health_is_turned_away() {
+        let view = Publisher::new(Farm::new(1).roster.snapshot()).view();
+        let (admin, _rest) = parts(view, vec![], Registry::new());
+        let somebody_s_turn = Arc::clone(&admin.desk).acquire_owned().await.unwrap();
+        let router = admin.router(Trust::new([127, 0, 0, 1].into(), None, Vec::new()));
+        let mut pages = tokio::task::JoinSet::new();
+        for _ in 0..2 * MAX_REQUESTS {
+            let router = router.clone();
+            pages.spawn(async move { ask(&router, tcp(), Method::GET, "/").await.status });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(ask(&router, UNIX, Method::GET, "/healthz").await.status, StatusCode::OK);
+        drop(somebody_s_turn);
+        while let Some(status) = pages.join_next().await {
+            assert_eq!(status.unwrap(), StatusCode::OK);
         }
     }
 
@@ -490,13 +520,13 @@ mod tests {
             waiting.spawn(async move { ask(&router, UNIX, Method::POST, "/api/v1/reload").await.status });
         }
         tokio::task::yield_now().await;
-        let answer = ask(&router, UNIX, Method::GET, "/api/v1/status").await;
+        let answer = ask(&router, UNIX, Method::GET, "/healthz").await;
         assert_eq!(
             (answer.status, &answer.headers[RETRY_AFTER]),
             (StatusCode::SERVICE_UNAVAILABLE, &HeaderValue::from_static("1"))
         );
         waiting.shutdown().await;
-        assert_eq!(ask(&router, UNIX, Method::GET, "/api/v1/status").await.status, StatusCode::OK);
+        assert_eq!(ask(&router, UNIX, Method::GET, "/healthz").await.status, StatusCode::OK);
         drop(orders);
     }
 

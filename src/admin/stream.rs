@@ -19,8 +19,10 @@ use super::reply::refused;
 use super::server::Admin;
 use crate::net::stop::Stop;
 
-/// Lookers-on at the same time; more are turned away, and their pages go on without.
-pub const MOST_STREAMS: usize = 64;
+/// Lookers-on at the same time; more are turned away, and their pages go on without. Behind a proxy or a tunnel all come
+/// from one address, which may have 64 connections ([`crate::net::serve`]): with a second one for each of their pages this
+/// leaves some for monitoring and the command line.
+pub const MOST_STREAMS: usize = 24;
 
 /// A browser comes back by itself: nobody holds a place for ever.
 const LIFETIME: Duration = Duration::from_secs(3600);

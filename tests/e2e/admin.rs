@@ -105,3 +105,26 @@ async fn whoever_looks_on_hears_of_a_change_when_it_happens_and_of_the_end() {
     // in order, and not by a reset
     stream.read_to_end(&mut Vec::new()).await.unwrap();
 }
+
+#[tokio::test]
+async fn many_who_look_on_from_one_address_leave_room_for_what_else_is_asked_from_there() {
+    let farm = Running::farm(1).await;
+    let mut streams = Vec::new();
+    loop {
+        let mut stream = TcpStream::connect(farm.admin).await.unwrap();
+        stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        if !read_head(&mut stream).await.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        streams.push(stream);
+    }
+    // each of them asks for the page, too
+    let mut others = Vec::new();
+    for _ in &streams {
+        let mut other = TcpStream::connect(farm.admin).await.unwrap();
+        other.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        assert!(read_head(&mut other).await.starts_with("HTTP/1.1 200"));
+        others.push(other);
+    }
+    assert_eq!(farm.admin("/readyz").await.0, 200);
+}
