@@ -135,7 +135,9 @@ fn drained(drain: &DrainStatus, now: OffsetDateTime) -> String {
         (DrainedBy::Administrator, None) => "by order".to_owned(),
         (DrainedBy::Agent, _) => "by its own agent".to_owned(),
     };
-    format!("{by} {}: {}", since(drain.since, now), drain.reason)
+    let too = drain.agent && drain.by == DrainedBy::Administrator;
+    let too = if too { "; its own agent wants no newcomers, either" } else { "" };
+    format!("{by} {}: {}{too}", since(drain.since, now), drain.reason)
 }
 
 fn fence_facts(fence: &FenceStatus) -> Vec<(&'static str, String)> {
@@ -163,12 +165,22 @@ fn since(earlier: OffsetDateTime, now: OffsetDateTime) -> String {
 mod tests {
     use super::super::events::{Event, Kind, Level};
     use super::super::history::History;
-    use super::super::status::tests::{Farm, kept_open, refused};
+    use super::super::status::tests::{Farm, kept_open, refused, report};
     use super::*;
+    use crate::fleet::Service;
 
     fn gw1(farm: &mut Farm) -> String {
         let status = farm.status(&[]);
         render(&status, &status.gateways[0], 5, Style::default())
+    }
+
+    #[test]
+    fn who_wants_a_drain_is_said_of_both() {
+        let mut farm = Farm::new(1);
+        let by_both = gw1(farm.observe("gw1", report(7, Service::Draining)).drain("gw1", "new kernel"));
+        let line = by_both.lines().find(|line| line.starts_with("Drain ")).unwrap();
+        assert!(line.contains("by order of uid 0"), "{line}");
+        assert!(line.ends_with(": new kernel; its own agent wants no newcomers, either"), "{line}");
     }
 
     #[test]

@@ -243,8 +243,15 @@ fn resumed(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
         @if is_agents { " It gets no newcomers until its agent wishes so no more." }
     };
     all.push(said(if is_agents { Mood::Notice } else { Mood::Calm }, &text));
-    if !is_agents {
+    if !drain.agent {
         all.push(from_then_on(status, gateway));
+    } else if !is_agents {
+        all.push(said(
+            Mood::Notice,
+            &html! {
+                "Its own agent wants no newcomers, either, which ends there and not here: it gets none until then."
+            },
+        ));
     }
     all.extend(told(status));
     all

@@ -105,6 +105,9 @@ fn notes(gateway: &GatewayStatus, now: OffsetDateTime) -> Markup {
                 }
                 " " (since(drain.since, now))
                 @if !drain.reason.is_empty() { ": " bdi { (drain.reason) } }
+                @if drain.agent && drain.by == DrainedBy::Administrator {
+                    ". Its own agent wants no newcomers, either."
+                }
             }
         }
         @if let Some(fence) = gateway.fence.as_ref().filter(|fence| fence.blocked) {

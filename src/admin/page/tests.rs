@@ -47,7 +47,8 @@ fn rich() -> Status {
         pool_used: Some(4002),
         pool_size: Some(8190),
     });
-    gateway.drain = Some(DrainStatus { by: DrainedBy::Agent, who: None, reason: "by itself".into(), since });
+    let (by, reason) = (DrainedBy::Agent, "by itself".into());
+    gateway.drain = Some(DrainStatus { by, who: None, agent: true, reason, since });
     if let Some(fence) = &mut status.gateways[3].fence {
         fence.holders.push(HolderStatus { by: "local".into(), reason: "because".into(), seconds_left: 7.7 });
         fence.kept_open_by.push(KeeperStatus { by: "front-d".into(), seconds_left: 8.8 });
@@ -164,6 +165,7 @@ fn shown(path: &str, value: &Value) -> Option<String> {
         ("gateways[].drain.by", by) => {
             Some(if by == "agent" { "by its own agent" } else { "by administrator" }.into())
         }
+        ("gateways[].drain.agent", Value::Bool(agent)) => agent.then(|| "its own agent".into()),
         (_, Value::String(text)) => Some(text.clone()),
         ("gateways[].history.step_seconds", step) => Some(format!("each {step} s")),
         (_, Value::Number(number)) => {
@@ -239,6 +241,7 @@ fn what_was_written_by_others_is_text_and_nothing_else() {
         gateway.drain = Some(DrainStatus {
             by: DrainedBy::Administrator,
             who: Some(HOSTILE.into()),
+            agent: true,
             reason: HOSTILE.into(),
             since: OffsetDateTime::UNIX_EPOCH,
         });
@@ -401,6 +404,9 @@ fn before_a_resume_it_is_said_whether_newcomers_come() {
     assert!(said.contains("once its firewall lets them in") && !said.contains(ready), "{said}");
     let said = told_of_resuming(farm.observe("gw2", report(7, crate::fleet::Service::Draining)), "gw2");
     assert!(said.contains("until its agent wishes so no more") && !said.contains(ready), "{said}");
+    let said = told_of_resuming(farm.drain("gw2", ""), "gw2");
+    assert!(said.contains("It was drained by uid 0") && said.contains("it gets none until then"), "{said}");
+    assert!(!said.contains(ready), "{said}");
     let mut pair = Farm::failsafe(2);
     let said = told_of_resuming(pair.up(&["gw1", "gw2"]).drain("gw2", ""), "gw2");
     assert!(said.contains("when it is its turn") && !said.contains(ready), "{said}");

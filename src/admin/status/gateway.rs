@@ -90,6 +90,9 @@ pub struct DrainStatus {
     pub by: DrainedBy,
     /// Which administrator: `uid 0`, or an address; `None` where it is no administrator's wish.
     pub who: Option<String>,
+    /// Whether its own agent wants no newcomers, whatever an administrator wants: no resume ends that.
+    #[serde(default)]
+    pub agent: bool,
     /// Why.
     pub reason: String,
     /// Since when.
@@ -174,6 +177,7 @@ impl DrainStatus {
         let (reason, since) = view.draining()?;
         let by = if view.drain.is_some() { DrainedBy::Administrator } else { DrainedBy::Agent };
         let who = view.drain.as_ref().map(|drain| drain.by.to_string());
-        Some(Self { by, who, reason: reason.to_string(), since: date(since.wall) })
+        let agent = view.agent_drains_since.is_some();
+        Some(Self { by, who, agent, reason: reason.to_string(), since: date(since.wall) })
     }
 }
