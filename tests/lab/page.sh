@@ -108,6 +108,7 @@ part "live"
 browser begin
 browser stays
 browser crowded
+browser reset
 gateway_dies gw2
 browser dies gw2
 browser looks trouble / /gateways/gw2 /why

@@ -251,6 +251,21 @@ const steps = {
     expectsErrors = false;
   },
 
+  // Somebody sets the clock of the machine where the page is looked at.
+  async reset() {
+    const page = await (await open()).newPage();
+    await page.goto(`${LOCAL}/`);
+    await page.locator("#live", { hasText: /^Live$/ }).waitFor();
+    await page.evaluate(() => { const right = Date.now; Date.now = () => right() - 3600000; });
+    // the first may have been under way
+    for (let i = 0; i < 2; i++) {
+      const shown = await page.locator(".asof time").getAttribute("datetime");
+      await page.waitForFunction((shown) => document.querySelector(".asof time").dateTime !== shown, shown);
+    }
+    ok("a clock that is set an hour back does not stop the page");
+    await page.context().close();
+  },
+
   async away() {
     expectsErrors = true;
     await farm.locator("#live", { hasText: "Not live since" }).waitFor();

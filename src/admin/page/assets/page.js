@@ -17,14 +17,18 @@
   const spoken = document.getElementById("spoken");
   if (!main || !live || !window.EventSource) return;
 
+  // The clock of this machine may be set; how long something takes has nothing to do with it.
+  const now = () => performance.now();
+
   let source = null;
-  let heard = Date.now();
-  let fresh = Date.now();
+  let heard = now();
+  let fresh = now();
+  let freshAt = new Date();
   let asking = false;
   let wanted = false;
-  let lastAsked = 0;
+  let lastAsked = -PAUSE_MS;
   let pause = PAUSE_MS;
-  let shown = Date.now();
+  let shown = now();
   let retry = 0;
   let announced = [];
 
@@ -33,10 +37,10 @@
   function listen() {
     if (source || document.hidden) return;
     source = new EventSource("/api/v1/events");
-    source.onopen = () => { heard = Date.now(); refresh(); };
-    source.addEventListener("tick", () => { heard = Date.now(); refresh(); });
+    source.onopen = () => { heard = now(); refresh(); };
+    source.addEventListener("tick", () => { heard = now(); refresh(); });
     source.addEventListener("change", (message) => {
-      heard = Date.now();
+      heard = now();
       refresh();
       try { speak(JSON.parse(message.data).text); } catch { /* no event of ours */ }
     });
@@ -75,12 +79,12 @@
     wanted = true;
     if (asking || document.hidden) return;
     asking = true;
-    setTimeout(ask, Math.max(0, lastAsked + pause - Date.now()));
+    setTimeout(ask, Math.max(0, lastAsked + pause - now()));
   }
 
   async function ask() {
     wanted = false;
-    lastAsked = Date.now();
+    lastAsked = now();
     try {
       const abort = new AbortController();
       const timer = setTimeout(() => abort.abort(), PATIENCE_MS);
@@ -95,10 +99,11 @@
       if (answer.ok && content) {
         put(content);
         if (document.title !== next.title) document.title = next.title;
-        fresh = Date.now();
+        fresh = now();
+        freshAt = new Date();
       }
     } catch { /* it is away; the state says so */ }
-    pause = Math.min(Math.max(PAUSE_MS, 5 * (Date.now() - lastAsked)), LONGEST_PAUSE_MS);
+    pause = Math.min(Math.max(PAUSE_MS, 5 * (now() - lastAsked)), LONGEST_PAUSE_MS);
     asking = false;
     state();
     if (wanted) refresh();
@@ -107,8 +112,8 @@
   function state() {
     if (document.hidden) return;
     // a page that is looked at again has a moment to ask
-    const away = Date.now() - Math.max(fresh, shown) > PATIENCE_MS;
-    const text = away ? `Not live since ${clock(fresh)}` : "Live";
+    const away = now() - Math.max(fresh, shown) > PATIENCE_MS;
+    const text = away ? `Not live since ${clock(freshAt)}` : "Live";
     live.hidden = false;
     live.classList.toggle("away", away);
     if (live.textContent !== text) {
@@ -117,10 +122,10 @@
     }
     document.documentElement.classList.toggle("away", away);
     // whoever is behind a proxy that holds a dead connection open is not told of its end
-    if (away && source && Date.now() - heard > 2 * PATIENCE_MS) { heard = Date.now() - PATIENCE_MS; again(); }
+    if (away && source && now() - heard > 2 * PATIENCE_MS) { heard = now() - PATIENCE_MS; again(); }
   }
 
-  const clock = (time) => new Date(time).toISOString().slice(11, 19) + " UTC";
+  const clock = (time) => time.toISOString().slice(11, 19) + " UTC";
 
   // ---- what is put into the page --------------------------------------------------------------
 
@@ -185,7 +190,7 @@
 
   function wake() {
     if (document.hidden) { silence(); return; }
-    shown = Date.now();
+    shown = now();
     listen();
     refresh();
   }
