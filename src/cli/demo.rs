@@ -59,7 +59,7 @@ fn introduction(farm: &mut Farm, key: &PublicKey, token: &str) -> anyhow::Result
          \x20 As a native client, over DVE    {program} resolve --server {dve} --key {key}\n\
          \x20 See the farm                    http://{admin}/   (draining a gateway there takes the token {token})\n\
          \x20 The same on a terminal          {program} status --admin {admin}\n\
-         \x20 See why it chooses as it does    {program} why --admin {admin}\n\
+         \x20 See why it chooses as it does   {program} why --admin {admin}\n\
          \x20 The same for programs           curl http://{admin}/api/v1/status\n\
          \x20 Metrics                         curl http://{admin}/metrics\n\n",
         farm.gateways().len()
