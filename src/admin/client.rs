@@ -211,7 +211,8 @@ impl Reply {
         if self.status == StatusCode::UNAUTHORIZED {
             // what the answer says of headers is for those who write them
             let error =
-                "the front door wants the token of its [admin] token_file; give --token-file FILE".into();
+                "the token is missing, or not that of the front door's [admin] token_file; give --token-file FILE"
+                    .into();
             return ErrorBody { error, problems: Vec::new() };
         }
         serde_json::from_slice(&self.body).unwrap_or_else(|_| ErrorBody {
@@ -302,6 +303,7 @@ mod tests {
             "the front door answers 404 Not Found"
         );
         let refused = client.get("/shut").await.unwrap().error().error;
+        assert!(refused.contains("missing, or not that of"), "who gave a wrong one is told, too: {refused}");
         assert!(refused.ends_with("; give --token-file FILE"), "{refused}");
         server.abort();
     }

@@ -1,9 +1,12 @@
+use std::cell::Cell;
 use std::io;
 use std::os::fd::AsFd;
 
 use rustix::io::{Errno, write};
+use rustix::process::getpgrp;
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize,
+    tcsetattr,
 };
 
 use crate::admin::screen::Size;
@@ -15,6 +18,8 @@ pub struct Terminal<I: AsFd, O: AsFd> {
     output: O,
     /// As it was; `None`: no keys come from a terminal.
     modes: Option<Termios>,
+    /// It has been given back for now.
+    is_away: Cell<bool>,
 }
 
 /// The other screen, without a cursor; what is too long for a line is cut.
@@ -34,7 +39,7 @@ impl<I: AsFd, O: AsFd> Terminal<I, O> {
     /// Takes over the terminal at `output`, and its keys at `input`, if that is one.
     pub fn enter(input: I, output: O) -> io::Result<Self> {
         let modes = if isatty(&input) { Some(tcgetattr(&input)?) } else { None };
-        let terminal = Self { input, output, modes };
+        let terminal = Self { input, output, modes, is_away: Cell::new(false) };
         terminal.take()?;
         Ok(terminal)
     }
@@ -69,11 +74,22 @@ impl<I: AsFd, O: AsFd> Terminal<I, O> {
         self.write(frame.as_bytes())
     }
 
-    /// Gives the terminal back for as long as `pause` takes.
-    pub fn aside(&self, pause: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        self.give_back();
-        pause()?;
+    /// Gives the terminal back, until it is [taken again](Self::take_again).
+    pub fn leave(&self) {
+        if !self.is_away.replace(true) {
+            self.give_back();
+        }
+    }
+
+    /// Takes it over as at first.
+    pub fn take_again(&self) -> io::Result<()> {
+        self.is_away.set(false);
         self.take()
+    }
+
+    /// Whether it is this program's turn at it.
+    pub fn is_ours(&self) -> bool {
+        is_ours(&self.output)
     }
 
     fn take(&self) -> io::Result<()> {
@@ -110,8 +126,14 @@ impl<I: AsFd, O: AsFd> Terminal<I, O> {
 
 impl<I: AsFd, O: AsFd> Drop for Terminal<I, O> {
     fn drop(&mut self) {
-        self.give_back();
+        self.leave();
     }
+}
+
+/// Whether it is this program's turn at a terminal, and not that of a shell, say, which has it go on in the background.
+pub fn is_ours(terminal: impl AsFd) -> bool {
+    // one that controls nobody is anybody's
+    tcgetpgrp(terminal).map_or(true, |group| group == getpgrp())
 }
 
 #[cfg(test)]
@@ -175,14 +197,14 @@ mod tests {
         let (master, terminal) = pair();
         let before = modes(&terminal);
         let screen = Terminal::enter(&terminal, &terminal).unwrap();
-        screen
-            .aside(|| {
-                assert_eq!(modes(&terminal), before);
-                Ok(())
-            })
-            .unwrap();
+        screen.leave();
+        assert_eq!(modes(&terminal), before);
+        screen.take_again().unwrap();
         assert_ne!(modes(&terminal), before);
-        let expected = [ENTER, LEAVE, ENTER].concat();
+        screen.leave();
+        drop(screen);
+        assert_eq!(modes(&terminal), before);
+        let expected = [ENTER, LEAVE, ENTER, LEAVE].concat();
         assert_eq!(written(&master, &expected).as_bytes(), expected);
     }
 

@@ -1,15 +1,17 @@
 use std::io;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, read};
 use rustix::process::{Signal, getpid, kill_process};
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use super::output;
 use super::status::ask;
-use super::terminal::Terminal;
+use super::terminal::{Terminal, is_ours};
 use crate::admin::client::Client;
 use crate::admin::screen::View;
 
@@ -34,7 +36,20 @@ pub async fn live(client: &Client, gateway: Option<String>, events: usize) -> an
             // ages grow though nobody tells anything
             _ = redraw.tick() => {}
             _ = resized.recv() => {}
-            _ = stopped.recv() => terminal.aside(|| Ok(kill_process(getpid(), Signal::STOP)?))?,
+            _ = stopped.recv() => {
+                terminal.leave();
+                loop {
+                    kill_process(getpid(), Signal::STOP)?;
+                    if terminal.is_ours() {
+                        break;
+                    }
+                    // who ends what is stopped has it go on for that (kill %1), and the terminal is the shell's
+                    if timeout(MOMENT, signals.any()).await.is_ok() {
+                        return Ok(());
+                    }
+                }
+                terminal.take_again()?;
+            }
             key = keys.recv() => {
                 if key.is_some_and(|key| key.eq_ignore_ascii_case(&b'q')) {
                     return Ok(());
@@ -43,6 +58,9 @@ pub async fn live(client: &Client, gateway: Option<String>, events: usize) -> an
         }
     }
 }
+
+/// So soon a signal is known of that has come before; and so long it is waited for another look at whose turn it is.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// How often the front door is asked.
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,7 +95,18 @@ fn keys(are_there: bool) -> io::Result<(mpsc::Sender<u8>, mpsc::Receiver<u8>)> {
     std::thread::Builder::new().name("keys".into()).spawn(move || {
         let mut key = [0];
         loop {
-            match read(io::stdin(), &mut key) {
+            let stdin = io::stdin();
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None) {
+                // to read what is typed for another one would stop this program, also one that is being ended
+                Ok(_) if !is_ours(&stdin) => {
+                    std::thread::sleep(MOMENT);
+                    continue;
+                }
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(_) => return,
+            }
+            match read(&stdin, &mut key) {
                 Ok(1..) if key.iter().all(|key| pressed.blocking_send(*key).is_ok()) => {}
                 Err(Errno::INTR) => {}
                 _ => return,

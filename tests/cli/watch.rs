@@ -28,6 +28,12 @@ struct Terminal {
 
 impl Terminal {
     fn watch(place: &Place, arguments: &[&str], rows: u16, columns: u16) -> Self {
+        let command = [&[BINARY, "status", "--watch", "--admin", "admin.sock"], arguments].concat();
+        Self::with(place, &command, rows, columns)
+    }
+
+    /// At which that command runs.
+    fn with(place: &Place, words: &[&str], rows: u16, columns: u16) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -38,7 +44,7 @@ impl Terminal {
         let copy = || Stdio::from(end.try_clone().unwrap());
         // keys that are signals, and hanging up, are for whose controlling terminal it is
         let mut command = Command::new("setsid");
-        command.args(["--ctty", BINARY, "status", "--watch", "--admin", "admin.sock"]).args(arguments);
+        command.arg("--ctty").args(words);
         command.env("TERM", "xterm").env("LC_ALL", "C.UTF-8").env("NO_COLOR", "1");
         command.current_dir(place.folder.path()).stdin(copy()).stdout(copy()).stderr(copy());
         let child = command.spawn().unwrap();
@@ -261,6 +267,23 @@ fn stopped_by_hand_it_gives_the_terminal_back_and_takes_it_again() {
     until("it never draws again", || terminal.written()[before..].contains("The only gateway is up."));
     terminal.press(b"q");
     terminal.ended();
+}
+
+#[test]
+fn it_can_be_ended_while_it_is_stopped() {
+    let (place, _gateway) = place();
+    let _running = place.ready();
+    // as a shell does with `kill %1`; it has the terminal then
+    let script = format!(
+        "{BINARY} status --watch --admin admin.sock; kill -TERM %1; kill -CONT %1; wait %1; echo ended: $?"
+    );
+    let terminal = Terminal::with(&place, &["bash", "-mc", &script], 24, 80);
+    terminal.shows("The only gateway is up.");
+    terminal.press(&[CTRL_Z]);
+    let end = || terminal.written().split_once("ended: ").map(|(_, status)| status.to_owned());
+    until("it never ends", || end().is_some_and(|status| status.ends_with('\n')));
+    assert_eq!(end().as_deref(), Some("0\r\n"), "{:?}", terminal.written());
+    assert_eq!(tcgetattr(&terminal.end).unwrap().local_modes, terminal.before);
 }
 
 #[test]

@@ -55,9 +55,11 @@ def lint(path):
     with open(path, encoding="utf-8") as file:
         dashboard = json.load(file)
     variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
-    for name in ("datasource", "job", "instance", "listener", "gateway"):
+    for name in ("datasource", "job", "farm", "instance", "listener", "gateway"):
         if name not in variables:
             complain(f"there is no variable {name}")
+    if variables.get("job", {}).get("allValue"):
+        complain("variable job: its 'All' is every job of that Prometheus, and not those of front doors alone")
     if dashboard["id"] is not None or not dashboard["uid"] or not 37 <= dashboard["schemaVersion"] <= 39:
         complain("it does not import cleanly into Grafana 10: id, uid or schemaVersion")
     ids, places = set(), set()
@@ -90,6 +92,8 @@ def lint(path):
             for name in VARIABLE.findall(target["expr"]):
                 if name not in variables and name != "__rate_interval":
                     complain(f"{title}: there is no variable {name}")
+            if "farm" not in VARIABLE.findall(target["expr"]):
+                complain(f"{title}: it adds up all farms of that Prometheus")
     text = json.dumps(dashboard)
     for address in re.findall(r"https?://[^\"\s]+", text):
         complain(f"it points to {address}")

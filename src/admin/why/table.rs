@@ -3,7 +3,7 @@
 use super::{Candidate, Why};
 use crate::admin::columns::{Cell, Colour, Column, Style, UNKNOWN, age, printable, push_table};
 
-/// Writes the sentences and a row for each gateway, best first, each line ended by a newline.
+/// Writes the sentences, a row for each gateway, best first, and the rules, each line ended by a newline.
 pub fn render(why: &Why, style: Style) -> String {
     let sentences = [&why.summary, &why.question].into_iter().chain(&why.notes);
     let mut text: String = sentences.map(|sentence| printable(sentence) + "\n").collect();
@@ -15,6 +15,14 @@ pub fn render(why: &Why, style: Style) -> String {
             weights.throughput, weights.tunnels, weights.pool, weights.cpu
         ));
     }
+    // where clients arrive, and what of the configuration has a say in it
+    if let Some(endpoint) = &why.endpoint {
+        text.push_str(&format!("Sent to {}. ", printable(endpoint)));
+    }
+    text.push_str(&format!(
+        "Balance: {}; policy: {}; affinity: {}; when none is available: {}.\n",
+        why.balance, why.policy, why.affinity, why.when_none_available
+    ));
     text
 }
 

@@ -322,6 +322,7 @@ Listener portal: redirect, SSL VPN, VRRP ID 31, the lowest load first.
 -  gw7          -      -          0           -        -     -      -    none  left out: other VRRP ID: it has 32
 
 LOAD is SCORE and what is pending; SCORE weighs throughput 1, tunnels 1, pool 1, cpu 1.
+Sent to 192.168.200.2:443. Balance: load-balancing; policy: least-loaded; affinity: none; when none is available: refuse.
 ";
     assert_eq!(text, expected);
     farm.at(20);
