@@ -71,13 +71,14 @@ landed() {
   swan_terminate client "$2"
 }
 
-# refused HOST CONNECTION TEXT : the client is told so at once, and says why
+# refused HOST CONNECTION TEXT : the client is told so, and says why. Mostly at once; an answer that comes while charon is still
+# busy with the cookie is lost there, and asked for again after a second. Who is told nothing knows after some ten.
 refused() {
   local begun; begun=$(now)
   ! swan_initiate "$1" "$2" || fail "$3: there is a tunnel"
   local took; took=$(since "$begun")
   grep -q 'NO_PROPOSAL_CHOSEN\|NO_PROP' "$WORK/$1.charon" || { lab_log "$1.charon"; fail "$3: NO_PROPOSAL_CHOSEN"; }
-  expect_at_most "$3: seconds until the client knows" 0.9 "$took"
+  expect_at_most "$3: seconds until the client knows" 2.5 "$took"
 }
 
 # probe HOST [OPTION...] COMMAND ... : see ike_probe.py
