@@ -135,8 +135,7 @@ fn drained(drain: &DrainStatus, now: OffsetDateTime) -> String {
         (DrainedBy::Administrator, None) => "by order".to_owned(),
         (DrainedBy::Agent, _) => "by its own agent".to_owned(),
     };
-    let too = drain.agent && drain.by == DrainedBy::Administrator;
-    let too = if too { "; its own agent wants no newcomers, either" } else { "" };
+    let too = if drain.is_by_both() { "; its own agent wants no newcomers, either" } else { "" };
     format!("{by} {}: {}{too}", since(drain.since, now), drain.reason)
 }
 

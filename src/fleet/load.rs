@@ -47,12 +47,12 @@ impl Load {
 
     /// Whether no tunnel is left.
     pub fn is_out_of_tunnels(&self) -> bool {
-        matches!((self.tunnels, self.tunnels_max), (Some(used), Some(max)) if used >= max)
+        is_used_up(self.tunnels, self.tunnels_max)
     }
 
     /// Whether no pool address is left.
     pub fn is_out_of_addresses(&self) -> bool {
-        matches!((self.pool_used, self.pool_size), (Some(used), Some(size)) if used >= size)
+        is_used_up(self.pool_used, self.pool_size)
     }
 
     /// Tunnels that still fit, by tunnels and by pool addresses; `None` if neither is known.
@@ -72,6 +72,11 @@ impl Load {
         let size = self.tunnels_max.or(self.pool_size).filter(|&n| n > 0).unwrap_or(NOMINAL_TUNNELS);
         1.0 / size as f64
     }
+}
+
+/// Whether nothing is left of something; what is not known is not used up.
+pub fn is_used_up(used: Option<u64>, all: Option<u64>) -> bool {
+    matches!((used, all), (Some(used), Some(all)) if used >= all)
 }
 
 /// The size that a gateway is taken to have when nothing is known of it.

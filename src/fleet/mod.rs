@@ -33,7 +33,7 @@ pub use fence::{FenceReading, FenceReport, Holder, Lease, LocalBlock, SELF};
 pub use gateway::{Endpoint, EndpointError, Gateway, GatewayName, Host, Vpn, VpnMode, VrrpId, VrrpMode};
 pub use headroom::{Headroom, NoTelling, headroom};
 pub use health::{Condition, Health, Thresholds};
-pub use load::{Components, Criterion, Load, Score, Weights, WeightsError};
+pub use load::{Components, Criterion, Load, Score, Weights, WeightsError, is_used_up};
 pub use memory::{Elsewhere, Lead, Memory, Remembered, Stamp, Word};
 pub use moment::Moment;
 pub use observation::{

@@ -7,7 +7,7 @@ use super::frame::{Frame, Motion, Place};
 use super::verdict::Mood;
 use super::words::{count, gateway_path, since};
 use crate::admin::peers::{PeerState, PeerStatus};
-use crate::admin::status::{DrainedBy, GatewayStatus, ListenerEntry, Status};
+use crate::admin::status::{DrainedBy, GatewayStatus, ListenerEntry, LoadStatus, Status};
 use crate::admin::summary::enumerated;
 use crate::admin::trust::Rights;
 use crate::fleet::{Role, State, Vpn};
@@ -243,15 +243,15 @@ fn resumed(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
         @if is_agents { " It gets no newcomers until its agent wishes so no more." }
     };
     all.push(said(if is_agents { Mood::Notice } else { Mood::Calm }, &text));
-    if !drain.agent {
-        all.push(from_then_on(status, gateway));
-    } else if !is_agents {
+    if drain.is_by_both() {
         all.push(said(
             Mood::Notice,
             &html! {
                 "Its own agent wants no newcomers, either, which ends there and not here: it gets none until then."
             },
         ));
+    } else if !is_agents {
+        all.push(from_then_on(status, gateway));
     }
     all.extend(told(status));
     all
@@ -261,11 +261,6 @@ fn resumed(status: &Status, gateway: &GatewayStatus) -> Vec<Markup> {
 fn from_then_on(status: &Status, gateway: &GatewayStatus) -> Markup {
     let fence = gateway.fence.as_ref().and_then(|fence| fence.in_words());
     let load = gateway.load.as_ref().filter(|load| !load.stale);
-    let is_full = load.is_some_and(|load| {
-        let is_used_up =
-            |used: Option<u64>, all: Option<u64>| used.zip(all).is_some_and(|(used, all)| used >= all);
-        is_used_up(load.tunnels, load.tunnels_max) || is_used_up(load.pool_used, load.pool_size)
-    });
     let (mood, text) = match (gateway.state, fence) {
         (State::Down, _) => (
             Mood::Notice,
@@ -280,7 +275,9 @@ fn from_then_on(status: &Status, gateway: &GatewayStatus) -> Markup {
             Mood::Calm,
             html! { "It can be the active gateway again, and gets newcomers when it is its turn." },
         ),
-        _ if is_full => (Mood::Notice, html! { "It is full: it gets newcomers once it has room." }),
+        _ if load.is_some_and(LoadStatus::is_full) => {
+            (Mood::Notice, html! { "It is full: it gets newcomers once it has room." })
+        }
         _ if gateway.filling => {
             (Mood::Calm, html! { "It gets newcomers again, first a few and then its share." })
         }

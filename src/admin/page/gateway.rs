@@ -105,7 +105,7 @@ fn notes(gateway: &GatewayStatus, now: OffsetDateTime) -> Markup {
                 }
                 " " (since(drain.since, now))
                 @if !drain.reason.is_empty() { ": " bdi { (drain.reason) } }
-                @if drain.agent && drain.by == DrainedBy::Administrator {
+                @if drain.is_by_both() {
                     ". Its own agent wants no newcomers, either."
                 }
             }

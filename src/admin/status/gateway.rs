@@ -173,6 +173,11 @@ impl Availability {
 }
 
 impl DrainStatus {
+    /// Whether an administrator and its own agent both want it.
+    pub(in crate::admin) fn is_by_both(&self) -> bool {
+        self.agent && self.by == DrainedBy::Administrator
+    }
+
     fn of(view: &GatewayView) -> Option<Self> {
         let (reason, since) = view.draining()?;
         let by = if view.drain.is_some() { DrainedBy::Administrator } else { DrainedBy::Agent };

@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::LoadReading;
+use crate::fleet::{LoadReading, is_used_up};
 
 /// A load report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,5 +52,10 @@ impl LoadStatus {
             pool_used: load.pool_used,
             pool_size: load.pool_size,
         }
+    }
+
+    /// Whether it has no room for newcomers.
+    pub(in crate::admin) fn is_full(&self) -> bool {
+        is_used_up(self.tunnels, self.tunnels_max) || is_used_up(self.pool_used, self.pool_size)
     }
 }
